@@ -1,0 +1,5 @@
+//! redmux: one connection, every conversation.
+#![warn(missing_docs)]
+
+pub mod error;
+pub mod proto;

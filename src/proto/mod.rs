@@ -1,0 +1,1 @@
+//! Bytes and their meaning. No I/O, no clock.
