@@ -2,4 +2,7 @@
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod inbox;
 pub mod proto;
+pub mod sync;
+pub mod sys;

@@ -1,0 +1,118 @@
+//! The dispatcher: threads of a client that hand blocks to callbacks.
+//!
+//! One inbox is served in order by one thread at a time, with no lock held; with one thread there are never two
+//! callbacks at once. A callback that blocks holds up only its own client. The threads begin with the first inbox
+//! that has a callback, and end with their client.
+
+use super::block::Lent;
+use super::inbox::Inbox;
+use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::fmt;
+
+/// What receives blocks. Dropping it tells its owner that no further call will come.
+pub trait Sink: Send {
+    /// Looks at a block, borrowed until it returns. Nonzero is logged, and the next block is delivered.
+    fn deliver(&mut self, block: &Lent) -> i32;
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is running a callback: blocking calls refuse then.
+pub fn inside_callback() -> bool {
+    INSIDE.get()
+}
+
+/// Runs `f` as a callback.
+pub(super) fn as_callback<R>(f: impl FnOnce() -> R) -> R {
+    let before = INSIDE.replace(true);
+    let result = f();
+    INSIDE.set(before);
+    result
+}
+
+#[derive(Default)]
+struct Line {
+    inboxes: VecDeque<Arc<Inbox>>,
+    threads: usize,
+    ended: bool,
+}
+
+/// The threads of one client, and the inboxes that wait for them.
+pub struct Dispatcher {
+    line: Mutex<Line>,
+    filled: Condvar,
+    threads: usize,
+    on_error: Box<dyn Fn(u64, i32) + Send + Sync>,
+}
+
+impl fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dispatcher").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher of `threads` threads; `on_error` hears of callbacks that return something else than 0.
+    pub fn new(threads: usize, on_error: impl Fn(u64, i32) + Send + Sync + 'static) -> Dispatcher {
+        Dispatcher {
+            line: Mutex::new(Line::default()),
+            filled: Condvar::new(),
+            threads: threads.max(1),
+            on_error: Box::new(on_error),
+        }
+    }
+
+    /// Starts the threads, once.
+    pub fn start(self: &Arc<Dispatcher>) -> std::io::Result<()> {
+        let mut line = lock(&self.line);
+        while line.threads < self.threads && !line.ended {
+            let dispatcher = Arc::clone(self);
+            std::thread::Builder::new().name("redmux-cb".into()).spawn(move || {
+                crate::sys::block_signals();
+                dispatcher.serve();
+            })?;
+            line.threads += 1;
+        }
+        Ok(())
+    }
+
+    /// Puts an inbox in line.
+    pub(super) fn schedule(&self, inbox: Arc<Inbox>) {
+        let mut line = lock(&self.line);
+        line.inboxes.push_back(inbox);
+        drop(line);
+        self.filled.notify_one();
+    }
+
+    /// Ends the threads once the line is empty. Does not wait for them.
+    pub fn end(&self) {
+        lock(&self.line).ended = true;
+        self.filled.notify_all();
+    }
+
+    pub(super) fn failed(&self, inbox: u64, code: i32) {
+        (self.on_error)(inbox, code);
+    }
+
+    /// What a thread does.
+    pub(super) fn serve(&self) {
+        let mut line = lock(&self.line);
+        loop {
+            if let Some(inbox) = line.inboxes.pop_front() {
+                drop(line);
+                if inbox.run(self) {
+                    self.schedule(inbox);
+                }
+                line = lock(&self.line);
+            } else if line.ended {
+                return;
+            } else {
+                line = wait(&self.filled, line, None);
+            }
+        }
+    }
+}

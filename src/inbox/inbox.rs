@@ -1,0 +1,607 @@
+//! The inbox: a bounded queue of records with one taker or one callback.
+//!
+//! Producers are the tasks of the client and callers that subscribe; the reader of the socket takes the lock once per
+//! touched inbox and wave, never per message. It never waits for a consumer: what has no room is dropped by the
+//! inbox' policy and counted. Lock order: mux, then inbox, then ready list or dispatcher; never backwards.
+
+use super::block::{Block, Lent};
+use super::dispatch::{Dispatcher, Sink, as_callback, inside_callback};
+use super::queue::{Queue, Wave};
+use super::ready::Ready;
+use super::record::{Kind, Record, RecordIn};
+use crate::error::Status;
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What a full inbox does with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// The oldest message goes.
+    DropOldest,
+    /// The new message goes.
+    DropNewest,
+    /// Messages stop for good; completions still come.
+    Close,
+    /// The socket is not read until there is room.
+    Pause,
+}
+
+/// The limits of one inbox.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// Bytes that may wait, records and lent blocks included.
+    pub bytes: usize,
+    /// Messages that may wait; 0 is no limit.
+    pub records: u64,
+    /// What happens when it is full.
+    pub policy: Policy,
+}
+
+/// The bytes of all inboxes of a client.
+#[derive(Debug)]
+pub struct Budget {
+    limit: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(limit: usize) -> Budget {
+        Budget { limit, used: AtomicUsize::new(0) }
+    }
+
+    /// The bytes in use.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+/// What became of a push.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Pushed {
+    /// Messages that had no room.
+    pub dropped: u64,
+    /// The first of an episode: since the inbox was last empty nothing had been dropped.
+    pub slow: bool,
+    /// The policy is `close` and it just became due: the inbox' sources must be closed.
+    pub overflow: bool,
+    /// The policy is `pause` and there is no room for more.
+    pub full: bool,
+}
+
+/// Counters of an inbox, for `stats`.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Records delivered to it.
+    pub received: u64,
+    /// Records taken from it.
+    pub taken: u64,
+    /// Messages dropped.
+    pub dropped: u64,
+    /// Records that wait.
+    pub waiting: u64,
+    /// Bytes that wait, are lent or reserved.
+    pub bytes: u64,
+    /// The most bytes there ever were.
+    pub peak: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Yields what it holds, then it is closed: its client was closed.
+    Ending,
+    Closed,
+}
+
+struct State {
+    queue: Queue,
+    lent: usize,
+    lent_messages: u64,
+    reserved: usize,
+    phase: Phase,
+    overflowed: bool,
+    slow: bool,
+    taking: bool,
+    waiting: bool,
+    scheduled: bool,
+    running: bool,
+    sink: Option<Box<dyn Sink>>,
+    counters: Counters,
+}
+
+impl State {
+    fn bytes(&self) -> usize {
+        self.queue.cost() + self.lent + self.reserved
+    }
+}
+
+enum Delivery {
+    Take(std::sync::Arc<Ready>),
+    Callback(Arc<Dispatcher>),
+}
+
+/// A bounded queue of records.
+pub struct Inbox {
+    id: u64,
+    config: Config,
+    budget: std::sync::Arc<Budget>,
+    delivery: Delivery,
+    listed: AtomicBool,
+    state: Mutex<State>,
+    /// Takers wait here.
+    filled: Condvar,
+    /// Closers wait here for a running callback.
+    quiet: Condvar,
+    /// Called when a full inbox has room again.
+    on_room: Box<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox").field("id", &self.id).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Inbox {
+    /// An inbox that is drained by taking blocks.
+    pub fn by_take(
+        id: u64,
+        config: Config,
+        budget: std::sync::Arc<Budget>,
+        ready: std::sync::Arc<Ready>,
+        on_room: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Inbox> {
+        Arc::new(Inbox::new(id, config, budget, Delivery::Take(ready), None, Box::new(on_room)))
+    }
+
+    /// An inbox that hands its blocks to a callback.
+    pub fn by_callback(
+        id: u64,
+        config: Config,
+        budget: std::sync::Arc<Budget>,
+        dispatcher: Arc<Dispatcher>,
+        sink: Box<dyn Sink>,
+        on_room: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Inbox> {
+        Arc::new(Inbox::new(id, config, budget, Delivery::Callback(dispatcher), Some(sink), Box::new(on_room)))
+    }
+
+    fn new(
+        id: u64,
+        config: Config,
+        budget: std::sync::Arc<Budget>,
+        delivery: Delivery,
+        sink: Option<Box<dyn Sink>>,
+        on_room: Box<dyn Fn() + Send + Sync>,
+    ) -> Inbox {
+        let state = State {
+            queue: Queue::default(),
+            lent: 0,
+            lent_messages: 0,
+            reserved: 0,
+            phase: Phase::Open,
+            overflowed: false,
+            slow: false,
+            taking: false,
+            waiting: false,
+            scheduled: false,
+            running: false,
+            sink,
+            counters: Counters::default(),
+        };
+        Inbox {
+            id,
+            config,
+            budget,
+            delivery,
+            listed: AtomicBool::new(false),
+            state: Mutex::new(state),
+            filled: Condvar::new(),
+            quiet: Condvar::new(),
+            on_room,
+        }
+    }
+
+    /// Its id, never used again in this process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether blocks are taken from it, and not given to a callback.
+    pub fn is_taken(&self) -> bool {
+        matches!(self.delivery, Delivery::Take(_))
+    }
+
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::SeqCst)
+    }
+
+    /// `false` if it was listed before.
+    pub(super) fn mark_listed(&self) -> bool {
+        !self.listed.swap(true, Ordering::SeqCst)
+    }
+
+    pub(super) fn clear_listed(&self) {
+        self.listed.store(false, Ordering::SeqCst);
+    }
+
+    /// Delivers one record. Messages follow the policy; everything else has its room reserved or is a mark.
+    pub fn push(self: &Arc<Inbox>, record: &RecordIn<'_>) -> Pushed {
+        let mut state = lock(&self.state);
+        if state.phase != Phase::Open {
+            return Pushed::default();
+        }
+        let before = state.bytes();
+        let mut pushed = Pushed::default();
+        let droppable = matches!(record.kind, Kind::Message | Kind::Log | Kind::State);
+        if droppable && self.must_refuse(&state, record.cost()) {
+            self.refuse(&mut state, record.source, record.token, &mut pushed);
+        } else {
+            state.counters.received += 1;
+            if !state.queue.push(record) {
+                self.refuse(&mut state, record.source, record.token, &mut pushed);
+            }
+        }
+        self.settle(state, before, pushed)
+    }
+
+    /// Delivers the messages of a wave; `records` comes back empty. Offsets count from `base` in the wave's bytes.
+    pub fn push_wave(self: &Arc<Inbox>, records: &mut Vec<Record>, base: usize, wave: Wave<'_>) -> Pushed {
+        let mut state = lock(&self.state);
+        let mut pushed = Pushed::default();
+        if state.phase != Phase::Open {
+            records.clear();
+            return pushed;
+        }
+        let before = state.bytes();
+        let refuses = matches!(self.config.policy, Policy::DropNewest | Policy::Close);
+        if refuses && self.lacks_room(&state, records.iter().map(Record::cost).sum(), records.len() as u64) {
+            for record in records.drain(..) {
+                if self.must_refuse(&state, record.cost()) || !state.queue.push_copy(record, wave.bytes(base)) {
+                    self.refuse(&mut state, record.source, record.token, &mut pushed);
+                } else {
+                    state.counters.received += 1;
+                }
+            }
+        } else {
+            state.counters.received += records.len() as u64;
+            for (source, token) in state.queue.push_wave(records, base, wave) {
+                self.refuse(&mut state, source, token, &mut pushed);
+            }
+            if records.capacity() == 0 {
+                *records = state.queue.spare_records();
+            }
+        }
+        self.settle(state, before, pushed)
+    }
+
+    /// Whether so much more would be over a limit.
+    fn lacks_room(&self, state: &State, cost: usize, messages: u64) -> bool {
+        state.overflowed
+            || state.bytes() + cost > self.config.bytes
+            || self.budget.used() + cost > self.budget.limit
+            || self.config.records != 0 && state.queue.messages() + state.lent_messages + messages > self.config.records
+    }
+
+    /// Whether a new message goes, by policy. An empty inbox accepts any one record.
+    fn must_refuse(&self, state: &State, cost: usize) -> bool {
+        matches!(self.config.policy, Policy::DropNewest | Policy::Close)
+            && (state.overflowed || !state.queue.is_empty() && self.lacks_room(state, cost, 1))
+    }
+
+    /// Counts a message that goes, where it would have been.
+    fn refuse(&self, state: &mut State, source: u64, token: u64, pushed: &mut Pushed) {
+        pushed.dropped += 1;
+        state.queue.push(&RecordIn { number: 1, ..RecordIn::new(Kind::Dropped, source, token) });
+        if self.config.policy == Policy::Close && !state.overflowed {
+            state.overflowed = true;
+            pushed.overflow = true;
+        }
+    }
+
+    /// After anything was appended: makes room, charges the budget, and tells whoever waits.
+    fn settle(self: &Arc<Inbox>, mut state: MutexGuard<'_, State>, before: usize, mut pushed: Pushed) -> Pushed {
+        if self.config.policy == Policy::DropOldest {
+            pushed.dropped += self.shed(&mut state, before);
+        }
+        if pushed.dropped > 0 {
+            state.counters.dropped += pushed.dropped;
+            pushed.slow = !std::mem::replace(&mut state.slow, true);
+        }
+        self.charge(&mut state, before);
+        pushed.full = self.config.policy == Policy::Pause && self.lacks_room(&state, 1, 1);
+        self.tell(state);
+        pushed
+    }
+
+    /// Drops the oldest messages until everything is within its limits. Returns how many went.
+    fn shed(&self, state: &mut State, before: usize) -> u64 {
+        let held = state.lent + state.reserved;
+        let lent_messages = state.lent_messages;
+        // What the client uses beside this inbox, so that its own changes count at once.
+        let beside = self.budget.used().saturating_sub(before);
+        state.queue.drop_oldest(|queue| {
+            let bytes = queue.cost() + held;
+            bytes > self.config.bytes
+                || beside + bytes > self.budget.limit
+                || self.config.records != 0 && queue.messages() + lent_messages > self.config.records
+        })
+    }
+
+    fn charge(&self, state: &mut State, before: usize) {
+        let now = state.bytes();
+        state.counters.peak = state.counters.peak.max(now as u64);
+        if now >= before {
+            self.budget.used.fetch_add(now - before, Ordering::Relaxed);
+        } else {
+            self.budget.used.fetch_sub(before - now, Ordering::Relaxed);
+        }
+    }
+
+    /// Wakes the taker, or puts the inbox on the ready list or in the dispatcher's line.
+    fn tell(self: &Arc<Inbox>, mut state: MutexGuard<'_, State>) {
+        let due = !state.queue.is_empty() || state.phase != Phase::Open;
+        if !due {
+            return;
+        }
+        match &self.delivery {
+            Delivery::Take(ready) => {
+                let waiting = state.waiting;
+                drop(state);
+                if waiting {
+                    self.filled.notify_all();
+                }
+                ready.enter(self);
+            }
+            Delivery::Callback(dispatcher) => {
+                if !state.scheduled && state.phase != Phase::Closed {
+                    state.scheduled = true;
+                    drop(state);
+                    dispatcher.schedule(Arc::clone(self));
+                }
+            }
+        }
+    }
+
+    /// Sets room aside for a completion. `FULL` if there is none; with `drop-oldest` messages give way.
+    pub fn reserve(&self, bytes: usize) -> Result<(), Status> {
+        let mut state = lock(&self.state);
+        if state.phase != Phase::Open {
+            return Err(Status::Closed);
+        }
+        let before = state.bytes();
+        state.reserved += bytes;
+        if self.config.policy == Policy::DropOldest {
+            let dropped = self.shed(&mut state, before);
+            state.counters.dropped += dropped;
+        }
+        let over = state.bytes() > self.config.bytes
+            || self.budget.used().saturating_sub(before) + state.bytes() > self.budget.limit;
+        if over && before > 0 {
+            state.reserved -= bytes;
+        }
+        let granted = !over || before == 0;
+        self.charge(&mut state, before);
+        if granted { Ok(()) } else { Err(Status::Full) }
+    }
+
+    /// Gives back room that was set aside and is not needed.
+    pub fn unreserve(&self, bytes: usize) {
+        let mut state = lock(&self.state);
+        let before = state.bytes();
+        state.reserved = state.reserved.saturating_sub(bytes);
+        self.charge(&mut state, before);
+    }
+
+    /// Delivers a completion into the room that was set aside for it.
+    pub fn complete(self: &Arc<Inbox>, record: &RecordIn<'_>, reserved: usize) -> Pushed {
+        let mut state = lock(&self.state);
+        let before = state.bytes();
+        state.reserved = state.reserved.saturating_sub(reserved);
+        if state.phase != Phase::Open {
+            self.charge(&mut state, before);
+            return Pushed::default();
+        }
+        state.counters.received += 1;
+        if !state.queue.push(record) {
+            // No memory for its bytes: what the caller waits for is that it ended.
+            state.queue.push(&RecordIn {
+                name: &[],
+                extra: &[],
+                data: &[],
+                status: Status::NoMemory.code(),
+                ..*record
+            });
+        }
+        self.settle(state, before, Pushed::default())
+    }
+
+    /// Whether a record of so many bytes has room beside what waits, `reserved` of it set aside before.
+    pub fn fits(&self, bytes: usize, reserved: usize) -> bool {
+        let state = lock(&self.state);
+        let before = state.bytes();
+        let droppable = if self.config.policy == Policy::DropOldest { state.queue.cost() } else { 0 };
+        let used = before.saturating_sub(reserved);
+        let beside = self.budget.used().saturating_sub(before);
+        used == 0
+            || used + bytes <= self.config.bytes + droppable && beside + used + bytes <= self.budget.limit + droppable
+    }
+
+    /// Whether the policy is `pause` and there is no room: the socket must not be read.
+    pub fn is_full(&self) -> bool {
+        self.config.policy == Policy::Pause && self.lacks_room(&lock(&self.state), 1, 1)
+    }
+
+    /// Takes the oldest block, waiting up to `limit` for one; `None` waits for ever.
+    pub fn take(self: &Arc<Inbox>, limit: Option<Duration>) -> Result<Lent, Status> {
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let Delivery::Take(ready) = &self.delivery else { return Err(Status::Conflict) };
+        let mut state = lock(&self.state);
+        if state.taking {
+            return Err(Status::Busy);
+        }
+        loop {
+            if let Some(block) = self.pop(&mut state) {
+                let more = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
+                drop(state);
+                if more > 0 {
+                    ready.enter(self);
+                }
+                return Ok(Lent::new(block, Arc::clone(self), more));
+            }
+            if state.phase != Phase::Open {
+                state.phase = Phase::Closed;
+                return Err(Status::Closed);
+            }
+            let left = match (limit, deadline) {
+                (Some(_), Some(deadline)) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(Status::Timeout);
+                    }
+                    Some(left)
+                }
+                _ => None,
+            };
+            if inside_callback() {
+                return Err(Status::WouldDeadlock);
+            }
+            state.taking = true;
+            state.waiting = true;
+            state = wait(&self.filled, state, left);
+            state.taking = false;
+            state.waiting = false;
+        }
+    }
+
+    fn pop(&self, state: &mut State) -> Option<Block> {
+        let block = state.queue.pop()?;
+        state.lent += block.cost;
+        state.lent_messages += block.messages;
+        state.counters.taken += block.records().len() as u64;
+        if state.queue.is_empty() {
+            state.slow = false;
+        }
+        Some(block)
+    }
+
+    /// Takes back a block that was lent.
+    pub(super) fn give_back(&self, block: Block) {
+        let mut state = lock(&self.state);
+        let before = state.bytes();
+        state.lent -= block.cost;
+        state.lent_messages -= block.messages;
+        state.queue.recycle(block);
+        self.charge(&mut state, before);
+        drop(state);
+        // Any inbox of the client may be waiting for room in the budget that they share.
+        (self.on_room)();
+    }
+
+    /// Runs the callback on one block. Returns whether the inbox must be put in line again.
+    pub(super) fn run(self: &Arc<Inbox>, dispatcher: &Dispatcher) -> bool {
+        let mut state = lock(&self.state);
+        let block = if state.phase == Phase::Closed { None } else { self.pop(&mut state) };
+        let Some(block) = block else {
+            state.scheduled = false;
+            if state.phase != Phase::Open {
+                state.phase = Phase::Closed;
+                self.retire(state);
+            }
+            return false;
+        };
+        let Some(mut sink) = state.sink.take() else { return false };
+        let more = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
+        state.running = true;
+        drop(state);
+        let lent = Lent::new(block, Arc::clone(self), more);
+        let code = as_callback(|| sink.deliver(&lent));
+        drop(lent);
+        if code != 0 {
+            dispatcher.failed(self.id, code);
+        }
+        let mut state = lock(&self.state);
+        state.sink = Some(sink);
+        if state.phase == Phase::Closed {
+            state.scheduled = false;
+            self.retire(state);
+            return false;
+        }
+        state.running = false;
+        let again = !state.queue.is_empty() || state.phase == Phase::Ending;
+        state.scheduled = again;
+        drop(state);
+        self.quiet.notify_all();
+        again
+    }
+
+    /// Drops the sink, which tells its owner that no call will come, and then lets closers go.
+    fn retire(&self, mut state: MutexGuard<'_, State>) {
+        let sink = state.sink.take();
+        state.running = true;
+        drop(state);
+        as_callback(|| drop(sink));
+        lock(&self.state).running = false;
+        self.quiet.notify_all();
+    }
+
+    /// Its client was closed: it yields what it holds, then answers `CLOSED`.
+    pub fn end(self: &Arc<Inbox>) {
+        let mut state = lock(&self.state);
+        if state.phase == Phase::Open {
+            state.phase = Phase::Ending;
+            self.tell(state);
+        }
+    }
+
+    /// Whether no callback runs or will run, and its sink is dropped.
+    fn is_quiet(state: &State) -> bool {
+        !state.running && state.sink.is_none()
+    }
+
+    /// Waits until an ended inbox has no callback left. `TIMEOUT` says that drop has not run.
+    pub fn wait_quiet(&self, deadline: Option<Instant>) -> Result<(), Status> {
+        if self.is_taken() || inside_callback() {
+            return Ok(());
+        }
+        let mut state = lock(&self.state);
+        while !Inbox::is_quiet(&state) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(Status::Timeout);
+            }
+            state = wait(&self.quiet, state, left);
+        }
+        Ok(())
+    }
+
+    /// Closes it now: what waits is discarded, and its callback, if one runs, is the last.
+    ///
+    /// On an application's thread it returns when no callback runs and the sink is dropped; inside a callback at once.
+    pub fn close(self: &Arc<Inbox>, deadline: Option<Instant>) -> Result<(), Status> {
+        let mut state = lock(&self.state);
+        let before = state.bytes();
+        state.phase = Phase::Closed;
+        state.queue.clear();
+        state.reserved = 0;
+        self.charge(&mut state, before);
+        if self.is_taken() {
+            self.tell(state);
+        } else if state.running {
+            drop(state);
+        } else {
+            self.retire(state);
+        }
+        (self.on_room)();
+        self.wait_quiet(deadline)
+    }
+
+    /// Its counters.
+    pub fn counters(&self) -> Counters {
+        let state = lock(&self.state);
+        Counters { waiting: state.queue.len(), bytes: state.bytes() as u64, ..state.counters }
+    }
+}

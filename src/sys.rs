@@ -1,0 +1,209 @@
+//! The few things that only the operating system can do, and that std has no safe door to.
+//!
+//! Floor 0: everything may call it, it calls nothing of ours. All `unsafe` outside `ffi/` is here, so that
+//! an auditor reads two places. It never allocates in a fork hook, never blocks, never prints.
+#![expect(unsafe_code, reason = "eventfd, signal masks, atfork hooks and the per-process globals have no safe form")]
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::{io, ptr};
+
+/// A descriptor that is readable while it is raised.
+#[derive(Debug)]
+pub struct Event {
+    read: OwnedFd,
+    #[cfg(not(target_os = "linux"))]
+    write: OwnedFd,
+}
+
+impl Event {
+    /// A new event, not raised. Both ends are non-blocking and closed on exec.
+    pub fn new() -> io::Result<Event> {
+        #[cfg(target_os = "linux")]
+        {
+            // SAFETY: a plain system call without pointers.
+            let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: the kernel just gave us this descriptor and nobody else has it.
+            Ok(Event { read: unsafe { OwnedFd::from_raw_fd(fd) } })
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let (read, write) = io::pipe()?;
+            let (read, write) = (OwnedFd::from(read), OwnedFd::from(write));
+            for fd in [&read, &write] {
+                // SAFETY: both descriptors are open and ours; F_SETFL takes an integer.
+                if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(Event { read, write })
+        }
+    }
+
+    /// Makes it readable.
+    pub fn raise(&self) {
+        let one = 1u64.to_ne_bytes();
+        #[cfg(target_os = "linux")]
+        let fd = self.read.as_raw_fd();
+        #[cfg(not(target_os = "linux"))]
+        let fd = self.write.as_raw_fd();
+        // SAFETY: eight readable bytes. A full counter or pipe is readable already, so the result does not matter.
+        let _ = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+    }
+
+    /// Makes it unreadable.
+    pub fn clear(&self) {
+        let mut bytes = [0u8; 64];
+        // SAFETY: 64 writable bytes; non-blocking, so an event that is not raised answers EAGAIN.
+        while unsafe { libc::read(self.read.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len()) } == 64 {}
+    }
+
+    /// The descriptor to watch for reading.
+    pub fn fd(&self) -> RawFd {
+        self.read.as_raw_fd()
+    }
+}
+
+/// Blocks every signal in this thread, so that the host's handlers run on the host's own threads.
+///
+/// Also what keeps a write to a closed peer from raising SIGPIPE in a host that left it at its default.
+pub fn block_signals() {
+    // SAFETY: `set` is filled by sigfillset before it is read; the faults are left out, or a crash would be silent.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut set);
+        for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP] {
+            libc::sigdelset(&mut set, fault);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut());
+    }
+}
+
+/// How many forks lie between the process that loaded the library and this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// The sockets that a forked child must not keep open, or Redis would keep a ghost subscriber.
+static SOCKETS: Mutex<Vec<RawFd>> = Mutex::new(Vec::new());
+
+/// The lock on `SOCKETS` between the hooks around a fork.
+static HELD: AtomicPtr<MutexGuard<'static, Vec<RawFd>>> = AtomicPtr::new(ptr::null_mut());
+
+/// This process' generation: 0 in the process that loaded the library, one more in each forked child.
+pub fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed)
+}
+
+/// Remembers a socket, so that a forked child closes its copy.
+pub fn track_socket(fd: RawFd) {
+    install_fork_hooks();
+    SOCKETS.lock().unwrap_or_else(PoisonError::into_inner).push(fd);
+}
+
+/// Closes a tracked socket, by `close`, in one step as far as a fork can see.
+pub fn untrack_socket(fd: RawFd, close: impl FnOnce()) {
+    let mut sockets = SOCKETS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(at) = sockets.iter().position(|&known| known == fd) {
+        sockets.swap_remove(at);
+    }
+    close();
+}
+
+/// Installs the hooks around fork, once.
+pub fn install_fork_hooks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: three functions of the right type that live as long as the library, which is never unloaded.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_parent), Some(after_fork_child)) };
+    });
+}
+
+extern "C" fn before_fork() {
+    let guard = SOCKETS.lock().unwrap_or_else(PoisonError::into_inner);
+    // Boxing here may allocate: this runs in the parent, before the fork, where that is allowed.
+    HELD.store(Box::into_raw(Box::new(guard)), Ordering::Relaxed);
+}
+
+fn take_held() -> Option<Box<MutexGuard<'static, Vec<RawFd>>>> {
+    let held = HELD.swap(ptr::null_mut(), Ordering::Relaxed);
+    // SAFETY: the pointer came from Box::into_raw in `before_fork`, and the swap makes us its only owner.
+    (!held.is_null()).then(|| unsafe { Box::from_raw(held) })
+}
+
+extern "C" fn after_fork_parent() {
+    drop(take_held());
+}
+
+extern "C" fn after_fork_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    if let Some(mut sockets) = take_held() {
+        for fd in sockets.drain(..) {
+            // SAFETY: close(2) on descriptors that the parent tracked; only this child's copies go.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// A value that every process has one of, made when first asked for; a forked child gets a fresh one.
+///
+/// What the parent had is left alone in the child: its locks may be held by threads that do not exist here.
+pub struct PerProcess<T: 'static> {
+    current: AtomicPtr<Slot<T>>,
+    make: fn() -> T,
+}
+
+struct Slot<T> {
+    generation: u32,
+    value: OnceLock<T>,
+}
+
+impl<T: Send + Sync + 'static> PerProcess<T> {
+    /// For a `static`.
+    pub const fn new(make: fn() -> T) -> PerProcess<T> {
+        PerProcess { current: AtomicPtr::new(ptr::null_mut()), make }
+    }
+
+    /// This process' value.
+    pub fn get(&self) -> &'static T {
+        let generation = generation();
+        loop {
+            let seen = self.current.load(Ordering::Acquire);
+            // SAFETY: a non-null pointer came from Box::into_raw below and is never freed.
+            if let Some(slot) = unsafe { seen.as_ref() }
+                && slot.generation == generation
+            {
+                return slot.value.get_or_init(self.make);
+            }
+            let fresh = Box::into_raw(Box::new(Slot { generation, value: OnceLock::new() }));
+            if self.current.compare_exchange(seen, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // SAFETY: nobody saw it; another thread was first.
+                drop(unsafe { Box::from_raw(fresh) });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readable(event: &Event) -> bool {
+        let mut poll = libc::pollfd { fd: event.fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd.
+        unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+    }
+
+    #[test]
+    fn an_event_is_readable_exactly_while_it_is_raised() {
+        let event = Event::new().unwrap();
+        assert!(!readable(&event));
+        event.raise();
+        event.raise();
+        assert!(readable(&event));
+        event.clear();
+        assert!(!readable(&event));
+    }
+}
