@@ -83,8 +83,9 @@ impl Rng {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test may fail")]
 mod tests {
-    use super::*;
+    use super::{Rng, *};
     use proptest::prelude::*;
 
     const MIN: Duration = Duration::from_millis(8);

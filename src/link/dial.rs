@@ -255,6 +255,7 @@ fn deadline_after(wait: Duration) -> Instant {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::*;
     use tokio::net::TcpSocket;
