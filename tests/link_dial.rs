@@ -69,8 +69,7 @@ async fn a_refused_port_says_who_refused_and_what_to_check() {
     let port = link_fixture::free_port();
     let error = dial(&tcp("127.0.0.1", port), &options()).await.unwrap_err();
     assert_eq!(error.status(), Status::Connect);
-    let expected =
-        format!("connect to 127.0.0.1:{port}: refused (Connection refused); is redis-server running there?");
+    let expected = format!("connect to 127.0.0.1:{port}: refused (Connection refused); is redis-server running there?");
     assert_eq!(error.message(), expected);
 }
 

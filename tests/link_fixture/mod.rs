@@ -1,6 +1,7 @@
 //! A redis-server in a directory of its own, and certificates made by `openssl`, for the tests of `link/`.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -59,12 +60,19 @@ impl Redis {
             .expect("redis-server is installed");
         let mut redis = Redis { child, dir };
         let give_up = Instant::now() + Duration::from_secs(10);
-        while std::os::unix::net::UnixStream::connect(redis.socket()).is_err() {
+        while !redis.answers() {
             assert!(redis.child.try_wait().unwrap().is_none(), "redis-server ended at once: {arguments:?}");
             assert!(Instant::now() < give_up, "redis-server did not start within 10 s");
             std::thread::sleep(Duration::from_millis(5));
         }
         redis
+    }
+
+    /// Whether it answers anything at all: the socket exists before the rest of the configuration is read.
+    fn answers(&self) -> bool {
+        let Ok(mut probe) = std::os::unix::net::UnixStream::connect(self.socket()) else { return false };
+        probe.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        probe.write_all(b"PING\r\n").is_ok() && matches!(probe.read(&mut [0; 64]), Ok(n) if n > 0)
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -126,7 +134,8 @@ pub fn expect(error: &Error, status: Status, parts: &[&str]) {
 
 /// Run openssl in `dir`.
 pub fn openssl(dir: &TempDir, arguments: &str) {
-    let output = Command::new("openssl").args(arguments.split_whitespace()).current_dir(dir.join(".")).output().unwrap();
+    let output =
+        Command::new("openssl").args(arguments.split_whitespace()).current_dir(dir.join(".")).output().unwrap();
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
