@@ -3,6 +3,8 @@
 
 pub mod error;
 pub mod inbox;
+pub mod link;
+pub mod mux;
 pub mod proto;
 pub mod sync;
 pub mod sys;

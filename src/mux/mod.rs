@@ -1,0 +1,552 @@
+//! Who wants which names, what came for them, and what everyone waits for: the heart of a client.
+//!
+//! Floor 2. [`Mux`] is plain state behind one lock. Callers that subscribe change it on their own threads; the task
+//! of the subscriber link enters it once per wave of reading. It pushes into inboxes while it is locked, so that a
+//! `closed` is the last record of its source and an `active` comes before the first message. It never waits.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod actor;
+pub mod events;
+pub mod names;
+pub mod ops;
+pub mod promise;
+pub mod publish;
+pub mod registry;
+pub mod subscription;
+pub mod wave;
+
+use crate::error::Status;
+use crate::inbox::{Inbox, Kind as Record, Pushed, RecordIn};
+use crate::proto::resp::Kind;
+use crate::sync::Arc;
+use events::Events;
+use ops::{Op, Ops, Outcome, REFUSED_ROOM, What};
+use promise::Promises;
+use registry::{Effect, Registry};
+use std::collections::HashMap;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use wave::Stage;
+
+/// What a source is.
+#[derive(Debug)]
+pub enum Role {
+    /// Channels or a pattern.
+    Subscription,
+    /// A prefix under which promises are made.
+    Promises(Promises),
+    /// One promise on one channel; the operation that it is.
+    Promise(u64),
+}
+
+/// Something that wants names: the source of records.
+#[derive(Debug)]
+pub struct Target {
+    /// Its id, which records carry.
+    pub source: u64,
+    /// The caller's number.
+    pub token: u64,
+    /// Which inbox it delivers to.
+    pub stage: u32,
+    /// What it is.
+    pub role: Role,
+    /// Since when it is not whole, after a lost link.
+    pub gap: Option<Instant>,
+    /// Operations that wait until it is whole.
+    pub waiters: Vec<u64>,
+}
+
+/// The state of a client's subscriber side.
+#[derive(Debug)]
+pub struct Mux {
+    /// Wanted and actual names.
+    pub registry: Registry,
+    /// Operations under way.
+    pub ops: Ops,
+    /// Where states and logs go.
+    pub events: Events,
+    /// Commands to authenticate the live link again, for its task to send.
+    pub auths: Vec<(u64, Vec<u8>)>,
+    /// Barriers whose PING is to be sent.
+    pub pings: Vec<u64>,
+    targets: Vec<Option<Target>>,
+    free: Vec<u32>,
+    slots: HashMap<u64, u32>,
+    stages: Vec<Stage>,
+    stage_of: HashMap<u64, u32>,
+    touched: Vec<u32>,
+    online: bool,
+    generation: u64,
+    user: String,
+    closed: bool,
+    /// Messages that came in.
+    pub received: u64,
+    /// Messages for which nobody waited any more.
+    pub unmatched: u64,
+    /// Messages dropped for want of room.
+    pub dropped: u64,
+}
+
+/// The time as records carry it.
+pub fn unix_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+impl Mux {
+    /// An empty one. `user` is named in the sentences about refused names.
+    pub fn new(events: Events, user: String) -> Mux {
+        Mux {
+            registry: Registry::default(),
+            ops: Ops::default(),
+            events,
+            auths: Vec::new(),
+            pings: Vec::new(),
+            targets: Vec::new(),
+            free: Vec::new(),
+            slots: HashMap::new(),
+            stages: Vec::new(),
+            stage_of: HashMap::new(),
+            touched: Vec::new(),
+            online: false,
+            generation: 0,
+            user,
+            closed: false,
+            received: 0,
+            unmatched: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Whether the subscriber link is up.
+    pub fn online(&self) -> bool {
+        self.online
+    }
+
+    /// How often the link came up.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// How many sources there are.
+    pub fn sources(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The slot of a source; `CLOSED` if it is no more.
+    pub fn slot(&self, source: u64) -> Result<u32, Status> {
+        self.slots.get(&source).copied().ok_or(Status::Closed)
+    }
+
+    /// The target in a slot.
+    pub fn target(&self, slot: u32) -> Option<&Target> {
+        self.targets.get(slot as usize)?.as_ref()
+    }
+
+    pub(crate) fn target_mut(&mut self, slot: u32) -> Option<&mut Target> {
+        self.targets.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The inbox that a source delivers to.
+    pub fn inbox_of(&self, slot: u32) -> Option<Arc<Inbox>> {
+        let stage = self.target(slot)?.stage;
+        self.stages.get(stage as usize).map(|stage| Arc::clone(&stage.inbox))
+    }
+
+    /// A new source that delivers into an inbox.
+    pub fn open(
+        &mut self,
+        source: u64,
+        token: u64,
+        inbox: &Arc<Inbox>,
+        kind: Kind,
+        role: Role,
+    ) -> Result<u32, Status> {
+        if self.closed {
+            return Err(Status::Closed);
+        }
+        let stage = match self.stage_of.get(&inbox.id()) {
+            Some(&stage) => stage,
+            None => {
+                // The place of an inbox whose last source is gone is used again.
+                let free = self.stages.iter().position(|stage| stage.sources == 0);
+                let stage = free.unwrap_or(self.stages.len());
+                if free.is_none() {
+                    self.stages.push(Stage::new(Arc::clone(inbox)));
+                } else if let Some(old) = self.stages.get_mut(stage) {
+                    *old = Stage::new(Arc::clone(inbox));
+                }
+                self.stage_of.insert(inbox.id(), stage as u32);
+                stage as u32
+            }
+        };
+        if let Some(stage) = self.stages.get_mut(stage as usize) {
+            stage.sources += 1;
+        }
+        let target = Some(Target { source, token, stage, role, gap: None, waiters: Vec::new() });
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.targets.push(None);
+                (self.targets.len() - 1) as u32
+            }
+        };
+        if let Some(place) = self.targets.get_mut(slot as usize) {
+            *place = target;
+        }
+        self.slots.insert(source, slot);
+        self.registry.open(slot, kind);
+        Ok(slot)
+    }
+
+    /// Ends a source: its names go, what waits on it ends, and `closed` is its last record.
+    pub fn close_source(&mut self, slot: u32, status: Status) {
+        self.end_promises(slot, if status == Status::Ok { Status::Closed } else { status });
+        let adds = self.registry.pending(slot);
+        let waiters = self.target_mut(slot).map(|target| std::mem::take(&mut target.waiters)).unwrap_or_default();
+        for id in adds.into_iter().chain(waiters) {
+            self.ops.end(id, Outcome::of(Status::Closed));
+        }
+        self.registry.close(slot);
+        self.apply(Instant::now());
+        let Some(target) = self.targets.get_mut(slot as usize).and_then(Option::take) else { return };
+        self.slots.remove(&target.source);
+        self.free.push(slot);
+        self.flush_stage(target.stage, None);
+        let record = RecordIn { status: status.code(), ..RecordIn::new(Record::Closed, target.source, target.token) };
+        self.push(target.stage, &record);
+        if let Some(stage) = self.stages.get_mut(target.stage as usize) {
+            stage.sources -= 1;
+            if stage.sources == 0 {
+                self.stage_of.remove(&stage.inbox.id());
+            }
+        }
+    }
+
+    /// Ends everything that delivers into an inbox or completes there. Its completions are discarded with it.
+    pub fn close_inbox(&mut self, inbox: u64) {
+        let slots: Vec<u32> = self.slots_of(inbox);
+        for slot in slots {
+            self.close_source(slot, Status::Ok);
+        }
+        for id in self.ops.select(|op| op.inbox.id() == inbox) {
+            self.ops.end(id, Outcome::of(Status::Closed));
+        }
+    }
+
+    fn slots_of(&self, inbox: u64) -> Vec<u32> {
+        let Some(&stage) = self.stage_of.get(&inbox) else { return Vec::new() };
+        self.slots
+            .values()
+            .copied()
+            .filter(|&slot| self.target(slot).is_some_and(|target| target.stage == stage))
+            .collect()
+    }
+
+    /// Ends every source and every operation: the client closes.
+    pub fn close_all(&mut self, status: Status) {
+        self.closed = true;
+        let mut slots: Vec<u32> = self.slots.values().copied().collect();
+        slots.sort_unstable_by_key(|&slot| self.target(slot).map(|target| target.source));
+        for slot in slots {
+            self.close_source(slot, status);
+        }
+        for id in self.ops.select(|_| true) {
+            self.ops.end(id, Outcome::of(Status::Closed));
+        }
+        self.stages.clear();
+        self.stage_of.clear();
+    }
+
+    /// Delivers one record into the inbox of a stage, and sees to what that brought about.
+    pub(crate) fn push(&mut self, stage: u32, record: &RecordIn<'_>) {
+        let Some(inbox) = self.stages.get(stage as usize).map(|stage| Arc::clone(&stage.inbox)) else { return };
+        let pushed = inbox.push(record);
+        self.pushed(&inbox, pushed);
+    }
+
+    pub(crate) fn pushed(&mut self, inbox: &Arc<Inbox>, pushed: Pushed) {
+        self.dropped += pushed.dropped;
+        if pushed.slow {
+            self.events.slow_consumer(inbox.id());
+        }
+        if pushed.overflow
+            && let Some(&stage) = self.stage_of.get(&inbox.id())
+            && let Some(stage) = self.stages.get_mut(stage as usize)
+        {
+            stage.overflowed = true;
+        }
+    }
+
+    /// Closes the sources of inboxes that overflowed under the policy `close`. Called at the end of a wave.
+    pub(crate) fn close_overflowed(&mut self) {
+        let full: Vec<u64> = self
+            .stages
+            .iter_mut()
+            .filter(|stage| std::mem::take(&mut stage.overflowed))
+            .map(|stage| stage.inbox.id())
+            .collect();
+        for inbox in full {
+            for slot in self.slots_of(inbox) {
+                self.close_source(slot, Status::Overflow);
+            }
+        }
+    }
+
+    /// Turns what the registry did into records and completions.
+    pub fn apply(&mut self, now: Instant) {
+        loop {
+            let effects = self.registry.effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                self.apply_one(effect, now);
+            }
+        }
+    }
+
+    fn apply_one(&mut self, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Active { slot, name, ops } => {
+                let Some(entry) = self.registry.names().get(name) else { return };
+                let Some(target) = self.target(slot) else { return };
+                let record = RecordIn {
+                    number: entry.number,
+                    name: &entry.name,
+                    ..RecordIn::new(Record::Active, target.source, target.token)
+                };
+                let stage = target.stage;
+                if let Some(inbox) = self.stages.get(stage as usize).map(|stage| Arc::clone(&stage.inbox)) {
+                    let pushed = inbox.push(&record);
+                    self.pushed(&inbox, pushed);
+                }
+                self.count(&ops, |_, active, _, _| *active += 1);
+            }
+            Effect::Refused { slot, name, ops } => self.refused(slot, name, &ops),
+            Effect::Superseded { ops, .. } => self.count(&ops, |_, _, _, superseded| *superseded += 1),
+            Effect::Gone { ops } => self.left(&ops),
+            Effect::Whole { slot } => self.whole(slot, now),
+        }
+    }
+
+    fn refused(&mut self, slot: u32, name: names::NameId, ops: &[u64]) {
+        let Some(entry) = self.registry.names().get(name) else { return };
+        let Some(target) = self.target(slot) else { return };
+        let name = entry.name.clone();
+        let mut record = RecordIn {
+            status: Status::Refused.code(),
+            number: entry.number,
+            name: &name,
+            extra: b"NOPERM",
+            ..RecordIn::new(Record::Refused, target.source, target.token)
+        };
+        let stage = target.stage;
+        let mut told = false;
+        for &id in ops {
+            if let Some(op) = self.ops.get_mut(id) {
+                let room = (REFUSED_ROOM + name.len()).min(op.room);
+                op.room -= room;
+                record.token = op.token;
+                op.inbox.complete(&record, room);
+                told = true;
+            }
+        }
+        let text = format!(
+            "{:?}: refused by ACL (NOPERM) for user {:?}; it is tried again now and then",
+            String::from_utf8_lossy(&name),
+            self.user
+        );
+        self.events.log(events::Level::Warn, &text);
+        if !told {
+            let token = self.target(slot).map_or(0, |target| target.token);
+            record.token = token;
+            self.push(stage, &record);
+        }
+        self.refuse_promises(slot);
+        self.count(ops, |_, _, refused, _| *refused += 1);
+    }
+
+    /// Counts one name of adds, and ends those that have no more to wait for.
+    fn count(&mut self, ops: &[u64], f: impl Fn(u32, &mut u64, &mut u64, &mut u64)) {
+        for &id in ops {
+            let Some(op) = self.ops.get_mut(id) else { continue };
+            let What::Add { slot, remaining, active, refused, superseded } = &mut op.what else { continue };
+            f(*slot, active, refused, superseded);
+            *remaining = remaining.saturating_sub(1);
+            if *remaining == 0 {
+                self.end_add(id);
+            }
+        }
+    }
+
+    /// Ends an add whose names are all settled.
+    pub(crate) fn end_add(&mut self, id: u64) {
+        let Some(Op { what: What::Add { active, refused, superseded, .. }, .. }) = self.ops.get(id) else { return };
+        let (active, refused, superseded) = (*active, *refused, *superseded);
+        let status = match (active, refused, superseded) {
+            (_, 0, 0) => Status::Ok,
+            (0, 1.., 0) => Status::Refused,
+            (_, 1.., _) => Status::Partial,
+            _ => Status::Superseded,
+        };
+        let text = match status {
+            Status::Ok => String::new(),
+            Status::Superseded => format!("{superseded} of the names were removed again before they were active"),
+            _ => format!(
+                "{refused} refused by ACL (NOPERM) for user {:?}; the other {active} are active",
+                self.user
+            ),
+        };
+        let outcome = Outcome { status: Some(status), number: active, aux: refused, text: &text, ..Outcome::default() };
+        self.ops.end(id, outcome);
+    }
+
+    /// Counts names that are gone, and ends the operations that waited for the last.
+    fn left(&mut self, ops: &[u64]) {
+        for &id in ops {
+            let Some(op) = self.ops.get_mut(id) else { continue };
+            let What::Leave { remaining, .. } = &mut op.what else { continue };
+            *remaining = remaining.saturating_sub(1);
+            if *remaining == 0 {
+                self.end_leave(id);
+            }
+        }
+    }
+
+    /// Ends a remove, clear or drain. A drain closes its subscription first, so that `done` says all is over.
+    pub(crate) fn end_leave(&mut self, id: u64) {
+        let Some(op) = self.ops.take(id) else { return };
+        if let What::Leave { slot, drain: true, .. } = op.what {
+            self.close_same(slot, op.source);
+        }
+        op.complete(Outcome::default());
+    }
+
+    /// Closes a slot if it still holds that source; another may have taken its place.
+    fn close_same(&mut self, slot: u32, source: u64) {
+        if self.target(slot).is_some_and(|target| target.source == source) {
+            self.close_source(slot, Status::Ok);
+        }
+    }
+
+    fn whole(&mut self, slot: u32, now: Instant) {
+        if !self.registry.is_whole(slot) {
+            return;
+        }
+        let generation = self.generation;
+        let Some(target) = self.target_mut(slot) else { return };
+        if let Some(since) = target.gap.take() {
+            let record = RecordIn {
+                number: generation,
+                aux: now.saturating_duration_since(since).as_nanos() as u64,
+                ..RecordIn::new(Record::Active, target.source, target.token)
+            };
+            let stage = target.stage;
+            self.push(stage, &record);
+        }
+        let waiters = self.target_mut(slot).map(|target| std::mem::take(&mut target.waiters)).unwrap_or_default();
+        for id in waiters {
+            self.ops.end(id, Outcome { number: generation, ..Outcome::default() });
+        }
+        self.make_promises(slot, now);
+    }
+
+    /// The link is up.
+    pub fn link_up(&mut self, now: Instant) {
+        self.online = true;
+        self.generation += 1;
+        self.registry.link_up();
+        self.apply(now);
+        for id in self.ops.select(|op| matches!(op.what, What::Ready)) {
+            self.ops.end(id, Outcome { number: self.generation, ..Outcome::default() });
+        }
+    }
+
+    /// The link is gone. With a `cause` every source is told; without, the client was stopped by its owner.
+    pub fn link_down(&mut self, cause: Option<(Status, &str)>, last_byte: u64, now: Instant) {
+        if !self.online {
+            return;
+        }
+        self.online = false;
+        self.flush_stages(None);
+        let mut slots: Vec<u32> = self.slots.values().copied().collect();
+        slots.sort_unstable_by_key(|&slot| self.target(slot).map(|target| target.source));
+        // A source that has been told of this outage and got nothing since is not told again.
+        for &slot in &slots {
+            let waiting = !self.registry.is_whole(slot) && self.registry.active_count(slot) == 0;
+            let Some(target) = self.target_mut(slot) else { continue };
+            let told = target.gap.is_some() && waiting;
+            target.gap.get_or_insert(now);
+            let stage = target.stage;
+            if let (Some((status, text)), false) = (cause, told) {
+                let record = RecordIn {
+                    status: status.code(),
+                    number: 1,
+                    aux: last_byte,
+                    extra: text.as_bytes(),
+                    ..RecordIn::new(Record::Lost, target.source, target.token)
+                };
+                self.push(stage, &record);
+            }
+            self.interrupt_promises(slot);
+        }
+        self.registry.link_down();
+        self.apply(now);
+        let asked: Vec<u64> = std::mem::take(&mut self.auths).into_iter().map(|(id, _)| id).collect();
+        for id in asked.into_iter().chain(std::mem::take(&mut self.pings)) {
+            self.ops.end(id, Outcome::of(Status::Interrupted));
+        }
+    }
+
+    /// Ends every operation whose time is over; returns when to look again.
+    pub fn expire(&mut self, now: Instant) -> Option<Instant> {
+        while let Some(id) = self.ops.expired(now) {
+            self.end_early(id, Status::Timeout);
+        }
+        self.ops.next_deadline()
+    }
+
+    /// Ends the operations of an inbox with a token. Returns how many there were.
+    pub fn cancel(&mut self, inbox: u64, token: u64) -> usize {
+        let ids = self.ops.with_token(inbox, token);
+        for &id in &ids {
+            self.end_early(id, Status::Cancelled);
+        }
+        ids.len()
+    }
+
+    /// Ends an operation before what it waits for came.
+    pub(crate) fn end_early(&mut self, id: u64, status: Status) {
+        let Some(op) = self.ops.take(id) else { return };
+        let text = match &op.what {
+            What::Add { remaining, .. } if status == Status::Timeout => {
+                format!("{remaining} names are not active yet; they stay wanted")
+            }
+            What::Ready if status == Status::Timeout => self.events.last_failure().to_owned(),
+            What::Leave { .. } if status == Status::Timeout => "the server has not confirmed yet".to_owned(),
+            _ => String::new(),
+        };
+        let close = match &op.what {
+            What::Promise { slot, name, alone } => {
+                self.forget_promise(*slot, name, id);
+                alone.then_some(*slot)
+            }
+            What::Active { slot } => {
+                if let Some(target) = self.target_mut(*slot) {
+                    target.waiters.retain(|&waiter| waiter != id);
+                }
+                None
+            }
+            What::Maker { slot, .. } => {
+                self.forget_maker(*slot, id);
+                None
+            }
+            What::Leave { slot, drain: true, .. } => Some(*slot),
+            _ => None,
+        };
+        let source = op.source;
+        op.complete(Outcome { status: Some(status), text: &text, ..Outcome::default() });
+        if let Some(slot) = close {
+            self.close_same(slot, source);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Promises: wait for one message on a name, without a subscription each.
+//!
+//! A set holds one literal-safe pattern for a prefix, so that a promise in it costs no traffic; a single promise by
+//! name subscribes that channel while somebody waits. Every promise ends once: its message, a timeout, cancelled,
+//! interrupted (the link was lost while it waited) or closed.
+
+use super::ops::{Op, Outcome, What};
+use super::{Mux, Role};
+use crate::error::Status;
+use crate::inbox::record::RECORD_SIZE;
+use std::collections::HashMap;
+use std::time::Instant;
+
+/// A set of promises under a prefix.
+#[derive(Debug, Default)]
+pub struct Promises {
+    /// What every name in it begins with.
+    pub prefix: Box<[u8]>,
+    /// Who waits for which name.
+    waiting: HashMap<Box<[u8]>, Vec<u64>>,
+    /// Promises to be made when the set is active.
+    makers: Vec<u64>,
+}
+
+impl Promises {
+    /// An empty set.
+    pub fn new(prefix: &[u8]) -> Promises {
+        Promises { prefix: prefix.into(), ..Promises::default() }
+    }
+
+    /// How many promises wait.
+    pub fn len(&self) -> usize {
+        self.waiting.values().map(Vec::len).sum()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// The pattern that matches exactly the names with that prefix.
+pub fn pattern_of(prefix: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(prefix.len() + 1);
+    for &byte in prefix {
+        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
+    }
+    pattern.push(b'*');
+    pattern
+}
+
+impl Mux {
+    fn promises_mut(&mut self, slot: u32) -> Option<&mut Promises> {
+        match &mut self.target_mut(slot)?.role {
+            Role::Promises(promises) => Some(promises),
+            _ => None,
+        }
+    }
+
+    /// Whether a set has its pattern at the server, so that a promise in it is in effect at once.
+    pub fn promises_active(&self, slot: u32) -> bool {
+        self.online() && self.registry.active_count(slot) > 0
+    }
+
+    /// Makes a promise in a set whose room is reserved. `INACTIVE` if the set is not subscribed now.
+    pub fn promise(&mut self, slot: u32, op: Op) -> Result<(), Status> {
+        if !self.promises_active(slot) {
+            return Err(Status::Inactive);
+        }
+        self.make(slot, op);
+        Ok(())
+    }
+
+    fn make(&mut self, slot: u32, op: Op) {
+        let What::Promise { name, .. } = &op.what else { return };
+        let name = name.clone();
+        let id = self.ops.begin(op);
+        if let Some(promises) = self.promises_mut(slot) {
+            promises.waiting.entry(name).or_default().push(id);
+        }
+    }
+
+    /// Makes a promise as soon as its set is active; its time begins then.
+    pub fn promise_later(&mut self, slot: u32, op: Op, now: Instant) {
+        let id = self.ops.begin(op);
+        if let Some(promises) = self.promises_mut(slot) {
+            promises.makers.push(id);
+        }
+        self.make_promises(slot, now);
+    }
+
+    /// The set became active: those who waited for it get their promises.
+    pub(super) fn make_promises(&mut self, slot: u32, now: Instant) {
+        if !self.promises_active(slot) {
+            return;
+        }
+        let makers = self.promises_mut(slot).map(|promises| std::mem::take(&mut promises.makers)).unwrap_or_default();
+        for id in makers {
+            let Some(mut op) = self.ops.take(id) else { continue };
+            let What::Maker { name, timeout, .. } = op.what else { continue };
+            op.deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+            op.what = What::Promise { slot, name, alone: false };
+            self.make(slot, op);
+        }
+    }
+
+    /// A message for a set or a single promise.
+    pub(super) fn fulfil(&mut self, slot: u32, name: &[u8], data: &[u8]) {
+        let (ids, prefix, alone) = match self.target_mut(slot).map(|target| &mut target.role) {
+            Some(Role::Promises(promises)) => {
+                (promises.waiting.remove(name).unwrap_or_default(), promises.prefix.len(), false)
+            }
+            Some(Role::Promise(id)) => (vec![*id], 0, true),
+            _ => return,
+        };
+        if ids.is_empty() {
+            self.unmatched += 1;
+        }
+        if let Some(stage) = self.target(slot).map(|target| target.stage).filter(|_| !ids.is_empty()) {
+            // What was read before it comes before it in a shared inbox.
+            self.flush_stage(stage, None);
+        }
+        for id in ids {
+            let Some(op) = self.ops.take(id) else { continue };
+            let fits = op.inbox.fits(RECORD_SIZE + name.len() + data.len(), op.room);
+            let outcome = Outcome { aux: prefix as u64, ..Outcome::default() };
+            if fits {
+                op.complete(Outcome { data, ..outcome });
+            } else {
+                let text = format!("its message of {} bytes does not fit the inbox", data.len());
+                op.complete(Outcome { status: Some(Status::TooLarge), text: &text, ..outcome });
+            }
+        }
+        if alone {
+            self.close_source(slot, Status::Ok);
+        }
+    }
+
+    /// Takes a promise out of its set, when it ends without a message.
+    pub(super) fn forget_promise(&mut self, slot: u32, name: &[u8], id: u64) {
+        let Some(promises) = self.promises_mut(slot) else { return };
+        if let Some(ids) = promises.waiting.get_mut(name) {
+            ids.retain(|&other| other != id);
+            if ids.is_empty() {
+                promises.waiting.remove(name);
+                if promises.waiting.is_empty() {
+                    // Room for a million promises is not kept for the next one.
+                    promises.waiting.shrink_to(1024);
+                }
+            }
+        }
+    }
+
+    /// The same for one that was to be made later.
+    pub(super) fn forget_maker(&mut self, slot: u32, id: u64) {
+        if let Some(promises) = self.promises_mut(slot) {
+            promises.makers.retain(|&other| other != id);
+        }
+    }
+
+    /// Ends all promises of a set, made and to be made. Returns how many.
+    pub fn end_promises(&mut self, slot: u32, status: Status) -> usize {
+        let ids: Vec<u64> = match self.target_mut(slot).map(|target| &mut target.role) {
+            Some(Role::Promises(promises)) => {
+                let made = std::mem::take(&mut promises.waiting).into_values().flatten();
+                made.chain(std::mem::take(&mut promises.makers)).collect()
+            }
+            Some(Role::Promise(id)) => vec![*id],
+            _ => return 0,
+        };
+        ids.iter().filter(|&&id| self.ops.end(id, Outcome::of(status))).count()
+    }
+
+    /// The link was lost: what was promised cannot be kept. Those to be made later go on waiting.
+    pub(super) fn interrupt_promises(&mut self, slot: u32) {
+        let ids: Vec<u64> = match self.target_mut(slot).map(|target| &mut target.role) {
+            Some(Role::Promises(promises)) => std::mem::take(&mut promises.waiting).into_values().flatten().collect(),
+            _ => Vec::new(),
+        };
+        for id in ids {
+            self.ops.end(id, Outcome::of(Status::Interrupted));
+        }
+        let alone = self.target(slot).and_then(|target| match target.role {
+            Role::Promise(id) => Some(id),
+            _ => None,
+        });
+        // A single promise that was not in effect yet waits on; its message cannot have been missed.
+        if let Some(id) = alone.filter(|_| self.registry.active_count(slot) > 0) {
+            self.ops.end(id, Outcome::of(Status::Interrupted));
+            self.close_source(slot, Status::Ok);
+        }
+    }
+
+    /// The server refused the set's pattern, or the single promise's channel.
+    pub(super) fn refuse_promises(&mut self, slot: u32) {
+        let alone = match self.target_mut(slot).map(|target| &mut target.role) {
+            Some(Role::Promises(promises)) => {
+                let makers = std::mem::take(&mut promises.makers);
+                let waiters = self.target_mut(slot).map(|target| std::mem::take(&mut target.waiters));
+                for id in makers.into_iter().chain(waiters.unwrap_or_default()) {
+                    self.ops.end(id, Outcome::of(Status::Refused));
+                }
+                return;
+            }
+            Some(Role::Promise(id)) => *id,
+            _ => return,
+        };
+        self.ops.end(alone, Outcome::of(Status::Refused));
+        self.close_source(slot, Status::Ok);
+    }
+}

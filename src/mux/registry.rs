@@ -1,0 +1,558 @@
+//! Who wants which names, and how to make the link agree. Pure: no socket, no clock, no inbox.
+//!
+//! Wanted is the list of subscriptions of a name; actual is where the name stands with the server. At most one change
+//! of a name is in flight, and its acknowledgement is compared with what is wanted by then: flapping collapses, and
+//! no order of adds and removes can leave a name dead. What happened comes out as [`Effect`]s.
+//!
+//! Called under the mux' lock by callers that subscribe and by the task of the link. `tests/registry.rs` runs random
+//! programs against a model server.
+
+use super::names::{Actual, NameId, Names};
+use crate::proto::resp::{Change, Kind};
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// The most names in one command.
+pub const COMMAND_NAMES: usize = 512;
+/// The most bytes of names in one command.
+pub const COMMAND_BYTES: usize = 64 * 1024;
+/// The most bytes of acknowledgements that may be outstanding: Redis closes a subscriber whose output buffer passes
+/// 32 MiB at once or 8 MiB for a minute, and one SUBSCRIBE of a million names makes 43 MB of them.
+pub const WINDOW_BYTES: usize = 1024 * 1024;
+/// What an acknowledgement costs beside its name: `>3\r\n$12\r\npunsubscribe\r\n$…\r\n…\r\n:…\r\n`.
+const ACK_OVERHEAD: usize = 48;
+
+/// What happened to a name or a subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// The server has the name, and this subscription was waiting for it.
+    Active { slot: u32, name: NameId, ops: Vec<u64> },
+    /// The server refused the name to this subscription.
+    Refused { slot: u32, name: NameId, ops: Vec<u64> },
+    /// The subscription let the name go before the server had it.
+    Superseded { slot: u32, name: NameId, ops: Vec<u64> },
+    /// Every name of the subscription is active or refused.
+    Whole { slot: u32 },
+    /// An operation that waited for a name to be gone may count it.
+    Gone { ops: Vec<u64> },
+}
+
+/// A command that was sent and is not wholly acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Subscribe or unsubscribe.
+    pub change: Change,
+    /// Of channels, patterns or shards.
+    pub kind: Kind,
+    /// The names, in the order of the command.
+    pub names: Vec<NameId>,
+    acked: usize,
+    bytes: usize,
+}
+
+/// What an error answer to a command means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was about one name, which is refused now.
+    Refused,
+    /// The batch is cut in halves to find the name.
+    Halved,
+    /// Not an answer to a subscribe: the link makes no sense any more.
+    Confused,
+}
+
+/// A subscription: which names it wants, and for whom it waits.
+#[derive(Debug, Default)]
+struct Member {
+    /// Operations that wait for this name; `None` once it was settled for this subscription.
+    ops: Option<Vec<u64>>,
+}
+
+#[derive(Debug)]
+struct Sub {
+    kind: Kind,
+    members: HashMap<NameId, Member>,
+    /// How many of its names are neither active nor refused.
+    unsettled: usize,
+}
+
+/// Wanted and actual names of one link.
+#[derive(Debug, Default)]
+pub struct Registry {
+    names: Names,
+    subs: HashMap<u32, Sub>,
+    /// Names to change, by what and of which kind. May hold names whose need is gone.
+    subscribe: [VecDeque<NameId>; 3],
+    unsubscribe: [VecDeque<NameId>; 3],
+    /// Batches that are sent as they are: halves of refused ones, and names that are tried again alone.
+    batches: VecDeque<(Kind, Vec<NameId>)>,
+    /// Refused names in the order in which they are tried again; may hold names whose refusal is over.
+    refused: VecDeque<NameId>,
+    in_refused: HashSet<NameId>,
+    in_flight: VecDeque<Command>,
+    in_flight_bytes: usize,
+    online: bool,
+    effects: Vec<Effect>,
+}
+
+fn lane(kind: Kind) -> usize {
+    match kind {
+        Kind::Channel => 0,
+        Kind::Pattern => 1,
+        Kind::Shard => 2,
+    }
+}
+
+const KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Shard];
+
+impl Registry {
+    /// What happened since the last call, in order.
+    pub fn effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The names.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The names, for the lookup that remembers the last one.
+    pub fn names_mut(&mut self) -> &mut Names {
+        &mut self.names
+    }
+
+    /// A new subscription in a slot of the caller's.
+    pub fn open(&mut self, slot: u32, kind: Kind) {
+        self.subs.insert(slot, Sub { kind, members: HashMap::new(), unsettled: 0 });
+    }
+
+    /// Wants a name for a subscription. `op` waits until it is settled. Duplicates are one.
+    pub fn add(&mut self, slot: u32, name: &[u8], op: Option<u64>) {
+        let Some(sub) = self.subs.get_mut(&slot) else { return };
+        let id = self.names.intern(sub.kind, name);
+        let Some(entry) = self.names.get_mut(id) else { return };
+        let new = !sub.members.contains_key(&id);
+        if new {
+            if std::mem::take(&mut entry.refused) {
+                // Asking again is a fresh try, for everyone who wants it.
+                let others = entry.listeners.clone();
+                for other in others {
+                    if let Some(sub) = self.subs.get_mut(&other) {
+                        sub.unsettled += 1;
+                    }
+                }
+            }
+            let Some(sub) = self.subs.get_mut(&slot) else { return };
+            entry.listeners.push(slot);
+            if entry.actual != Actual::Active {
+                sub.unsettled += 1;
+            }
+        }
+        let Some(sub) = self.subs.get_mut(&slot) else { return };
+        let member = sub.members.entry(id).or_default();
+        if new || member.ops.is_some() {
+            member.ops.get_or_insert_default().extend(op);
+        } else if entry.refused {
+            if let Some(op) = op {
+                self.effects.push(Effect::Refused { slot, name: id, ops: vec![op] });
+            }
+            return;
+        } else if entry.actual != Actual::Active {
+            // Known from before an outage; it is being subscribed again.
+            member.ops = Some(op.into_iter().collect());
+        } else if let Some(op) = op {
+            self.effects.push(Effect::Active { slot, name: id, ops: vec![op] });
+            return;
+        }
+        if entry.actual == Actual::Active {
+            let ops = member.ops.take().unwrap_or_default();
+            self.effects.push(Effect::Active { slot, name: id, ops });
+        }
+        self.touch(id);
+    }
+
+    /// Lets a name go. `op` waits until nobody here is subscribed to it, or somebody else still wants it.
+    ///
+    /// Returns whether the subscription had it.
+    pub fn remove(&mut self, slot: u32, name: &[u8], op: Option<u64>) -> bool {
+        let Some(sub) = self.subs.get(&slot) else { return false };
+        match self.names.find(sub.kind, name) {
+            Some(id) => self.remove_id(slot, id, op),
+            None => false,
+        }
+    }
+
+    /// The same by id.
+    pub fn remove_id(&mut self, slot: u32, id: NameId, op: Option<u64>) -> bool {
+        let Some(sub) = self.subs.get_mut(&slot) else { return false };
+        let Some(member) = sub.members.remove(&id) else { return false };
+        let Some(entry) = self.names.get_mut(id) else { return false };
+        if let Some(ops) = member.ops
+            && !ops.is_empty()
+        {
+            self.effects.push(Effect::Superseded { slot, name: id, ops });
+        }
+        if !entry.settled() {
+            sub.unsettled -= 1;
+            if sub.unsettled == 0 {
+                self.effects.push(Effect::Whole { slot });
+            }
+        }
+        entry.listeners.retain(|&other| other != slot);
+        if let Some(op) = op {
+            if entry.listeners.is_empty() && entry.actual != Actual::None {
+                entry.leavers.push(op);
+            } else {
+                self.effects.push(Effect::Gone { ops: vec![op] });
+            }
+        }
+        self.touch(id);
+        true
+    }
+
+    /// Lets every name of a subscription go. Returns how many they were.
+    pub fn clear(&mut self, slot: u32, op: Option<u64>) -> usize {
+        let ids = self.members(slot);
+        for &id in &ids {
+            self.remove_id(slot, id, op);
+        }
+        ids.len()
+    }
+
+    /// Forgets a subscription and lets its names go.
+    pub fn close(&mut self, slot: u32) {
+        self.clear(slot, None);
+        self.subs.remove(&slot);
+    }
+
+    /// The names that a subscription wants.
+    pub fn members(&self, slot: u32) -> Vec<NameId> {
+        self.subs.get(&slot).map(|sub| sub.members.keys().copied().collect()).unwrap_or_default()
+    }
+
+    /// How many names a subscription wants.
+    pub fn member_count(&self, slot: u32) -> usize {
+        self.subs.get(&slot).map_or(0, |sub| sub.members.len())
+    }
+
+    /// How many names of a subscription the server has.
+    pub fn active_count(&self, slot: u32) -> usize {
+        let Some(sub) = self.subs.get(&slot) else { return 0 };
+        let active = |id: &&NameId| self.names.get(**id).is_some_and(|entry| entry.actual == Actual::Active);
+        sub.members.keys().filter(active).count()
+    }
+
+    /// The operations that wait for names of a subscription.
+    pub fn pending(&self, slot: u32) -> Vec<u64> {
+        let Some(sub) = self.subs.get(&slot) else { return Vec::new() };
+        sub.members.values().filter_map(|member| member.ops.as_ref()).flatten().copied().collect()
+    }
+
+    /// Whether the link is up and every name of the subscription is active or refused.
+    pub fn is_whole(&self, slot: u32) -> bool {
+        self.online && self.subs.get(&slot).is_some_and(|sub| sub.unsettled == 0)
+    }
+
+    /// Whether the link is up and every wanted name is active or refused.
+    pub fn is_settled(&self) -> bool {
+        self.online
+            && self.in_flight.is_empty()
+            && self.batches.is_empty()
+            && self.subscribe.iter().all(VecDeque::is_empty)
+    }
+
+    /// Queues a name if what is wanted and what is differ and nothing is in flight for it.
+    fn touch(&mut self, id: NameId) {
+        let online = self.online;
+        let Some(entry) = self.names.get_mut(id) else { return };
+        let wanted = !entry.listeners.is_empty();
+        match entry.actual {
+            Actual::None if !wanted => {
+                if !entry.leavers.is_empty() {
+                    let ops = std::mem::take(&mut entry.leavers);
+                    self.effects.push(Effect::Gone { ops });
+                }
+                // While a queue holds the id the entry stays, or a name that comes and goes would fill the queue.
+                if !self.names.get(id).is_some_and(|entry| entry.queued) {
+                    self.names.remove(id);
+                }
+            }
+            Actual::None if online && !entry.refused && !entry.queued => {
+                entry.queued = true;
+                self.subscribe[lane(entry.kind)].push_back(id);
+            }
+            Actual::Active if online && !wanted && !entry.queued => {
+                entry.queued = true;
+                self.unsubscribe[lane(entry.kind)].push_back(id);
+            }
+            Actual::Active if wanted && !entry.leavers.is_empty() => {
+                let ops = std::mem::take(&mut entry.leavers);
+                self.effects.push(Effect::Gone { ops });
+            }
+            _ => {}
+        }
+    }
+
+    /// How many names wait to be sent, and how many bytes of acknowledgements are outstanding.
+    pub fn backlog(&self) -> (usize, usize) {
+        let queued: usize = self.subscribe.iter().chain(&self.unsubscribe).map(VecDeque::len).sum();
+        let batches: usize = self.batches.iter().map(|(_, names)| names.len()).sum();
+        (queued + batches, self.in_flight_bytes)
+    }
+
+    /// The next command to send, within the window. The caller writes it and awaits its acknowledgements.
+    pub fn next_command(&mut self) -> Option<&Command> {
+        if !self.online || self.in_flight_bytes >= WINDOW_BYTES {
+            return None;
+        }
+        let command = self.next_batch().or_else(|| self.next_queued())?;
+        self.in_flight_bytes += command.bytes;
+        self.in_flight.push_back(command);
+        self.in_flight.back()
+    }
+
+    fn next_batch(&mut self) -> Option<Command> {
+        while let Some((kind, names)) = self.batches.pop_front() {
+            // Names of a batch are marked Subscribing and so cannot have been queued elsewhere; some may be unwanted
+            // by now, and are subscribed and let go again, which is rare and right.
+            let names: Vec<NameId> = names.into_iter().filter(|&id| self.names.get(id).is_some()).collect();
+            if !names.is_empty() {
+                let bytes = self.ack_bytes(&names);
+                return Some(Command { change: Change::Subscribed, kind, names, acked: 0, bytes });
+            }
+        }
+        None
+    }
+
+    fn ack_bytes(&self, names: &[NameId]) -> usize {
+        names.iter().filter_map(|&id| self.names.get(id)).map(|entry| entry.name.len() + ACK_OVERHEAD).sum()
+    }
+
+    fn next_queued(&mut self) -> Option<Command> {
+        // Unsubscribing first: it makes room on the server, and its names are few.
+        for (change, kind) in KINDS
+            .into_iter()
+            .map(|kind| (Change::Unsubscribed, kind))
+            .chain(KINDS.into_iter().map(|kind| (Change::Subscribed, kind)))
+        {
+            let names = self.take_queued(change, kind);
+            if !names.is_empty() {
+                let bytes = self.ack_bytes(&names);
+                return Some(Command { change, kind, names, acked: 0, bytes });
+            }
+        }
+        None
+    }
+
+    fn take_queued(&mut self, change: Change, kind: Kind) -> Vec<NameId> {
+        let mut names = Vec::new();
+        let mut bytes = 0;
+        while names.len() < COMMAND_NAMES {
+            let queue = match change {
+                Change::Subscribed => &mut self.subscribe[lane(kind)],
+                Change::Unsubscribed => &mut self.unsubscribe[lane(kind)],
+            };
+            let Some(&id) = queue.front() else { break };
+            let Some(entry) = self.names.get_mut(id) else {
+                queue.pop_front();
+                continue;
+            };
+            let wanted = !entry.listeners.is_empty();
+            let due = match change {
+                Change::Subscribed => entry.actual == Actual::None && wanted && !entry.refused,
+                Change::Unsubscribed => entry.actual == Actual::Active && !wanted,
+            };
+            if !due {
+                queue.pop_front();
+                entry.queued = false;
+                self.touch(id);
+                continue;
+            }
+            if !names.is_empty() && bytes + entry.name.len() > COMMAND_BYTES {
+                break;
+            }
+            queue.pop_front();
+            bytes += entry.name.len();
+            entry.queued = false;
+            entry.actual = match change {
+                Change::Subscribed => Actual::Subscribing,
+                Change::Unsubscribed => Actual::Unsubscribing,
+            };
+            names.push(id);
+        }
+        names
+    }
+
+    /// The server acknowledged a change.
+    pub fn acknowledged(&mut self, change: Change, kind: Kind, name: &[u8]) {
+        let Some(front) = self.in_flight.front_mut() else { return self.unsolicited(change, kind, name) };
+        let expected = front.names.get(front.acked).copied();
+        let matches = front.change == change
+            && front.kind == kind
+            && expected.and_then(|id| self.names.get(id)).is_some_and(|entry| *entry.name == *name);
+        let (true, Some(id)) = (matches, expected) else { return self.unsolicited(change, kind, name) };
+        front.acked += 1;
+        if front.acked == front.names.len() {
+            self.in_flight_bytes = self.in_flight_bytes.saturating_sub(front.bytes);
+            self.in_flight.pop_front();
+        }
+        self.changed(id, change);
+    }
+
+    fn changed(&mut self, id: NameId, change: Change) {
+        let Some(entry) = self.names.get_mut(id) else { return };
+        match change {
+            Change::Subscribed => {
+                entry.actual = Actual::Active;
+                let was_refused = std::mem::take(&mut entry.refused);
+                self.settle(id, true, was_refused);
+            }
+            Change::Unsubscribed => {
+                entry.actual = Actual::None;
+                let ops = std::mem::take(&mut entry.leavers);
+                if !ops.is_empty() {
+                    self.effects.push(Effect::Gone { ops });
+                }
+            }
+        }
+        self.touch(id);
+    }
+
+    /// A name became active or refused: tells everyone who waits. `counted`: it was settled before, as refused.
+    fn settle(&mut self, id: NameId, active: bool, counted: bool) {
+        let Some(entry) = self.names.get(id) else { return };
+        for &slot in &entry.listeners {
+            let Some(sub) = self.subs.get_mut(&slot) else { continue };
+            if let Some(ops) = sub.members.get_mut(&id).and_then(|member| member.ops.take()) {
+                self.effects.push(if active {
+                    Effect::Active { slot, name: id, ops }
+                } else {
+                    Effect::Refused { slot, name: id, ops }
+                });
+            } else if !active {
+                self.effects.push(Effect::Refused { slot, name: id, ops: Vec::new() });
+            } else if counted {
+                self.effects.push(Effect::Active { slot, name: id, ops: Vec::new() });
+            }
+            if counted {
+                continue;
+            }
+            sub.unsettled = sub.unsettled.saturating_sub(1);
+            if sub.unsettled == 0 {
+                self.effects.push(Effect::Whole { slot });
+            }
+        }
+    }
+
+    /// An acknowledgement that nobody asked for: state, never an answer.
+    fn unsolicited(&mut self, change: Change, kind: Kind, name: &[u8]) {
+        let Some(id) = self.names.find(kind, name) else { return };
+        let Some(entry) = self.names.get_mut(id) else { return };
+        if change == Change::Unsubscribed && entry.actual == Actual::Active {
+            entry.actual = Actual::None;
+            for &slot in &entry.listeners {
+                if let Some(sub) = self.subs.get_mut(&slot) {
+                    sub.unsettled += 1;
+                }
+            }
+            self.touch(id);
+        }
+    }
+
+    /// The server answered the oldest command with an error; `denied` when it is about permission.
+    pub fn failed(&mut self, denied: bool) -> Verdict {
+        let front = match self.in_flight.pop_front() {
+            Some(front) if front.acked == 0 && front.change == Change::Subscribed && denied => front,
+            _ => return Verdict::Confused,
+        };
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(front.bytes);
+        let (first, second) = front.names.split_at(front.names.len() / 2);
+        if first.is_empty() {
+            if let Some(&id) = second.first() {
+                self.refuse(id);
+            }
+            return Verdict::Refused;
+        }
+        self.batches.push_front((front.kind, second.to_vec()));
+        self.batches.push_front((front.kind, first.to_vec()));
+        Verdict::Halved
+    }
+
+    fn refuse(&mut self, id: NameId) {
+        let Some(entry) = self.names.get_mut(id) else { return };
+        let known = entry.refused;
+        entry.actual = Actual::None;
+        entry.refused = true;
+        if self.in_refused.insert(id) {
+            self.refused.push_back(id);
+        }
+        if !known {
+            self.settle(id, false, false);
+        }
+        self.touch(id);
+    }
+
+    /// Tries up to `most` refused names again, each alone. Returns how many.
+    pub fn retry_refused(&mut self, most: usize) -> usize {
+        if !self.online {
+            return 0;
+        }
+        let mut tried = 0;
+        while tried < most {
+            let Some(id) = self.refused.pop_front() else { break };
+            self.in_refused.remove(&id);
+            let Some(entry) = self.names.get_mut(id) else { continue };
+            if entry.refused && entry.actual == Actual::None && !entry.listeners.is_empty() {
+                entry.actual = Actual::Subscribing;
+                self.batches.push_back((entry.kind, vec![id]));
+                tried += 1;
+            }
+        }
+        tried
+    }
+
+    /// How many names are refused.
+    pub fn refused_count(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// The link is up: everything that is wanted and not refused is to be subscribed.
+    pub fn link_up(&mut self) {
+        self.online = true;
+        let ids: Vec<NameId> = self.names.ids().collect();
+        for id in ids {
+            self.touch(id);
+        }
+        let whole: Vec<u32> = self.subs.iter().filter(|(_, sub)| sub.unsettled == 0).map(|(&slot, _)| slot).collect();
+        self.effects.extend(whole.into_iter().map(|slot| Effect::Whole { slot }));
+    }
+
+    /// The link is gone: nothing is subscribed, nothing is in flight. What is wanted stays.
+    pub fn link_down(&mut self) {
+        self.online = false;
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+        self.batches.clear();
+        self.subscribe.iter_mut().chain(&mut self.unsubscribe).for_each(VecDeque::clear);
+        for sub in self.subs.values_mut() {
+            sub.unsettled = sub.members.len();
+        }
+        let ids: Vec<NameId> = self.names.ids().collect();
+        for id in ids {
+            let Some(entry) = self.names.get_mut(id) else { continue };
+            entry.actual = Actual::None;
+            entry.queued = false;
+            if entry.refused && self.in_refused.insert(id) {
+                // It was being tried again when the link went.
+                self.refused.push_back(id);
+            }
+            if entry.refused {
+                for &slot in &entry.listeners {
+                    if let Some(sub) = self.subs.get_mut(&slot) {
+                        sub.unsettled -= 1;
+                    }
+                }
+            }
+            self.touch(id);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! A wave of reading: from the bytes of one read to records in inboxes.
+//!
+//! This is the path of every message: one lookup, one record of 64 bytes written, no allocation, no lock. Records
+//! are staged per inbox and handed over together; control frames are rare and handled as they come, after what was
+//! staged before them, so that every inbox keeps the link's order.
+
+use super::names::Entry;
+use super::{Mux, Role, Target};
+use crate::error::Status;
+use crate::inbox::block::{BLOCK_BYTES, BLOCK_RECORDS, Buffer};
+use crate::inbox::queue::Wave;
+use crate::inbox::{Inbox, Kind as Rec, Record, RecordIn};
+use crate::proto::resp::{self, Frame, Kind, Limits, ProtocolError, Reply, Step};
+use crate::sync::Arc;
+use std::sync::Arc as StdArc;
+use std::time::Instant;
+
+/// An inbox and what a wave has for it so far.
+#[derive(Debug)]
+pub struct Stage {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) sources: usize,
+    pub(super) overflowed: bool,
+    records: Vec<Record>,
+    base: usize,
+}
+
+impl Stage {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Stage {
+        Stage { inbox, sources: 0, overflowed: false, records: Vec::new(), base: 0 }
+    }
+}
+
+/// Where reading stands after a wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that were used up.
+    pub used: usize,
+    /// How many bytes the next frame needs at least, from its start.
+    pub need: usize,
+    /// Bytes to throw away unread: the payload of an oversized message.
+    pub skip: u64,
+}
+
+/// An answer that is not a message, for the task of the link.
+pub trait Answers {
+    /// The server answered the oldest thing that was asked. An error ends the link.
+    fn answer(&mut self, mux: &mut Mux, reply: Reply<'_>) -> Result<(), (Status, String)>;
+    /// The server acknowledged a name.
+    fn acknowledged(&mut self, mux: &mut Mux);
+}
+
+impl Mux {
+    /// Reads every whole frame in `bytes[from..to]` of a buffer.
+    pub fn wave(
+        &mut self,
+        buffer: &StdArc<Buffer>,
+        from: usize,
+        to: usize,
+        limits: &Limits,
+        time: u64,
+        answers: &mut impl Answers,
+    ) -> Result<Progress, (Status, String)> {
+        let bytes = buffer.bytes().get(..to).unwrap_or_default();
+        let mut at = from;
+        let result = loop {
+            let rest = bytes.get(at..).unwrap_or_default();
+            if rest.is_empty() {
+                break Ok(Progress { used: at - from, need: 1, skip: 0 });
+            }
+            match resp::next(rest, limits) {
+                Ok(Step::Frame { used, frame }) => {
+                    match frame {
+                        Frame::Message { channel, payload } => {
+                            self.message(buffer, bytes, Kind::Channel, channel, channel, payload, time);
+                        }
+                        Frame::PatternMessage { pattern, channel, payload } => {
+                            self.message(buffer, bytes, Kind::Pattern, pattern, channel, payload, time);
+                        }
+                        Frame::ShardMessage { channel, payload } => {
+                            self.message(buffer, bytes, Kind::Shard, channel, channel, payload, time);
+                        }
+                        Frame::Change { change, kind, name, .. } => {
+                            self.flush_stages(Some(buffer));
+                            if let Some(name) = name {
+                                self.registry.acknowledged(change, kind, name);
+                                self.apply(Instant::now());
+                            }
+                            answers.acknowledged(self);
+                        }
+                        Frame::Reply(reply) => {
+                            self.flush_stages(Some(buffer));
+                            if let Err(fault) = answers.answer(self, reply) {
+                                break Err(fault);
+                            }
+                            self.apply(Instant::now());
+                        }
+                        Frame::OtherPush => {}
+                    }
+                    at += used;
+                }
+                Ok(Step::More { at_least }) => break Ok(Progress { used: at - from, need: at_least, skip: 0 }),
+                Ok(Step::Oversized { used, skip, pattern, channel, len }) => {
+                    self.flush_stages(Some(buffer));
+                    self.oversized(pattern, channel, len);
+                    break Ok(Progress { used: at + used - from, need: 1, skip });
+                }
+                Err(ProtocolError { what, at: inner }) => {
+                    break Err((Status::Protocol, format!("the server sent {what} (byte {})", at + inner - from)));
+                }
+            }
+        };
+        self.flush_stages(Some(buffer));
+        self.close_overflowed();
+        result
+    }
+
+    /// One message to everyone who wants its name.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the inner loop: packing them into a struct costs a copy")]
+    fn message(
+        &mut self,
+        buffer: &StdArc<Buffer>,
+        bytes: &[u8],
+        kind: Kind,
+        name: &[u8],
+        channel: &[u8],
+        payload: &[u8],
+        time: u64,
+    ) {
+        self.received += 1;
+        let Some(id) = self.registry.names_mut().find_again(kind, name) else {
+            self.unmatched += 1;
+            return;
+        };
+        let Some(entry) = self.registry.names().get(id) else { return };
+        let start = bytes.as_ptr() as usize;
+        let place = |part: &[u8]| part.as_ptr() as usize - start;
+        let extra: &[u8] = if kind == Kind::Pattern { name } else { &[] };
+        let mut record = Record {
+            kind: Rec::Message as u16,
+            flags: u16::from(kind == Kind::Pattern),
+            number: if kind == Kind::Pattern { 0 } else { entry.number },
+            aux: time,
+            name_len: channel.len() as u32,
+            extra_len: extra.len() as u32,
+            data_len: payload.len() as u32,
+            ..Record::default()
+        };
+        let offs = (place(channel), place(extra), place(payload));
+        let first = offs.0.min(if extra.is_empty() { offs.0 } else { offs.1 });
+        let end = offs.2 + payload.len();
+        let Entry { listeners, .. } = entry;
+        if let [slot] = **listeners {
+            if let Some(Target { role: Role::Subscription, stage, source, token, .. }) =
+                self.targets.get(slot as usize).and_then(Option::as_ref)
+            {
+                record.source = *source;
+                record.token = *token;
+                let stage = *stage;
+                self.stage(buffer, stage, record, offs, first, end);
+                return;
+            }
+        }
+        for slot in listeners.clone() {
+            let Some(target) = self.target(slot) else { continue };
+            match target.role {
+                Role::Subscription => {
+                    record.source = target.source;
+                    record.token = target.token;
+                    let stage = target.stage;
+                    self.stage(buffer, stage, record, offs, first, end);
+                }
+                _ => self.fulfil_in(buffer, slot, channel, payload),
+            }
+        }
+    }
+
+    /// Puts a record on its inbox' stage.
+    #[inline]
+    fn stage(
+        &mut self,
+        buffer: &StdArc<Buffer>,
+        at: u32,
+        mut record: Record,
+        offs: (usize, usize, usize),
+        first: usize,
+        end: usize,
+    ) {
+        let Some(stage) = self.stages.get_mut(at as usize) else { return };
+        if !stage.records.is_empty() && (stage.records.len() >= BLOCK_RECORDS || end - stage.base > BLOCK_BYTES) {
+            self.flush_stage(at, Some(buffer));
+        }
+        let Some(stage) = self.stages.get_mut(at as usize) else { return };
+        if stage.records.is_empty() {
+            stage.base = first;
+            self.touched.push(at);
+        }
+        let offset = |off: usize, len: u32| if len == 0 { 0 } else { (off - stage.base) as u32 };
+        record.name_off = offset(offs.0, record.name_len);
+        record.extra_off = offset(offs.1, record.extra_len);
+        record.data_off = offset(offs.2, record.data_len);
+        stage.records.push(record);
+    }
+
+    fn fulfil_in(&mut self, buffer: &StdArc<Buffer>, slot: u32, channel: &[u8], payload: &[u8]) {
+        if let Some(stage) = self.target(slot).map(|target| target.stage) {
+            self.flush_stage(stage, Some(buffer));
+        }
+        self.fulfil(slot, channel, payload);
+    }
+
+    /// Hands over what is staged for one inbox.
+    pub(crate) fn flush_stage(&mut self, at: u32, buffer: Option<&StdArc<Buffer>>) {
+        let Some(stage) = self.stages.get_mut(at as usize) else { return };
+        // Nothing is staged outside a wave, so a flush without a buffer finds nothing.
+        let (Some(buffer), false) = (buffer, stage.records.is_empty()) else { return };
+        let inbox = Arc::clone(&stage.inbox);
+        let pushed = inbox.push_wave(&mut stage.records, stage.base, Wave::Shared(buffer));
+        self.pushed(&inbox, pushed);
+    }
+
+    /// Hands over everything that is staged.
+    pub(crate) fn flush_stages(&mut self, buffer: Option<&StdArc<Buffer>>) {
+        while let Some(at) = self.touched.pop() {
+            self.flush_stage(at, buffer);
+        }
+    }
+
+    /// Whether some inbox with the policy `pause` has no room.
+    pub fn must_pause(&self) -> bool {
+        self.stages.iter().any(|stage| stage.sources > 0 && stage.inbox.is_full())
+    }
+
+    /// A message over `max_payload`: everyone who wants it is told that it is missing.
+    fn oversized(&mut self, pattern: Option<&[u8]>, channel: &[u8], len: u64) {
+        let (kind, name) = match pattern {
+            Some(pattern) => (Kind::Pattern, pattern),
+            None => (Kind::Channel, channel),
+        };
+        let text = format!("a message of {len} bytes on {:?} is over max_payload", String::from_utf8_lossy(channel));
+        self.events.log(super::events::Level::Warn, &text);
+        let Some(id) = self.registry.names().find(kind, name) else { return };
+        let Some(entry) = self.registry.names().get(id) else { return };
+        for slot in entry.listeners.clone() {
+            let Some(target) = self.target(slot) else { continue };
+            let record = RecordIn {
+                number: 1,
+                status: Status::TooLarge.code(),
+                ..RecordIn::new(Rec::Dropped, target.source, target.token)
+            };
+            let stage = target.stage;
+            self.dropped += 1;
+            self.push(stage, &record);
+        }
+    }
+}
