@@ -19,20 +19,20 @@
 
 pub mod certs;
 pub mod conn;
-//pub mod fake;
+pub mod fake;
 pub mod process;
-//pub mod proxy;
+pub mod proxy;
 pub mod server;
 
 pub use certs::Certs;
 pub use conn::{Conn, Monitor, Value};
-//pub use fake::{Fake, FakeConn};
-//pub use proxy::{Direction, Proxy, Upstream};
+pub use fake::{Fake, FakeConn};
+pub use proxy::{Direction, Proxy, Upstream};
 pub use server::{Builder, Server};
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -100,17 +100,24 @@ impl Drop for TempDir {
     }
 }
 
-/// A TCP port of 127.0.0.1 on which nothing listens, never handed out twice in this process.
+/// A TCP port of 127.0.0.1 on which nothing listens; see `free_listener`.
+pub fn free_port() -> u16 {
+    free_listener().1
+}
+
+/// Listens on a TCP port of 127.0.0.1 that is never handed out twice in this process.
 ///
 /// It lies below the range from which the kernel takes ports for outgoing connections. Out of that range, a client that
 /// keeps dialling a stopped server would sooner or later be given the very port it dials, and be connected to itself.
-pub fn free_port() -> u16 {
+pub fn free_listener() -> (TcpListener, u16) {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     for _ in 0..10_000 {
         let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
         let port = 10_000 + (random % 22_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && locked(&GIVEN).get_or_insert_default().insert(port) {
-            return port;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            && locked(&GIVEN).get_or_insert_default().insert(port)
+        {
+            return (listener, port);
         }
     }
     panic!("no free TCP port found on 127.0.0.1 from 10000 to 31999");
