@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `server` | `Server`: a private redis-server with its own directory, port and socket, gone when the test is gone |
 //! | `conn` | `Conn`: a plain blocking client, the test's own view of the server; `Monitor`: what the server was told |
-//! | `proxy` | `Proxy`: stands between a client and a server, and delays, swallows, cuts, corrupts or stalls |
+//! | `proxy` | `Proxy`: stands between a client and a server, and delays, swallows, cuts, corrupts or stalls (its inside: `pump`) |
 //! | `fake` | `Fake`: a server that answers what the test says, for nonsense, half frames and old versions |
 //! | `certs` | `Certs`: an authority, certificates it signed, and an authority that signed none of them |
 //! | `process` | children that cannot outlive the test process |
@@ -22,6 +22,7 @@ pub mod conn;
 pub mod fake;
 pub mod process;
 pub mod proxy;
+pub mod pump;
 pub mod server;
 
 pub use certs::Certs;
