@@ -211,6 +211,13 @@ impl FakeConn {
         Ok(bytes)
     }
 
+    /// Reads what there is, at least a byte; an error once the client has closed.
+    pub fn read_some(&mut self) -> io::Result<Vec<u8>> {
+        let bytes = self.stream.fill_buf()?.to_vec();
+        self.stream.consume(bytes.len());
+        if bytes.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
+    }
+
     /// Reads one command: its name and arguments. After `greet`, the rest of a greeting is answered and skipped.
     pub fn read_command(&mut self) -> io::Result<Vec<Vec<u8>>> {
         loop {
