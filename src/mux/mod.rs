@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod events;
+pub mod hub;
 pub mod names;
 pub mod ops;
 pub mod promise;
@@ -74,6 +75,13 @@ pub struct Mux {
     stages: Vec<Stage>,
     stage_of: HashMap<u64, u32>,
     touched: Vec<u32>,
+    scratch: Vec<u32>,
+    /// Inboxes whose sources are to be closed.
+    overflowed: Vec<u64>,
+    /// When the timers' task will look again.
+    armed: Option<Instant>,
+    /// An inbox with the policy `pause` said that it has no room.
+    pub full: bool,
     online: bool,
     generation: u64,
     user: String,
@@ -106,6 +114,10 @@ impl Mux {
             stages: Vec::new(),
             stage_of: HashMap::new(),
             touched: Vec::new(),
+            scratch: Vec::new(),
+            overflowed: Vec::new(),
+            armed: None,
+            full: false,
             online: false,
             generation: 0,
             user,
@@ -265,26 +277,18 @@ impl Mux {
 
     pub(crate) fn pushed(&mut self, inbox: &Arc<Inbox>, pushed: Pushed) {
         self.dropped += pushed.dropped;
+        self.full |= pushed.full;
         if pushed.slow {
             self.events.slow_consumer(inbox.id());
         }
-        if pushed.overflow
-            && let Some(&stage) = self.stage_of.get(&inbox.id())
-            && let Some(stage) = self.stages.get_mut(stage as usize)
-        {
-            stage.overflowed = true;
+        if pushed.overflow {
+            self.overflowed.push(inbox.id());
         }
     }
 
     /// Closes the sources of inboxes that overflowed under the policy `close`. Called at the end of a wave.
     pub(crate) fn close_overflowed(&mut self) {
-        let full: Vec<u64> = self
-            .stages
-            .iter_mut()
-            .filter(|stage| std::mem::take(&mut stage.overflowed))
-            .map(|stage| stage.inbox.id())
-            .collect();
-        for inbox in full {
+        for inbox in std::mem::take(&mut self.overflowed) {
             for slot in self.slots_of(inbox) {
                 self.close_source(slot, Status::Overflow);
             }
@@ -502,7 +506,18 @@ impl Mux {
         while let Some(id) = self.ops.expired(now) {
             self.end_early(id, Status::Timeout);
         }
-        self.ops.next_deadline()
+        self.armed = self.ops.next_deadline();
+        self.armed
+    }
+
+    /// Whether a deadline was set that is earlier than the timers' task knows.
+    pub fn needs_timer(&mut self) -> bool {
+        let next = self.ops.next_deadline();
+        let earlier = next.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
+        if earlier {
+            self.armed = next;
+        }
+        earlier
     }
 
     /// Ends the operations of an inbox with a token. Returns how many there were.

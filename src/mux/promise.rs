@@ -107,7 +107,7 @@ impl Mux {
         }
     }
 
-    /// A message for a set or a single promise.
+    /// A message for a set or a single promise. What was staged before it was handed over by the caller.
     pub(super) fn fulfil(&mut self, slot: u32, name: &[u8], data: &[u8]) {
         let (ids, prefix, alone) = match self.target_mut(slot).map(|target| &mut target.role) {
             Some(Role::Promises(promises)) => {
@@ -118,10 +118,6 @@ impl Mux {
         };
         if ids.is_empty() {
             self.unmatched += 1;
-        }
-        if let Some(stage) = self.target(slot).map(|target| target.stage).filter(|_| !ids.is_empty()) {
-            // What was read before it comes before it in a shared inbox.
-            self.flush_stage(stage, None);
         }
         for id in ids {
             let Some(op) = self.ops.take(id) else { continue };

@@ -299,15 +299,29 @@ impl Registry {
         (queued + batches, self.in_flight_bytes)
     }
 
-    /// The next command to send, within the window. The caller writes it and awaits its acknowledgements.
-    pub fn next_command(&mut self) -> Option<&Command> {
-        if !self.online || self.in_flight_bytes >= WINDOW_BYTES {
+    /// Whether batches wait that are sent as they are, however small.
+    pub fn has_batches(&self) -> bool {
+        !self.batches.is_empty()
+    }
+
+    /// How many commands are not wholly acknowledged.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Gives the next command within the window to `write`. `None` if there is none; `Some(false)` if what was
+    /// queued needed no command after all.
+    pub fn send(&mut self, write: impl FnOnce(Change, Kind, &[&[u8]])) -> Option<bool> {
+        if !self.online || self.in_flight_bytes >= WINDOW_BYTES || self.backlog().0 == 0 {
             return None;
         }
-        let command = self.next_batch().or_else(|| self.next_queued())?;
+        let Some(command) = self.next_batch().or_else(|| self.next_queued()) else { return Some(false) };
+        let names: Vec<&[u8]> =
+            command.names.iter().filter_map(|&id| self.names.get(id)).map(|entry| &*entry.name).collect();
+        write(command.change, command.kind, &names);
         self.in_flight_bytes += command.bytes;
         self.in_flight.push_back(command);
-        self.in_flight.back()
+        Some(true)
     }
 
     fn next_batch(&mut self) -> Option<Command> {

@@ -20,14 +20,13 @@ use std::time::Instant;
 pub struct Stage {
     pub(super) inbox: Arc<Inbox>,
     pub(super) sources: usize,
-    pub(super) overflowed: bool,
     records: Vec<Record>,
     base: usize,
 }
 
 impl Stage {
     pub(super) fn new(inbox: Arc<Inbox>) -> Stage {
-        Stage { inbox, sources: 0, overflowed: false, records: Vec::new(), base: 0 }
+        Stage { inbox, sources: 0, records: Vec::new(), base: 0 }
     }
 }
 
@@ -162,7 +161,9 @@ impl Mux {
                 return;
             }
         }
-        for slot in listeners.clone() {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.extend_from_slice(listeners);
+        for slot in scratch.drain(..) {
             let Some(target) = self.target(slot) else { continue };
             match target.role {
                 Role::Subscription => {
@@ -174,6 +175,7 @@ impl Mux {
                 _ => self.fulfil_in(buffer, slot, channel, payload),
             }
         }
+        self.scratch = scratch;
     }
 
     /// Puts a record on its inbox' stage.
@@ -227,8 +229,9 @@ impl Mux {
         }
     }
 
-    /// Whether some inbox with the policy `pause` has no room.
-    pub fn must_pause(&self) -> bool {
+    /// Whether some inbox with the policy `pause` has no room. Looks at all of them, so only after one said so.
+    pub fn must_pause(&mut self) -> bool {
+        self.full = false;
         self.stages.iter().any(|stage| stage.sources > 0 && stage.inbox.is_full())
     }
 

@@ -1,0 +1,553 @@
+//! The task that owns the subscriber link: connects for ever, reads waves, sends what the registry wants.
+//!
+//! The order of a turn is fixed: write, read, commands, timers. Bytes per turn are bounded by one buffer, so that a
+//! resubscribe of a million names does not starve delivery, nor the other way round. A link that failed is told to
+//! every source and made again with full jitter; nothing here gives up before the client closes.
+
+use super::Mux;
+use super::events::{Level, State};
+use super::hub::{Either, Hub, Run, Tracked, race};
+use super::ops::{Outcome, What};
+use super::registry::Verdict;
+use super::unix_ns;
+use super::wave::Answers;
+use crate::error::Status;
+use crate::inbox::{Buffer, BufferPool};
+use crate::link::backoff::{Backoff, Rng};
+use crate::link::handshake::Greeting;
+use crate::link::health::{Action, Health};
+use crate::proto::resp::{self, Change, Kind, Reply};
+use crate::sync::{Arc, lock};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc as StdArc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::ReadBuf;
+
+/// While single names keep coming they are gathered this long into one command: 100,000 adds one by one made 5,835
+/// commands in RedisMPX.
+const GATHER: Duration = Duration::from_millis(1);
+/// How many refused names are tried again at a time.
+const RETRY_NAMES: usize = 64;
+
+/// Connects, serves, connects again, until the client closes.
+pub async fn run(hub: Arc<Hub>) {
+    let mut control = hub.control.subscribe();
+    let mut backoff = Backoff::new(hub.settings.backoff_min, hub.settings.backoff_max);
+    let mut rng = Rng::from_entropy();
+    loop {
+        let now = *control.borrow_and_update();
+        match now {
+            Run::Closed => return,
+            Run::Stopped => {
+                if control.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Run::Running => {}
+        }
+        hub.events.state(State::Connecting, hub.id, 0, "");
+        hub.counters.attempts.fetch_add(1, Ordering::Relaxed);
+        let error = match race(hub.connect(), control.changed()).await {
+            Either::Right(_) => continue,
+            Either::Left(Ok((socket, greeting))) => {
+                let end = Session::new(&hub, socket, greeting).serve().await;
+                if end.stable {
+                    backoff.reset();
+                }
+                end.fault
+            }
+            Either::Left(Err(error)) => Some((error.status(), error.message().to_owned())),
+        };
+        let Some((status, text)) = error else { continue };
+        hub.events.failed(&text);
+        let pause = backoff.next(rng.next_u64());
+        hub.events.log(Level::Warn, &format!("{text}; retrying in {pause:?}"));
+        hub.events.state(State::Offline, hub.id, status.code(), &text);
+        let _ = race(tokio::time::sleep(pause), control.changed()).await;
+    }
+}
+
+/// What the next answer belongs to.
+enum Expect {
+    Names,
+    Ping,
+    Barrier(u64),
+    Authenticate(u64),
+}
+
+/// How a session ended.
+struct End {
+    fault: Option<(Status, String)>,
+    stable: bool,
+}
+
+/// One connected link.
+struct Session<'a> {
+    hub: &'a Hub,
+    socket: Tracked,
+    reader: Reader,
+    asked: Asked,
+    out: Vec<u8>,
+    written: usize,
+    health: Health,
+    last_byte: u64,
+    sent_at: Option<Instant>,
+    gather_until: Option<Instant>,
+    retry_at: Instant,
+    whole_since: Option<Instant>,
+}
+
+/// What was asked of the server and not answered yet.
+#[derive(Default)]
+struct Asked {
+    queue: VecDeque<Expect>,
+    commands: usize,
+}
+
+impl Answers for Asked {
+    fn answer(&mut self, mux: &mut Mux, reply: Reply<'_>) -> Result<(), (Status, String)> {
+        let error = match reply {
+            Reply::Error(line) => Some(String::from_utf8_lossy(line).into_owned()),
+            _ => None,
+        };
+        match (self.queue.pop_front(), error) {
+            (Some(Expect::Ping), None) => Ok(()),
+            (Some(Expect::Barrier(id)), None) => {
+                mux.ops.end(id, Outcome::default());
+                Ok(())
+            }
+            (Some(Expect::Authenticate(id)), error) => {
+                authenticated(mux, id, error.as_deref());
+                Ok(())
+            }
+            (Some(Expect::Names), Some(line)) => {
+                self.commands = self.commands.saturating_sub(1);
+                match mux.registry.failed(line.starts_with("NOPERM")) {
+                    Verdict::Refused | Verdict::Halved => Ok(()),
+                    Verdict::Confused => Err((Status::Redis, format!("the server refused to subscribe: {line}"))),
+                }
+            }
+            (Some(Expect::Barrier(id)), Some(line)) => {
+                mux.ops.end(id, Outcome { status: Some(Status::Redis), text: &line, ..Outcome::default() });
+                Ok(())
+            }
+            (Some(Expect::Ping), Some(line)) => Err((Status::Redis, format!("the server refused a PING: {line}"))),
+            (Some(Expect::Names), None) | (None, None) => {
+                Err((Status::Protocol, "the server sent an answer to nothing that was asked".into()))
+            }
+            (None, Some(line)) => Err((Status::Redis, format!("the server said: {line}"))),
+        }
+    }
+
+    fn acknowledged(&mut self, mux: &mut Mux) {
+        while self.commands > mux.registry.in_flight() && matches!(self.queue.front(), Some(Expect::Names)) {
+            self.queue.pop_front();
+            self.commands -= 1;
+        }
+    }
+}
+
+/// Counts one link of an authentication; the last one ends it.
+pub fn authenticated(mux: &mut Mux, id: u64, error: Option<&str>) {
+    if let Some(line) = error {
+        let text = format!("the server refused to authenticate the live connection: {line}");
+        mux.ops.end(id, Outcome { status: Some(Status::Auth), text: &text, ..Outcome::default() });
+    } else if let Some(What::Authenticate { links }) = mux.ops.get_mut(id).map(|op| &mut op.what) {
+        *links -= 1;
+        if *links == 0 {
+            mux.ops.end(id, Outcome::default());
+        }
+    }
+}
+
+/// What a turn of the session waits for.
+enum Wake {
+    Wrote(std::io::Result<usize>),
+    Read(std::io::Result<usize>),
+    Work,
+    Timer,
+    Control,
+}
+
+impl<'a> Session<'a> {
+    fn new(hub: &'a Hub, socket: Tracked, greeting: Greeting) -> Session<'a> {
+        let now = Instant::now();
+        let mut reader = Reader::new(&hub.pool);
+        reader.preload(&greeting.leftover);
+        hub.events.log(Level::Info, &format!("connected to {} ({} {})", socket.peer(), greeting.server, greeting.version));
+        *lock(&hub.greeting) = Some(greeting);
+        Session {
+            hub,
+            socket,
+            reader,
+            asked: Asked::default(),
+            out: Vec::new(),
+            written: 0,
+            health: Health::new(hub.settings.ping_interval, hub.settings.ping_timeout, now),
+            last_byte: unix_ns(),
+            sent_at: None,
+            gather_until: None,
+            retry_at: now + hub.settings.refused_retry,
+            whole_since: None,
+        }
+    }
+
+    async fn serve(mut self) -> End {
+        self.hub.counters.connects.fetch_add(1, Ordering::Relaxed);
+        lock(&self.hub.mux).link_up(Instant::now());
+        self.hub.timers.notify_one();
+        self.hub.events.state(State::Online, self.hub.id, 0, self.socket.peer());
+        let fault = self.turns().await;
+        let now = Instant::now();
+        let stable = self.whole_since.is_some_and(|since| now - since >= self.hub.settings.stable_after);
+        self.hub.paused.store(false, Ordering::SeqCst);
+        let mut mux = lock(&self.hub.mux);
+        for expect in self.asked.queue.drain(..) {
+            if let Expect::Barrier(id) | Expect::Authenticate(id) = expect {
+                mux.ops.end(id, Outcome::of(Status::Interrupted));
+            }
+        }
+        mux.link_down(fault.as_ref().map(|(status, text)| (*status, text.as_str())), self.last_byte, now);
+        drop(mux);
+        if fault.is_some() {
+            self.hub.counters.losts.fetch_add(1, Ordering::Relaxed);
+        }
+        End { fault, stable }
+    }
+
+    /// Serves until the link fails, or until the client is stopped or closed: then there is no fault.
+    async fn turns(&mut self) -> Option<(Status, String)> {
+        let hub = self.hub;
+        let mut control = hub.control.subscribe();
+        let mut sleep = pin!(tokio::time::sleep_until(self.next_timer().into()));
+        let mut armed = self.next_timer();
+        let mut work = pin!(hub.work.notified());
+        if let Err(fault) = self.parse() {
+            return Some(fault);
+        }
+        loop {
+            if *control.borrow_and_update() != Run::Running {
+                return None;
+            }
+            let now = Instant::now();
+            self.fill(now);
+            let next = self.next_timer();
+            if next < armed {
+                armed = next;
+                sleep.as_mut().reset(next.into());
+            }
+            let wake = {
+                let mut control = pin!(control.changed());
+                poll_fn(|cx| {
+                    if let Poll::Ready(wake) = self.poll_socket(cx) {
+                        return Poll::Ready(wake);
+                    }
+                    if work.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Wake::Work);
+                    }
+                    if control.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Wake::Control);
+                    }
+                    sleep.as_mut().poll(cx).map(|()| Wake::Timer)
+                })
+                .await
+            };
+            let result = match wake {
+                Wake::Wrote(result) => self.wrote(result),
+                Wake::Read(result) => self.read(result),
+                Wake::Work => {
+                    work.set(hub.work.notified());
+                    Ok(())
+                }
+                Wake::Timer => {
+                    let result = self.timers(Instant::now());
+                    armed = self.next_timer();
+                    sleep.as_mut().reset(armed.into());
+                    result
+                }
+                Wake::Control => Ok(()),
+            };
+            if let Err(fault) = result {
+                return Some(fault);
+            }
+        }
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        let Some(mut io) = self.socket.io() else { return Poll::Pending };
+        if let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty())
+            && let Poll::Ready(result) = io.as_mut().poll_write(cx, rest)
+        {
+            return Poll::Ready(Wake::Wrote(result));
+        }
+        if self.hub.paused.load(Ordering::SeqCst) {
+            if lock(&self.hub.mux).must_pause() {
+                return Poll::Pending;
+            }
+            self.hub.paused.store(false, Ordering::SeqCst);
+            self.health.on_bytes(Instant::now());
+        }
+        if !self.reader.prepare() {
+            return Poll::Ready(Wake::Read(Err(std::io::ErrorKind::OutOfMemory.into())));
+        }
+        let Some(space) = self.reader.space() else { return Poll::Pending };
+        let mut buf = ReadBuf::new(space);
+        match io.as_mut().poll_read(cx, &mut buf) {
+            Poll::Ready(Ok(())) => Poll::Ready(Wake::Read(Ok(buf.filled().len()))),
+            Poll::Ready(Err(error)) => Poll::Ready(Wake::Read(Err(error))),
+            Poll::Pending => {
+                // What was given to TLS must not stay there.
+                let _ = io.poll_flush(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn wrote(&mut self, result: std::io::Result<usize>) -> Result<(), (Status, String)> {
+        let count = result.map_err(|error| self.lost(&error.to_string()))?;
+        if count == 0 {
+            return Err(self.lost("nothing can be written any more"));
+        }
+        self.written += count;
+        if self.written == self.out.len() {
+            self.out.clear();
+            self.out.shrink_to(64 * 1024);
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, result: std::io::Result<usize>) -> Result<(), (Status, String)> {
+        match result {
+            Ok(0) => Err(self.lost("closed by the server")),
+            Ok(count) => {
+                self.reader.filled(count);
+                self.hub.counters.bytes_in.fetch_add(count as u64, Ordering::Relaxed);
+                let now = Instant::now();
+                self.health.on_bytes(now);
+                self.last_byte = unix_ns();
+                self.parse()?;
+                // A busy socket is always ready, so the timers are looked at here as well.
+                self.timers(now)
+            }
+            Err(error) => Err(self.lost(&error.to_string())),
+        }
+    }
+
+    fn parse(&mut self) -> Result<(), (Status, String)> {
+        while let Some((buffer, from, to)) = self.reader.unread() {
+            let mut mux = lock(&self.hub.mux);
+            let progress = mux.wave(&buffer, from, to, &self.hub.settings.limits, self.last_byte, &mut self.asked)?;
+            if mux.full && mux.must_pause() {
+                self.hub.paused.store(true, Ordering::SeqCst);
+            }
+            self.note_whole(&mux, Instant::now);
+            drop(mux);
+            drop(buffer);
+            self.reader.used(progress.used, progress.need, progress.skip);
+            if progress.skip == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers when everything wanted was first active or refused.
+    fn note_whole(&mut self, mux: &Mux, now: impl FnOnce() -> Instant) {
+        if self.whole_since.is_none() && mux.registry.is_settled() {
+            self.whole_since = Some(now());
+            self.hub.events.state(State::Subscribed, self.hub.id, 0, "");
+        }
+    }
+
+    fn lost(&self, why: &str) -> (Status, String) {
+        (Status::LinkLost, format!("lost the connection to {}: {why}", self.socket.peer()))
+    }
+
+    fn next_timer(&self) -> Instant {
+        let next = self.health.deadline().min(self.retry_at);
+        self.gather_until.map_or(next, |gather| next.min(gather))
+    }
+
+    fn timers(&mut self, now: Instant) -> Result<(), (Status, String)> {
+        if now >= self.retry_at {
+            self.retry_at = now + self.hub.settings.refused_retry;
+            lock(&self.hub.mux).registry.retry_refused(RETRY_NAMES);
+        }
+        if self.hub.paused.load(Ordering::SeqCst) {
+            // Nothing is read, so nothing can be said about the server.
+            self.health.on_bytes(now);
+            return Ok(());
+        }
+        match self.health.poll(now) {
+            Action::Nothing => Ok(()),
+            Action::SendPing => {
+                resp::command(&mut self.out, &[b"PING"]);
+                self.asked.queue.push_back(Expect::Ping);
+                self.health.on_ping_sent(now);
+                Ok(())
+            }
+            Action::Dead => {
+                let limit = self.hub.settings.ping_timeout;
+                Err((Status::PingTimeout, format!("ping timeout: {} was silent for {limit:?}", self.socket.peer())))
+            }
+        }
+    }
+
+    /// Encodes what the registry wants sent, and whatever else waits.
+    fn fill(&mut self, now: Instant) {
+        if self.out.len() - self.written > 256 * 1024 {
+            return;
+        }
+        let mut mux = lock(&self.hub.mux);
+        self.gather_until = None;
+        let mut commands = 0;
+        loop {
+            let (waiting, _) = mux.registry.backlog();
+            if waiting == 0 {
+                break;
+            }
+            if waiting < super::registry::COMMAND_NAMES && !mux.registry.has_batches() {
+                if mux.registry.in_flight() > 0 {
+                    // Its acknowledgement comes within a round trip, and more names may join until then.
+                    break;
+                }
+                let due = self.sent_at.map(|at| at + GATHER).filter(|&due| waiting > 1 && now < due);
+                if due.is_some() {
+                    self.gather_until = due;
+                    break;
+                }
+            }
+            let out = &mut self.out;
+            let Some(sent) = mux.registry.send(|change, kind, names| {
+                resp::begin(out, 1 + names.len());
+                resp::argument(out, verb(change, kind));
+                for name in names {
+                    resp::argument(out, name);
+                }
+            }) else {
+                break;
+            };
+            if sent {
+                self.asked.queue.push_back(Expect::Names);
+                self.asked.commands += 1;
+                self.sent_at = Some(now);
+                commands += 1;
+            }
+        }
+        if commands > 0 {
+            self.hub.counters.commands.fetch_add(commands, Ordering::Relaxed);
+        }
+        for (id, command) in std::mem::take(&mut mux.auths) {
+            self.out.extend_from_slice(&command);
+            self.asked.queue.push_back(Expect::Authenticate(id));
+        }
+        for id in std::mem::take(&mut mux.pings) {
+            resp::command(&mut self.out, &[b"PING"]);
+            self.asked.queue.push_back(Expect::Barrier(id));
+        }
+        self.note_whole(&mux, || now);
+    }
+}
+
+fn verb(change: Change, kind: Kind) -> &'static [u8] {
+    match (change, kind) {
+        (Change::Subscribed, Kind::Channel) => b"SUBSCRIBE",
+        (Change::Subscribed, Kind::Pattern) => b"PSUBSCRIBE",
+        (Change::Subscribed, Kind::Shard) => b"SSUBSCRIBE",
+        (Change::Unsubscribed, Kind::Channel) => b"UNSUBSCRIBE",
+        (Change::Unsubscribed, Kind::Pattern) => b"PUNSUBSCRIBE",
+        (Change::Unsubscribed, Kind::Shard) => b"SUNSUBSCRIBE",
+    }
+}
+
+/// The buffer that a link reads into, shared with the blocks that point into it.
+pub struct Reader {
+    pool: StdArc<BufferPool>,
+    buffer: StdArc<Buffer>,
+    start: usize,
+    end: usize,
+    need: usize,
+    skip: u64,
+}
+
+impl Reader {
+    /// An empty one.
+    pub fn new(pool: &StdArc<BufferPool>) -> Reader {
+        Reader { pool: StdArc::clone(pool), buffer: BufferPool::get(pool), start: 0, end: 0, need: 1, skip: 0 }
+    }
+
+    /// Bytes that were read before it was there.
+    pub fn preload(&mut self, bytes: &[u8]) {
+        if let Some(buffer) = StdArc::get_mut(&mut self.buffer)
+            && let Some(space) = buffer.bytes_mut().get_mut(..bytes.len())
+        {
+            space.copy_from_slice(bytes);
+            self.end = bytes.len();
+        }
+    }
+
+    /// Makes room for the next read. `false` if there is no memory for a large frame.
+    pub fn prepare(&mut self) -> bool {
+        let len = self.buffer.bytes().len();
+        let held = self.end - self.start;
+        let unique = StdArc::get_mut(&mut self.buffer).is_some();
+        if unique && held == 0 && len <= crate::inbox::block::BLOCK_BYTES {
+            (self.start, self.end) = (0, 0);
+            return true;
+        }
+        let fits = self.need <= len - self.start && self.end < len;
+        if unique && fits && (held > 0 || len <= crate::inbox::block::BLOCK_BYTES) {
+            return true;
+        }
+        // Blocks point into the buffer, or the frame does not fit what is left of it: what is unread moves to another.
+        let next = if self.need > crate::inbox::block::BLOCK_BYTES {
+            Buffer::large(self.need)
+        } else {
+            Some(BufferPool::get(&self.pool))
+        };
+        let Some(mut next) = next else { return false };
+        if let Some(target) = StdArc::get_mut(&mut next)
+            && let Some(space) = target.bytes_mut().get_mut(..held)
+            && let Some(unread) = self.buffer.bytes().get(self.start..self.end)
+        {
+            space.copy_from_slice(unread);
+        }
+        self.buffer = next;
+        (self.start, self.end) = (0, held);
+        true
+    }
+
+    /// Where the next bytes go.
+    pub fn space(&mut self) -> Option<&mut [u8]> {
+        StdArc::get_mut(&mut self.buffer)?.bytes_mut().get_mut(self.end..)
+    }
+
+    /// So many bytes were read into the space.
+    pub fn filled(&mut self, count: usize) {
+        self.end += count;
+        let skipped = self.skip.min((self.end - self.start) as u64);
+        self.skip -= skipped;
+        self.start += skipped as usize;
+    }
+
+    /// What is to be parsed, if there may be a whole frame in it.
+    pub fn unread(&self) -> Option<(StdArc<Buffer>, usize, usize)> {
+        (self.end - self.start >= self.need && self.start < self.end && self.skip == 0)
+            .then(|| (StdArc::clone(&self.buffer), self.start, self.end))
+    }
+
+    /// So many bytes were used up, and the next frame needs so many.
+    pub fn used(&mut self, used: usize, need: usize, skip: u64) {
+        self.start += used;
+        self.need = need.max(1);
+        let skipped = skip.min((self.end - self.start) as u64);
+        self.start += skipped as usize;
+        self.skip = skip - skipped;
+    }
+}

@@ -1,0 +1,346 @@
+//! What the tasks and the callers of one client share.
+//!
+//! Callers change state under its locks and wake a task; tasks own the sockets. Lock order: mux, outgoing, inbox;
+//! none is held across an await or a callback.
+
+use super::Mux;
+use super::events::Events;
+use super::publish::Outgoing;
+use crate::error::{Error, Result, Status};
+use crate::inbox::{BufferPool, Kind, RecordIn};
+use crate::link::dial::{Address, DialOptions, Socket, dial};
+use crate::link::handshake::{Greeting, Hello, greet};
+use crate::proto::resp::Limits;
+use crate::sync::{Arc, Mutex, lock};
+use crate::sys;
+use std::collections::HashMap;
+use std::os::fd::AsRawFd;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot, watch};
+
+/// What the links of a client need to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the server is, unless the application is asked.
+    pub address: Address,
+    /// How to reach it.
+    pub dial: DialOptions,
+    /// CLIENT SETNAME.
+    pub name: String,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: String,
+    /// Names and payloads.
+    pub limits: Limits,
+    /// Silence before a PING.
+    pub ping_interval: Duration,
+    /// Silence after a PING.
+    pub ping_timeout: Duration,
+    /// The cap of the first pause between attempts.
+    pub backoff_min: Duration,
+    /// The cap of all pauses.
+    pub backoff_max: Duration,
+    /// How long a link must have been whole before pauses begin small again.
+    pub stable_after: Duration,
+    /// How often refused names are tried again.
+    pub refused_retry: Duration,
+    /// Bytes of publishes that may wait.
+    pub publish_queue: usize,
+    /// Ask the application for the address at each attempt.
+    pub ask_address: bool,
+    /// Ask the application for user and password at each attempt.
+    pub ask_credentials: bool,
+}
+
+/// User and password; never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// The ACL user; none is `default`.
+    pub user: Option<String>,
+    /// The password.
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// What a client is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// Be connected.
+    Running,
+    /// Be disconnected and keep what is subscribed.
+    Stopped,
+    /// End.
+    Closed,
+}
+
+/// Counters of both links.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Attempts to connect the subscriber link.
+    pub attempts: AtomicU64,
+    /// Times it came up.
+    pub connects: AtomicU64,
+    /// Times it was lost.
+    pub losts: AtomicU64,
+    /// Bytes read by it.
+    pub bytes_in: AtomicU64,
+    /// SUBSCRIBE and UNSUBSCRIBE commands sent, of all kinds.
+    pub commands: AtomicU64,
+    /// Publishes and posts taken in.
+    pub published: AtomicU64,
+    /// Publishes and posts that were lost, or may have been.
+    pub publish_lost: AtomicU64,
+    /// Times the publish link came up.
+    pub publish_connects: AtomicU64,
+}
+
+type Answer = std::result::Result<Vec<Vec<u8>>, Status>;
+
+/// Questions that the application has not answered yet.
+#[derive(Debug, Default)]
+pub struct Questions {
+    next: AtomicU64,
+    open: Mutex<HashMap<u64, oneshot::Sender<Answer>>>,
+}
+
+impl Questions {
+    /// Hands over an answer. `TIMEOUT` if nobody waits for it any more.
+    pub fn answer(&self, id: u64, answer: Answer) -> std::result::Result<(), Status> {
+        let waiting = lock(&self.open).remove(&id).ok_or(Status::Timeout)?;
+        waiting.send(answer).map_err(|_| Status::Timeout)
+    }
+}
+
+/// The shared half of a client.
+#[derive(Debug)]
+pub struct Hub {
+    /// The client's id, the source of its own records.
+    pub id: u64,
+    /// What the links need to know.
+    pub settings: Settings,
+    /// Names, sources and operations.
+    pub mux: Mutex<Mux>,
+    /// Publishes on their way.
+    pub outgoing: Mutex<Outgoing>,
+    /// There is work for the subscriber link's task.
+    pub work: Notify,
+    /// There is work for the publish link's task.
+    pub publish_work: Notify,
+    /// An earlier deadline was set.
+    pub timers: Notify,
+    /// What the client is to do.
+    pub control: watch::Sender<Run>,
+    /// The subscriber link waits for room in an inbox.
+    pub paused: AtomicBool,
+    /// Who we are.
+    pub credentials: Mutex<Credentials>,
+    /// Questions under way.
+    pub questions: Questions,
+    /// Where states and logs go.
+    pub events: Events,
+    /// Counters.
+    pub counters: Counters,
+    /// Read buffers.
+    pub pool: std::sync::Arc<BufferPool>,
+    /// What the server said of itself.
+    pub greeting: Mutex<Option<Greeting>>,
+}
+
+impl Hub {
+    /// Ask the application. Its event inbox was checked to exist when the option was read.
+    async fn ask(&self, what: &str, limit: Duration) -> Result<Vec<Vec<u8>>> {
+        let Some(inbox) = self.events.inbox() else {
+            return Err(Error::new(Status::InvalidValue, "ask needs an event inbox"));
+        };
+        let id = self.questions.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.questions.open).insert(id, sender);
+        let deadline = super::unix_ns() + limit.as_nanos() as u64;
+        inbox.push(&RecordIn {
+            number: id,
+            aux: deadline,
+            name: what.as_bytes(),
+            ..RecordIn::new(Kind::Question, self.id, 0)
+        });
+        let answer = tokio::time::timeout(limit, receiver).await;
+        lock(&self.questions.open).remove(&id);
+        match answer {
+            Ok(Ok(Ok(values))) => Ok(values),
+            Ok(Ok(Err(status))) => {
+                Err(Error::new(status, format!("the application refused to give the {what}")))
+            }
+            _ => Err(Error::new(Status::Timeout, format!("the application did not answer the question for {what}"))),
+        }
+    }
+
+    async fn address(&self) -> Result<Address> {
+        if !self.settings.ask_address {
+            return Ok(self.settings.address.clone());
+        }
+        let values = self.ask("address", self.settings.dial.connect_timeout).await?;
+        let text = |at: usize| values.get(at).map(|value| String::from_utf8_lossy(value).into_owned());
+        let host = text(0).unwrap_or_default();
+        if host.starts_with('/') {
+            return Ok(Address::Unix(host.into()));
+        }
+        let port = text(1).unwrap_or_else(|| "6379".into());
+        match port.parse() {
+            Ok(port) if !host.is_empty() => Ok(Address::Tcp { host, port }),
+            _ => Err(Error::new(Status::InvalidValue, format!("the answer {host:?}, {port:?} is not a host and a port"))),
+        }
+    }
+
+    async fn current_credentials(&self) -> Result<Credentials> {
+        if !self.settings.ask_credentials {
+            return Ok(lock(&self.credentials).clone());
+        }
+        let values = self.ask("credentials", self.settings.dial.connect_timeout).await?;
+        let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
+        Ok(match values.as_slice() {
+            [password] => Credentials { user: None, password: Some(text(password)) },
+            [user, password, ..] => Credentials { user: Some(text(user)), password: Some(text(password)) },
+            [] => Credentials::default(),
+        })
+    }
+
+    /// One attempt: address, credentials, socket, greeting.
+    pub async fn connect(&self) -> Result<(Tracked, Greeting)> {
+        let address = self.address().await?;
+        let credentials = self.current_credentials().await?;
+        let mut socket = Tracked::new(dial(&address, &self.settings.dial).await?);
+        let hello = Hello {
+            user: credentials.user.as_deref().filter(|user| !user.is_empty()),
+            password: credentials.password.as_deref().filter(|password| !password.is_empty()),
+            client_name: &self.settings.name,
+            lib_name: &self.settings.lib_name,
+            lib_version: env!("CARGO_PKG_VERSION"),
+            db: None,
+        };
+        let limit = self.settings.dial.connect_timeout;
+        let Some(io) = socket.socket.as_mut().map(|socket| &mut socket.io) else {
+            return Err(Status::Internal.into());
+        };
+        match tokio::time::timeout(limit, greet(io, &hello)).await {
+            Ok(greeting) => Ok((socket, greeting?)),
+            Err(_) => Err(Error::new(Status::Connect, format!("{address} did not answer HELLO within {limit:?}"))),
+        }
+    }
+
+    /// Whether the client is to be connected.
+    pub fn running(&self) -> bool {
+        *self.control.borrow() == Run::Running
+    }
+
+    /// Called when an inbox got room: a paused link may read again.
+    pub fn room(&self) {
+        if self.paused.load(Ordering::SeqCst) {
+            self.work.notify_one();
+        }
+    }
+}
+
+/// A socket that a forked child does not keep open.
+#[derive(Debug)]
+pub struct Tracked {
+    socket: Option<Socket>,
+    side: Option<socket2::Socket>,
+}
+
+impl Tracked {
+    fn new(socket: Socket) -> Tracked {
+        sys::track_socket(socket.raw_fd());
+        Tracked { socket: Some(socket), side: None }
+    }
+
+    /// The stream.
+    pub fn io(&mut self) -> Option<Pin<&mut (dyn crate::link::dial::Transport + 'static)>> {
+        self.socket.as_mut().map(|socket| Pin::new(&mut *socket.io))
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &str {
+        self.socket.as_ref().map_or("", |socket| &socket.peer)
+    }
+
+    /// A second descriptor for writing from other threads, closed with the first.
+    pub fn side_writer(&mut self) -> Option<SideWriter> {
+        let writer = self.socket.as_ref()?.side_writer()?;
+        sys::track_socket(writer.as_raw_fd());
+        Some(SideWriter(Some(writer)))
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            sys::untrack_socket(socket.raw_fd(), || drop(socket));
+        }
+    }
+}
+
+/// The descriptor through which callers write to an idle publish link.
+#[derive(Debug)]
+pub struct SideWriter(Option<socket2::Socket>);
+
+impl SideWriter {
+    /// Sends what the kernel takes at once. A closed peer is an error, never SIGPIPE.
+    pub fn send(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        match &self.0 {
+            Some(socket) => socket.send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT),
+            None => Ok(0),
+        }
+    }
+}
+
+impl Drop for SideWriter {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.take() {
+            sys::untrack_socket(socket.as_raw_fd(), || drop(socket));
+        }
+    }
+}
+
+/// The first of two futures.
+pub enum Either<A, B> {
+    /// The first one was ready.
+    Left(A),
+    /// The second one was.
+    Right(B),
+}
+
+/// Waits for either; the other is dropped.
+pub async fn race<A: Future, B: Future>(a: A, b: B) -> Either<A::Output, B::Output> {
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(a) = a.as_mut().poll(cx) {
+            return Poll::Ready(Either::Left(a));
+        }
+        b.as_mut().poll(cx).map(Either::Right)
+    })
+    .await
+}
+
+/// Ends operations whose time is over, until the client closes.
+pub async fn run_timers(hub: Arc<Hub>) {
+    let mut control = hub.control.subscribe();
+    loop {
+        let notified = hub.timers.notified();
+        let next = lock(&hub.mux).expire(Instant::now());
+        let sleep = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        if let Either::Right(_) = race(race(notified, sleep), control.wait_for(|run| *run == Run::Closed)).await {
+            return;
+        }
+    }
+}
