@@ -61,7 +61,7 @@ or with a connection string of StackExchange.Redis (`host:6379,password=...,ssl=
 | type | written |
 |---|---|
 | duration | `250ms`, `5s`, `2m`, `1h`, `1d`; a bare number is milliseconds |
-| size | `64MiB`, `64MB`, `64k`: k, M and G are powers of 1024 here; a bare number is bytes |
+| size | `64MiB`, `64MB`, `64k`: k, M, G and T are powers of 1024; a bare number is bytes |
 | flag | `true` `false` `1` `0` `yes` `no` `on` `off` |
 | list | words separated by commas |
 "#;

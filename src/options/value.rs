@@ -62,7 +62,10 @@ impl Value {
         match self {
             Value::Text(text) => text.clone(),
             Value::Number(number) => number.to_string(),
-            Value::Size(bytes) => write_units(*bytes, &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)], ""),
+            Value::Size(bytes) => {
+                let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+                write_units(*bytes, &units, "")
+            }
             Value::Duration(duration) => {
                 let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
                 write_units(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &units, "ms")
@@ -227,6 +230,7 @@ fn size(text: &str) -> Option<u64> {
         "k" | "kb" | "kib" => Some(1 << 10),
         "m" | "mb" | "mib" => Some(1 << 20),
         "g" | "gb" | "gib" => Some(1 << 30),
+        "t" | "tb" | "tib" => Some(1 << 40),
         _ => None,
     })
 }
