@@ -5,6 +5,7 @@ pub mod error;
 pub mod inbox;
 pub mod link;
 pub mod mux;
+pub mod options;
 pub mod proto;
 pub mod sync;
 pub mod sys;
