@@ -136,9 +136,10 @@ pub async fn dial(address: &Address, options: &DialOptions) -> Result<Socket> {
                 Ok(Ok(io)) => Ok(Socket { io, peer, fd }),
                 Ok(Err(error)) => Err(Error::new(error.status(), format!("connect to {address}: {}", error.message()))),
                 Err(_) => {
-                    let what = format!("connected, but {} to TLS", no_answer(options));
-                    let message = format!("connect to {address}: {what}; does the server speak TLS on that port?");
-                    Err(Error::new(Status::Connect, message))
+                    // A plain redis-server waits for the rest of a line that our first bytes do not end, and says
+                    // nothing; so does one that hangs. Which of the two cannot be known.
+                    let why = format!("connected, but {} to TLS", no_answer(options));
+                    Err(failed(address, &format!("{why}; does the server speak TLS on that port?")))
                 }
             }
         }

@@ -147,14 +147,14 @@ pub fn make_ca(dir: &TempDir, name: &str) -> PathBuf {
 }
 
 /// A certificate `<name>.crt` by `ca` with these `subjectAltName`s, and `<name>.key` (SEC1).
-pub fn make_cert(dir: &TempDir, ca: &str, name: &str, alternatives: &str, days: i32) -> (PathBuf, PathBuf) {
+pub fn make_cert(dir: &TempDir, ca: &str, name: &str, alternatives: &str) -> (PathBuf, PathBuf) {
     openssl(dir, &format!("ecparam -name prime256v1 -genkey -noout -out {name}.key"));
     openssl(dir, &format!("req -new -key {name}.key -subj /CN={name} -out {name}.csr"));
     dir.write(&format!("{name}.ext"), &format!("subjectAltName={alternatives}\n"));
     openssl(
         dir,
         &format!(
-            "x509 -req -in {name}.csr -CA {ca}.crt -CAkey {ca}.key -CAcreateserial -days {days} -extfile {name}.ext -out {name}.crt"
+            "x509 -req -in {name}.csr -CA {ca}.crt -CAkey {ca}.key -CAcreateserial -days 2 -extfile {name}.ext -out {name}.crt"
         ),
     );
     (dir.join(&format!("{name}.crt")), dir.join(&format!("{name}.key")))
