@@ -2,15 +2,18 @@
 #![cfg(feature = "tls")]
 
 mod link_fixture;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use link_fixture::{Redis, TempDir, expect, make_ca, make_cert, openssl, options, path, redis_on_tcp, tcp};
+use link_fixture::{expect, make_ca, make_cert, openssl, options, path, tcp, write};
 use redmux::error::{Error, Status};
 use redmux::link::dial::{DialOptions, Socket, dial};
 use redmux::link::handshake::{Hello, greet};
 use redmux::link::tls::{TlsOptions, TlsSetup, explain};
+use support::{Server, TempDir, temp_dir};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -29,27 +32,36 @@ async fn open(host: &str, port: u16, tls: &TlsOptions) -> Result<Socket, Error> 
     Ok(socket)
 }
 
-fn serve(cert: &(PathBuf, PathBuf), ca: &Path, more: &[&str]) -> (Redis, u16) {
-    let mut arguments =
-        vec!["--tls-cert-file", path(&cert.0), "--tls-key-file", path(&cert.1), "--tls-ca-cert-file", path(ca)];
-    arguments.extend_from_slice(more);
-    redis_on_tcp("--tls-port", &arguments)
+/// A server with that certificate, which asks clients for none unless `more` says so.
+fn serve(cert: &(PathBuf, PathBuf), ca: &Path, more: &[(&str, &str)]) -> (Server, u16) {
+    let mut server = Server::builder().tls(true).config("tls-ca-cert-file", path(ca));
+    server = server.config("tls-cert-file", path(&cert.0)).config("tls-key-file", path(&cert.1));
+    for (key, value) in more {
+        server = server.config(key, value);
+    }
+    let server = server.start();
+    let port = server.tls_port();
+    (server, port)
 }
 
 /// Sign `<name>.csr` again with the CA "ca", for that time: `openssl x509` knows only days from now.
 fn sign_for(dir: &TempDir, name: &str, from: &str, until: &str) {
-    dir.write("index.txt", "");
-    dir.write("ca.cnf", "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\ndefault_md=sha256\nrand_serial=yes\npolicy=p\n[p]\ncommonName=supplied\n");
+    write(dir, "index.txt", "");
+    write(
+        dir,
+        "ca.cnf",
+        "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\nnew_certs_dir=.\ndefault_md=sha256\nrand_serial=yes\npolicy=p\n[p]\ncommonName=supplied\n",
+    );
     let signed = format!("-startdate {from} -enddate {until} -extfile {name}.ext -in {name}.csr -out {name}.crt");
     openssl(dir, &format!("ca -batch -notext -config ca.cnf -cert ca.crt -keyfile ca.key {signed}"));
 }
 
 #[tokio::test]
 async fn a_server_with_a_good_certificate_is_dialled_greeted_and_read() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     let cert = make_cert(&dir, "ca", "server", "DNS:localhost,IP:127.0.0.1");
-    let (_redis, port) = serve(&cert, &ca, &["--tls-auth-clients", "no"]);
+    let (_redis, port) = serve(&cert, &ca, &[]);
     for host in ["localhost", "127.0.0.1"] {
         let mut socket = open(host, port, &trusting(&ca)).await.unwrap();
         assert!(socket.side_writer().is_none(), "nobody may write past TLS");
@@ -67,10 +79,10 @@ async fn a_server_with_a_good_certificate_is_dialled_greeted_and_read() {
 
 #[tokio::test]
 async fn an_unknown_issuer_is_named_with_its_cure() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let (ca, other) = (make_ca(&dir, "ca"), make_ca(&dir, "other"));
     let cert = make_cert(&dir, "ca", "server", "DNS:localhost");
-    let (_redis, port) = serve(&cert, &ca, &["--tls-auth-clients", "no"]);
+    let (_redis, port) = serve(&cert, &ca, &[]);
     let error = open("localhost", port, &trusting(&other)).await.unwrap_err();
     let expected = format!(
         "connect to localhost:{port}: the server's certificate is not signed by a CA we trust (UnknownIssuer): set tls_ca"
@@ -86,10 +98,10 @@ async fn an_unknown_issuer_is_named_with_its_cure() {
 
 #[tokio::test]
 async fn a_certificate_for_another_name_lists_its_names_and_a_server_name_cures_it() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     let cert = make_cert(&dir, "ca", "server", "DNS:db.example,DNS:*.db.example");
-    let (_redis, port) = serve(&cert, &ca, &["--tls-auth-clients", "no"]);
+    let (_redis, port) = serve(&cert, &ca, &[]);
     let error = open("localhost", port, &trusting(&ca)).await.unwrap_err();
     let part = "the certificate is for \"db.example\", \"*.db.example\", not \"localhost\": set tls_server_name";
     expect(&error, Status::Tls, &[part]);
@@ -102,45 +114,45 @@ async fn a_certificate_for_another_name_lists_its_names_and_a_server_name_cures_
 
 #[tokio::test]
 async fn an_expired_certificate_says_so() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     let cert = make_cert(&dir, "ca", "server", "DNS:localhost");
     sign_for(&dir, "server", "20200101000000Z", "20200201000000Z");
-    let (_redis, port) = serve(&cert, &ca, &["--tls-auth-clients", "no"]);
+    let (_redis, port) = serve(&cert, &ca, &[]);
     let error = open("localhost", port, &trusting(&ca)).await.unwrap_err();
     expect(&error, Status::Tls, &["the server's certificate has expired (", " days ago by this machine's clock)"]);
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_not_valid_yet_asks_about_the_clock() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     let cert = make_cert(&dir, "ca", "server", "DNS:localhost");
     sign_for(&dir, "server", "20990101000000Z", "20990201000000Z");
-    let (_redis, port) = serve(&cert, &ca, &["--tls-auth-clients", "no"]);
+    let (_redis, port) = serve(&cert, &ca, &[]);
     let error = open("localhost", port, &trusting(&ca)).await.unwrap_err();
     expect(&error, Status::Tls, &["the server's certificate is not valid yet; is this machine's clock right?"]);
 }
 
 #[tokio::test]
 async fn a_ca_used_as_the_servers_certificate_is_explained() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "localhost");
-    let (_redis, port) = serve(&(ca.clone(), dir.join("localhost.key")), &ca, &["--tls-auth-clients", "no"]);
+    let (_redis, port) = serve(&(ca.clone(), dir.join("localhost.key")), &ca, &[]);
     let error = open("localhost", port, &trusting(&ca)).await.unwrap_err();
     expect(&error, Status::Tls, &["the server's certificate is itself a CA"]);
 }
 
 #[tokio::test]
 async fn a_server_that_wants_a_client_certificate_gets_one_of_any_key_format() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     let cert = make_cert(&dir, "ca", "server", "DNS:localhost");
     let (client, sec1) = make_cert(&dir, "ca", "client", "DNS:client");
     openssl(&dir, "pkcs8 -topk8 -nocrypt -in client.key -out client.pk8");
     openssl(&dir, "req -newkey rsa:2048 -nodes -keyout rsa.pk8 -subj /CN=rsa -out rsa.csr");
     openssl(&dir, "rsa -in rsa.pk8 -traditional -out rsa.pk1");
-    dir.write("rsa.ext", "subjectAltName=DNS:rsa\n");
+    write(&dir, "rsa.ext", "subjectAltName=DNS:rsa\n");
     openssl(
         &dir,
         "x509 -req -in rsa.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile rsa.ext -out rsa.crt",
@@ -148,7 +160,7 @@ async fn a_server_that_wants_a_client_certificate_gets_one_of_any_key_format() {
     let rsa = dir.join("rsa.crt");
 
     for protocols in ["TLSv1.3", "TLSv1.2"] {
-        let (_redis, port) = serve(&cert, &ca, &["--tls-protocols", protocols]);
+        let (_redis, port) = serve(&cert, &ca, &[("tls-auth-clients", "yes"), ("tls-protocols", protocols)]);
         let pairs = [(&client, sec1.clone()), (&client, dir.join("client.pk8")), (&rsa, dir.join("rsa.pk1"))];
         for (cert, key) in pairs {
             let tls = TlsOptions { cert: Some(cert.clone()), key: Some(key), ..trusting(&ca) };
@@ -167,11 +179,11 @@ async fn a_server_that_wants_a_client_certificate_gets_one_of_any_key_format() {
 
 #[tokio::test]
 async fn a_client_certificate_that_the_server_does_not_trust_is_told_apart() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let (ca, _) = (make_ca(&dir, "ca"), make_ca(&dir, "other"));
     let cert = make_cert(&dir, "ca", "server", "DNS:localhost");
     let (client, key) = make_cert(&dir, "other", "client", "DNS:client");
-    let (_redis, port) = serve(&cert, &ca, &[]);
+    let (_redis, port) = serve(&cert, &ca, &[("tls-auth-clients", "yes")]);
     let tls = TlsOptions { cert: Some(client), key: Some(key), ..trusting(&ca) };
     let error = open("localhost", port, &tls).await.unwrap_err();
     expect(&error, Status::Tls, &["the server does not trust our certificate (UnknownCA)"]);
@@ -179,11 +191,11 @@ async fn a_client_certificate_that_the_server_does_not_trust_is_told_apart() {
 
 #[tokio::test]
 async fn plain_and_tls_that_meet_each_other_say_what_to_change() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     let cert = make_cert(&dir, "ca", "server", "DNS:localhost");
-    let (_tls, tls_port) = serve(&cert, &ca, &["--tls-auth-clients", "no"]);
-    let (_plain, plain_port) = redis_on_tcp("--port", &[]);
+    let (server, tls_port) = serve(&cert, &ca, &[]);
+    let plain_port = server.port();
 
     // A plain redis-server waits for the end of a line, for ever.
     let tls = TlsSetup::load(&trusting(&ca)).unwrap();
@@ -199,7 +211,7 @@ async fn plain_and_tls_that_meet_each_other_say_what_to_change() {
 
 #[tokio::test]
 async fn a_server_that_answers_tls_with_something_else_does_not_speak_it() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     for answer in [&b"-ERR unknown command\r\n"[..], b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+PONG\r\n"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -218,7 +230,7 @@ async fn a_server_that_answers_tls_with_something_else_does_not_speak_it() {
 
 #[tokio::test]
 async fn a_server_that_hangs_up_or_stays_silent_in_the_handshake_is_told_apart() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let tls = TlsSetup::load(&trusting(&make_ca(&dir, "ca"))).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp("127.0.0.1", listener.local_addr().unwrap().port());
@@ -237,14 +249,14 @@ async fn a_server_that_hangs_up_or_stays_silent_in_the_handshake_is_told_apart()
 
 #[test]
 fn each_file_that_cannot_be_used_is_named() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     let (cert, key) = make_cert(&dir, "ca", "client", "DNS:client");
     let (_, other_key) = make_cert(&dir, "ca", "other", "DNS:other");
     openssl(&dir, "pkcs8 -topk8 -in client.key -passout pass:open -out locked.key");
-    let empty = dir.write("empty.pem", "nothing here\n");
-    let damaged = dir.write("damaged.pem", "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n");
-    let broken = dir.write("broken.key", "-----BEGIN PRIVATE KEY-----\nSECRET!!\n-----END PRIVATE KEY-----\n");
+    let empty = write(&dir, "empty.pem", "nothing here\n");
+    let damaged = write(&dir, "damaged.pem", "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n");
+    let broken = write(&dir, "broken.key", "-----BEGIN PRIVATE KEY-----\nSECRET!!\n-----END PRIVATE KEY-----\n");
     let absent = dir.join("absent.pem");
     let at = |path: &Path| path.display().to_string();
     let load = |ca: &Path, cert: Option<&Path>, key: Option<&Path>| {
@@ -283,7 +295,7 @@ fn each_file_that_cannot_be_used_is_named() {
 
 #[test]
 fn a_setup_shows_no_key() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link-tls");
     let ca = make_ca(&dir, "ca");
     let (cert, key) = make_cert(&dir, "ca", "client", "DNS:client");
     let tls = TlsSetup::load(&TlsOptions { cert: Some(cert), key: Some(key), ..trusting(&ca) }).unwrap();
