@@ -1,13 +1,16 @@
 //! Dialling real sockets: what is open afterwards, and what a failure says.
 
 mod link_fixture;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::time::Duration;
 
-use link_fixture::{Redis, TempDir, expect, options, redis_on_tcp, tcp};
+use link_fixture::{expect, options, tcp};
 use redmux::error::Status;
 use redmux::link::dial::{Address, Socket, dial};
 use redmux::link::tls::{TlsOptions, TlsSetup};
+use support::{Server, free_port, temp_dir};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 async fn ping(socket: &mut Socket) {
@@ -23,16 +26,17 @@ async fn pong(socket: &mut Socket) {
 
 #[tokio::test]
 async fn a_unix_socket_is_dialled() {
-    let redis = Redis::start(&[]);
-    let mut socket = dial(&redis.address(), &options()).await.unwrap();
+    let redis = Server::builder().unix_only().start();
+    let mut socket = dial(&Address::Unix(redis.path()), &options()).await.unwrap();
     ping(&mut socket).await;
-    assert_eq!(socket.peer, redis.socket().to_str().unwrap());
+    assert_eq!(socket.peer, redis.path().to_str().unwrap());
     assert!(socket.raw_fd() > 2);
 }
 
 #[tokio::test]
 async fn a_host_name_and_an_ip_address_are_dialled() {
-    let (_redis, port) = redis_on_tcp("--port", &[]);
+    let redis = Server::start();
+    let port = redis.port();
     let mut socket = dial(&tcp("localhost", port), &options()).await.unwrap();
     ping(&mut socket).await;
     assert_eq!(socket.peer, format!("localhost:{port} (127.0.0.1:{port})"));
@@ -43,8 +47,8 @@ async fn a_host_name_and_an_ip_address_are_dialled() {
 
 #[tokio::test]
 async fn the_side_writer_sends_on_the_same_connection_from_another_thread() {
-    let (redis, port) = redis_on_tcp("--port", &[]);
-    for address in [redis.address(), tcp("127.0.0.1", port)] {
+    let redis = Server::start();
+    for address in [Address::Unix(redis.path()), tcp("127.0.0.1", redis.port())] {
         let mut socket = dial(&address, &options()).await.unwrap();
         let side = socket.side_writer().expect("a plain socket has one");
         let sent = std::thread::spawn(move || side.send_with_flags(b"PING\r\n", libc::MSG_NOSIGNAL));
@@ -66,7 +70,7 @@ async fn dropping_a_socket_closes_the_connection() {
 
 #[tokio::test]
 async fn a_refused_port_says_who_refused_and_what_to_check() {
-    let port = link_fixture::free_port();
+    let port = free_port();
     let error = dial(&tcp("127.0.0.1", port), &options()).await.unwrap_err();
     assert_eq!(error.status(), Status::Connect);
     let expected = format!("connect to 127.0.0.1:{port}: refused (Connection refused); is redis-server running there?");
@@ -75,7 +79,7 @@ async fn a_refused_port_says_who_refused_and_what_to_check() {
 
 #[tokio::test]
 async fn a_missing_unix_socket_is_named() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link");
     let path = dir.join("none.sock");
     let error = dial(&Address::Unix(path.clone()), &options()).await.unwrap_err();
     expect(&error, Status::Connect, &[path.to_str().unwrap(), "no such socket (No such file or directory)"]);
@@ -83,7 +87,7 @@ async fn a_missing_unix_socket_is_named() {
 
 #[tokio::test]
 async fn a_unix_socket_that_nobody_serves_is_refused() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link");
     let path = dir.join("dead.sock");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let error = dial(&Address::Unix(path), &options()).await.unwrap_err();
@@ -99,7 +103,7 @@ async fn a_name_that_does_not_resolve_is_told_apart() {
 
 #[tokio::test]
 async fn tls_over_a_unix_socket_is_refused_rather_than_left_out() {
-    let dir = TempDir::new();
+    let dir = temp_dir("link");
     if !cfg!(feature = "tls") {
         return;
     }

@@ -1,13 +1,16 @@
 //! Greeting servers: real ones, old ones, broken ones, and those that are no Redis at all.
 
 mod link_fixture;
+#[path = "support/mod.rs"]
+mod support;
 
 use std::time::Duration;
 
-use link_fixture::{Redis, TempDir, expect, options, redis_on_tcp, tcp};
+use link_fixture::{expect, options, tcp};
 use redmux::error::{Error, Result, Status};
 use redmux::link::dial::{Address, dial};
 use redmux::link::handshake::{Greeting, Hello, auth_command, auth_refused, greet};
+use support::Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 const HELLO: Hello<'static> =
@@ -45,8 +48,8 @@ async fn ask(io: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), command: &[u8
 
 #[tokio::test]
 async fn a_real_server_is_greeted_with_name_and_database() {
-    let redis = Redis::start(&[]);
-    let mut socket = dial(&redis.address(), &options()).await.unwrap();
+    let redis = Server::builder().unix_only().start();
+    let mut socket = dial(&Address::Unix(redis.path()), &options()).await.unwrap();
     let greeting = greet(&mut socket.io, &Hello { db: Some(5), ..HELLO }).await.unwrap();
     assert_eq!(
         (greeting.server.as_str(), greeting.mode.as_str(), greeting.role.as_str()),
@@ -61,8 +64,8 @@ async fn a_real_server_is_greeted_with_name_and_database() {
 
 #[tokio::test]
 async fn nothing_is_said_that_was_not_asked_for() {
-    let redis = Redis::start(&[]);
-    let mut socket = dial(&redis.address(), &options()).await.unwrap();
+    let redis = Server::builder().unix_only().start();
+    let mut socket = dial(&Address::Unix(redis.path()), &options()).await.unwrap();
     greet(&mut socket.io, &Hello { db: Some(0), ..Hello::default() }).await.unwrap();
     let info = ask(&mut socket.io, b"CLIENT INFO\r\n").await;
     assert!(info.contains(" name= ") && info.contains(" db=0 "), "{info}");
@@ -70,31 +73,28 @@ async fn nothing_is_said_that_was_not_asked_for() {
 
 #[tokio::test]
 async fn a_database_that_does_not_exist_is_an_error_of_redis() {
-    let redis = Redis::start(&[]);
-    let error = greet_at(&redis.address(), &Hello { db: Some(99), ..HELLO }).await.unwrap_err();
+    let redis = Server::builder().unix_only().start();
+    let error = greet_at(&Address::Unix(redis.path()), &Hello { db: Some(99), ..HELLO }).await.unwrap_err();
     expect(&error, Status::Redis, &["select database 99: ERR DB index is out of range"]);
     assert_eq!(error.redis(), Some("ERR"));
 }
 
 #[tokio::test]
 async fn a_client_name_with_a_space_is_refused_in_the_servers_words() {
-    let redis = Redis::start(&[]);
-    let error = greet_at(&redis.address(), &Hello { client_name: "a b", ..HELLO }).await.unwrap_err();
+    let redis = Server::builder().unix_only().start();
+    let error = greet_at(&Address::Unix(redis.path()), &Hello { client_name: "a b", ..HELLO }).await.unwrap_err();
     expect(&error, Status::Redis, &["Client names cannot contain spaces"]);
 }
 
 #[tokio::test]
 async fn passwords_and_users_are_accepted_refused_and_missed() {
-    let dir = TempDir::new();
-    let users = dir.write(
-        "users.acl",
-        "user default on >open ~* &* +@all\n\
-         user web on >hunter2-secret +@all\n\
-         user mute on >hunter2-secret +@all -hello\n\
-         user fixed on >hunter2-secret +@all -select\n",
-    );
-    let redis = Redis::start(&["--aclfile", users.to_str().unwrap()]);
-    let at = redis.address();
+    let redis = Server::builder()
+        .password("open")
+        .acl("user web on >hunter2-secret +@all")
+        .acl("user mute on >hunter2-secret +@all -hello")
+        .acl("user fixed on >hunter2-secret +@all -select")
+        .start();
+    let at = Address::Unix(redis.path());
     greet_at(&at, &Hello { password: Some("open"), ..HELLO }).await.unwrap();
     greet_at(&at, &WEB).await.unwrap();
 
@@ -116,10 +116,8 @@ async fn passwords_and_users_are_accepted_refused_and_missed() {
 
 #[tokio::test]
 async fn a_live_link_is_authenticated_again() {
-    let dir = TempDir::new();
-    let users = dir.write("users.acl", "user default on >open +@all\nuser web on >hunter2-secret +@all\n");
-    let redis = Redis::start(&["--aclfile", users.to_str().unwrap()]);
-    let mut socket = dial(&redis.address(), &options()).await.unwrap();
+    let redis = Server::builder().password("open").acl("user web on >hunter2-secret +@all").start();
+    let mut socket = dial(&Address::Unix(redis.path()), &options()).await.unwrap();
     greet(&mut socket.io, &Hello { password: Some("open"), ..HELLO }).await.unwrap();
     let mut out = Vec::new();
     auth_command(&mut out, Some("web"), SECRET);
@@ -134,11 +132,11 @@ async fn a_live_link_is_authenticated_again() {
 
 #[tokio::test]
 async fn a_full_server_says_so() {
-    let (redis, port) = redis_on_tcp("--port", &["--maxclients", "1"]);
-    for address in [redis.address(), tcp("127.0.0.1", port)] {
+    let redis = Server::builder().config("maxclients", "1").start();
+    for address in [Address::Unix(redis.path()), tcp("127.0.0.1", redis.port())] {
         let mut first = loop {
             // The probe of the fixture may still hold the only place.
-            let mut socket = dial(&redis.address(), &options()).await.unwrap();
+            let mut socket = dial(&Address::Unix(redis.path()), &options()).await.unwrap();
             if greet(&mut socket.io, &HELLO).await.is_ok() {
                 break socket;
             }

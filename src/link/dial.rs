@@ -136,9 +136,10 @@ pub async fn dial(address: &Address, options: &DialOptions) -> Result<Socket> {
                 Ok(Ok(io)) => Ok(Socket { io, peer, fd }),
                 Ok(Err(error)) => Err(Error::new(error.status(), format!("connect to {address}: {}", error.message()))),
                 Err(_) => {
-                    let what = format!("connected, but {} to TLS", no_answer(options));
-                    let message = format!("connect to {address}: {what}; does the server speak TLS on that port?");
-                    Err(Error::new(Status::Connect, message))
+                    // A plain redis-server waits for the rest of a line that our first bytes do not end, and says
+                    // nothing; so does one that hangs. Which of the two cannot be known.
+                    let why = format!("connected, but {} to TLS", no_answer(options));
+                    Err(failed(address, &format!("{why}; does the server speak TLS on that port?")))
                 }
             }
         }
@@ -199,9 +200,7 @@ async fn connect_any(
 
 async fn connect_one(ip: SocketAddr, options: &DialOptions) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(ip).await?;
-    // A dial to a dead local port in the ephemeral range can be given that very port as its own, and is then connected
-    // to itself: TCP's simultaneous open. It would greet its own echo, and keep the server from ever starting again.
-    if stream.local_addr()? == stream.peer_addr()? {
+    if is_its_own_peer(&stream)? {
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
     stream.set_nodelay(true)?;
@@ -217,6 +216,12 @@ async fn connect_one(ip: SocketAddr, options: &DialOptions) -> io::Result<TcpStr
         socket.set_tcp_user_timeout(Some(options.user_timeout))?;
     }
     Ok(stream)
+}
+
+/// A dial to a dead local port in the ephemeral range can be given that very port as its own, and is then connected to
+/// itself: TCP's simultaneous open. It would greet its own echo, and keep the server from ever starting again.
+fn is_its_own_peer(stream: &TcpStream) -> io::Result<bool> {
+    Ok(stream.local_addr()? == stream.peer_addr()?)
 }
 
 fn failed(address: &Address, why: &str) -> Error {
@@ -324,6 +329,17 @@ mod tests {
         let error = dial(&address, &quick()).await.unwrap_err();
         assert_eq!(error.status(), Status::Connect);
         assert_eq!(error.message(), format!("connect to {ip}: no answer within 400ms"));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_connected_to_itself_is_noticed() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let own = socket.local_addr().unwrap();
+        assert!(is_its_own_peer(&socket.connect(own).await.unwrap()).unwrap());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(!is_its_own_peer(&other).unwrap());
     }
 
     #[tokio::test]

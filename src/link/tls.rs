@@ -297,3 +297,16 @@ mod imp {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "tls")))]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_feature_tls_is_not_built_and_says_so() {
+        let error = TlsSetup::load(&TlsOptions::default()).map(|_| ()).unwrap_err();
+        assert_eq!(error.status(), Status::NotBuilt);
+        assert!(error.message().contains("made without TLS"));
+    }
+}
