@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub use super::pump::Upstream;
 
 use super::pump::{Rules, Shared, Side};
-use super::{free_listener, locked};
+use super::{PATIENCE, eventually, free_listener, locked};
 
 /// A TCP port of 127.0.0.1 that leads to a server, more or less. Dropping it closes all connections and ends its threads.
 pub struct Proxy {
@@ -79,10 +79,13 @@ impl Proxy {
     pub fn listener_off(&self) {
         let Some(thread) = locked(&self.listener).take() else { return };
         self.shared.lock().listening = false;
-        while !thread.is_finished() {
-            // Wakes the thread from its accept.
-            let _ = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, self.port).into(), Duration::from_millis(100));
-        }
+        // Knocking wakes the thread from its accept. And it goes on until the kernel refuses: a process that another test is
+        // starting right now holds a copy of the listener from its fork to its exec.
+        let address = (Ipv4Addr::LOCALHOST, self.port).into();
+        eventually("the proxy's port is closed", PATIENCE, || {
+            let refused = TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_err();
+            thread.is_finished() && refused
+        });
         let _ = thread.join();
     }
 

@@ -54,7 +54,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        self.stdin = None;
         let _ = self.child.wait();
     }
 }

@@ -169,7 +169,8 @@ fn the_client_counts_lists_and_kills_subscribers() {
         (1, 1, 0)
     );
     assert!(monitor.wait_for("\"PSUBSCRIBE\" \"a*\"").contains("[0 127.0.0.1:"));
-    assert!(monitor.lines().iter().any(|line| line.contains("\"PUBLISH\" \"other\"")));
+    let published = monitor.wait_for("\"PUBLISH\" \"other\"");
+    assert!(monitor.lines().contains(&published));
     assert_eq!(conn.kill_pubsub(), 1);
     assert_eq!(subscriber.read_reply().unwrap_err().kind(), ErrorKind::UnexpectedEof);
     assert_eq!(conn.numsub(b"\0\xff"), 0);
