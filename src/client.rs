@@ -1,0 +1,477 @@
+//! The front door: opens a client, owns what belongs to it, closes it.
+//!
+//! A [`Client`] ties together the hub that its tasks share, its inboxes, its ready list and its dispatcher. `ffi/` maps
+//! each function of the C ABI onto one method here or on [`Hub`].
+
+use crate::error::{Error, Result, Status};
+use crate::inbox::dispatch::{Dispatcher, Sink, inside_callback};
+use crate::inbox::inbox::{Config, Policy};
+use crate::inbox::ready::Ready;
+use crate::inbox::{Budget, BufferPool, Inbox, Lent};
+use crate::link::dial::{Address, DialOptions};
+use crate::link::tls::{TlsOptions, TlsSetup};
+use crate::mux::events::{Events, Level, State};
+use crate::mux::hub::{Counters, Credentials, Hub, Questions, Run, Settings, run_timers};
+use crate::mux::ops::{COMPLETION_ROOM, Op, Outcome, What};
+use crate::mux::publish::Outgoing;
+use crate::mux::subscription::Ticket;
+use crate::mux::{Mux, actor, publish};
+use crate::options::{Key, Options};
+use crate::proto::resp::Limits;
+use crate::sync::{Arc, Mutex, lock};
+use crate::{link, runtime, stats};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc as StdArc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+
+/// How the events of a client are wanted.
+pub enum EventsBy {
+    /// Not at all.
+    None,
+    /// By taking blocks.
+    Take,
+    /// By a callback.
+    Callback(Box<dyn Sink>),
+}
+
+/// An open client.
+pub struct Client {
+    hub: Arc<Hub>,
+    options: Options,
+    budget: StdArc<Budget>,
+    ready: StdArc<Ready>,
+    dispatcher: Arc<Dispatcher>,
+    inboxes: Mutex<HashMap<u64, Arc<Inbox>>>,
+    events: Option<Arc<Inbox>>,
+    /// Set by the first close.
+    closing: AtomicBool,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("id", &self.hub.id).finish_non_exhaustive()
+    }
+}
+
+/// The event inbox has 1 MiB of its own, and gives way oldest first.
+const EVENT_BYTES: usize = 1024 * 1024;
+
+fn path(options: &Options, key: Key) -> Option<PathBuf> {
+    Some(options.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
+}
+
+fn text(options: &Options, key: Key) -> Option<String> {
+    Some(options.text(key)).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The machine's name, for CLIENT LIST.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().chars().filter(|c| c.is_ascii_graphic()).collect()
+}
+
+fn settings(options: &Options) -> Result<Settings> {
+    let address = match path(options, Key::Path) {
+        Some(path) => Address::Unix(path),
+        None => Address::Tcp { host: options.text(Key::Host).into(), port: options.number(Key::Port) as u16 },
+    };
+    let tls = if options.flag(Key::Tls) {
+        Some(TlsSetup::load(&TlsOptions {
+            ca: path(options, Key::TlsCa),
+            cert: path(options, Key::TlsCert),
+            key: path(options, Key::TlsKey),
+            server_name: text(options, Key::TlsServerName),
+        })?)
+    } else {
+        None
+    };
+    let ask = options.list(Key::Ask);
+    let wrapper = options.text(Key::Wrapper);
+    Ok(Settings {
+        address,
+        dial: DialOptions {
+            connect_timeout: options.duration(Key::ConnectTimeout),
+            keepalive: options.duration(Key::Keepalive),
+            user_timeout: options.duration(Key::UserTimeout),
+            tls,
+        },
+        name: text(options, Key::Name).unwrap_or_else(host_name),
+        lib_name: if wrapper.is_empty() { "redmux".into() } else { format!("redmux({wrapper})") },
+        limits: Limits { max_payload: options.bytes(Key::MaxPayload), max_name: options.bytes(Key::MaxName) },
+        ping_interval: options.duration(Key::PingInterval),
+        ping_timeout: options.duration(Key::PingTimeout),
+        backoff_min: options.duration(Key::BackoffMin),
+        backoff_max: options.duration(Key::BackoffMax),
+        stable_after: options.duration(Key::StableAfter),
+        refused_retry: options.duration(Key::RefusedRetry),
+        publish_queue: options.bytes(Key::PublishQueue),
+        ask_address: ask.contains("address"),
+        ask_credentials: ask.contains("credentials"),
+    })
+}
+
+fn inbox_config(options: &Options) -> Config {
+    Config {
+        bytes: options.bytes(Key::InboxBytes),
+        records: options.number(Key::InboxRecords),
+        policy: match options.choice(Key::InboxPolicy) {
+            "drop-newest" => Policy::DropNewest,
+            "close" => Policy::Close,
+            "pause" => Policy::Pause,
+            _ => Policy::DropOldest,
+        },
+    }
+}
+
+fn log_level(options: &Options) -> u8 {
+    ["off", "error", "warn", "info", "debug"].iter().position(|&l| l == options.choice(Key::LogLevel)).unwrap_or(0) as u8
+}
+
+impl Client {
+    /// Opens a client. Nothing is awaited: the server may be away, and is connected to as soon as it is there.
+    pub fn open(mut options: Options, events: EventsBy) -> Result<Arc<Client>> {
+        options.set_environment(|name| std::env::var(name).ok())?;
+        options.check()?;
+        let settings = settings(&options)?;
+        if (settings.ask_address || settings.ask_credentials) && matches!(events, EventsBy::None) {
+            return Err(Error::new(Status::InvalidValue, "ask needs an event inbox, where the questions come"));
+        }
+        let handle = runtime::handle()?;
+        let id = runtime::next_id();
+        let budget = StdArc::new(Budget::new(options.bytes(Key::ClientBytes)));
+        let ready = StdArc::new(Ready::default());
+        let config = Config { bytes: EVENT_BYTES, records: 0, policy: Policy::DropOldest };
+        let slot: StdArc<std::sync::OnceLock<Events>> = StdArc::default();
+        let told = StdArc::clone(&slot);
+        let dispatcher = Arc::new(Dispatcher::new(options.number(Key::CallbackThreads) as usize, move |inbox, code| {
+            if let Some(events) = told.get() {
+                events.log(Level::Warn, &format!("the callback of inbox {inbox:#x} returned {code}; delivery goes on"));
+            }
+        }));
+        let event_inbox = match events {
+            EventsBy::None => None,
+            EventsBy::Take => {
+                let (budget, ready) = (StdArc::clone(&budget), StdArc::clone(&ready));
+                Some(Inbox::by_take(runtime::next_id(), config, budget, ready, || {}))
+            }
+            EventsBy::Callback(sink) => {
+                dispatcher.start().map_err(|error| Error::new(Status::Internal, error.to_string()))?;
+                let (budget, dispatcher) = (StdArc::clone(&budget), Arc::clone(&dispatcher));
+                Some(Inbox::by_callback(runtime::next_id(), config, budget, dispatcher, sink, || {}))
+            }
+        };
+        let events = Events::new(event_inbox.clone(), log_level(&options));
+        let _ = slot.set(events.clone());
+        let credentials = Credentials { user: text(&options, Key::User), password: text(&options, Key::Password) };
+        let user = credentials.user.clone().unwrap_or_else(|| "default".into());
+        let hub = Arc::new(Hub {
+            id,
+            settings,
+            mux: Mutex::new(Mux::new(events.clone(), user)),
+            outgoing: Mutex::new(Outgoing::default()),
+            work: Notify::new(),
+            publish_work: Notify::new(),
+            timers: Notify::new(),
+            control: watch::Sender::new(Run::Running),
+            paused: AtomicBool::new(false),
+            credentials: Mutex::new(credentials),
+            questions: Questions::default(),
+            events,
+            counters: Counters::default(),
+            pool: StdArc::new(BufferPool::default()),
+            greeting: Mutex::new(None),
+        });
+        runtime::register(&hub);
+        supervise(&handle, &hub, "subscriber link", actor::run(Arc::clone(&hub)));
+        supervise(&handle, &hub, "publish link", publish::run(Arc::clone(&hub)));
+        supervise(&handle, &hub, "timers", run_timers(Arc::clone(&hub)));
+        let inboxes = event_inbox.iter().map(|inbox| (inbox.id(), Arc::clone(inbox))).collect();
+        Ok(Arc::new(Client {
+            hub,
+            options,
+            budget,
+            ready,
+            dispatcher,
+            inboxes: Mutex::new(inboxes),
+            events: event_inbox,
+            closing: AtomicBool::new(false),
+        }))
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u64 {
+        self.hub.id
+    }
+
+    /// The half that it shares with its tasks.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// The event inbox, if there is one.
+    pub fn events(&self) -> Option<&Arc<Inbox>> {
+        self.events.as_ref()
+    }
+
+    /// The ready list.
+    pub fn ready_list(&self) -> &StdArc<Ready> {
+        &self.ready
+    }
+
+    /// The options that it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn check_open(&self) -> Result<(), Status> {
+        if self.closing.load(Ordering::SeqCst) { Err(Status::Closed) } else { Ok(()) }
+    }
+
+    /// A new inbox, by callback if there is a sink. Options that are not given are those of the client.
+    pub fn new_inbox(&self, options: Option<&Options>, sink: Option<Box<dyn Sink>>) -> Result<Arc<Inbox>> {
+        self.check_open()?;
+        let config = inbox_config(options.unwrap_or(&self.options));
+        let hub = Arc::downgrade(&self.hub);
+        let on_room = move || {
+            if let Some(hub) = hub.upgrade() {
+                hub.room();
+            }
+        };
+        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
+        let inbox = match sink {
+            None => Inbox::by_take(id, config, budget, StdArc::clone(&self.ready), on_room),
+            Some(sink) => {
+                self.dispatcher.start().map_err(|error| Error::new(Status::Internal, error.to_string()))?;
+                Inbox::by_callback(id, config, budget, Arc::clone(&self.dispatcher), sink, on_room)
+            }
+        };
+        lock(&self.inboxes).insert(id, Arc::clone(&inbox));
+        Ok(inbox)
+    }
+
+    /// Closes an inbox: its sources end, its completions are discarded.
+    pub fn close_inbox(&self, inbox: &Arc<Inbox>, deadline: Option<Instant>) -> Result<(), Status> {
+        lock(&self.inboxes).remove(&inbox.id());
+        lock(&self.hub.mux).close_inbox(inbox.id());
+        self.hub.work.notify_one();
+        inbox.close(deadline)
+    }
+
+    /// Ends the operations of an inbox with a token. Returns how many were asked to end.
+    pub fn cancel(&self, inbox: u64, token: u64) -> usize {
+        lock(&self.hub.mux).cancel(inbox, token) + self.hub.cancel_publishes(inbox, token)
+    }
+
+    fn begin(&self, ticket: Ticket, what: What) -> Result<u64> {
+        let inbox = ticket.inbox.ok_or_else(|| Error::new(Status::InvalidArgument, "this operation needs an inbox"))?;
+        inbox.reserve(COMPLETION_ROOM)?;
+        let (token, deadline) = (ticket.token, ticket.deadline);
+        let op = Op { inbox, token, source: self.hub.id, room: COMPLETION_ROOM, deadline, what };
+        let mut mux = lock(&self.hub.mux);
+        let id = mux.ops.begin(op);
+        if mux.needs_timer() {
+            self.hub.timers.notify_one();
+        }
+        Ok(id)
+    }
+
+    /// Completes when the subscriber link is up.
+    pub fn ready(&self, ticket: Ticket) -> Result<()> {
+        self.check_open()?;
+        let id = self.begin(ticket, What::Ready)?;
+        let mut mux = lock(&self.hub.mux);
+        if mux.online() {
+            let number = mux.generation();
+            mux.ops.end(id, Outcome { number, ..Outcome::default() });
+        }
+        Ok(())
+    }
+
+    /// Completes when every publish handed in before is answered.
+    pub fn flush(&self, ticket: Ticket) -> Result<()> {
+        self.check_open()?;
+        let id = self.begin(ticket, What::Client)?;
+        self.hub.after_publishes(id, false);
+        Ok(())
+    }
+
+    /// Completes behind everything that was published before, in the order of the subscriber link.
+    pub fn barrier(&self, ticket: Ticket) -> Result<()> {
+        self.check_open()?;
+        let id = self.begin(ticket, What::Barrier)?;
+        self.hub.after_publishes(id, true);
+        Ok(())
+    }
+
+    /// Authenticates the live links again, and every later one.
+    pub fn authenticate(&self, user: Option<&str>, password: &str, ticket: Ticket) -> Result<()> {
+        self.check_open()?;
+        let credentials = Credentials { user: user.map(str::to_owned), password: Some(password.to_owned()) };
+        *lock(&self.hub.credentials) = credentials;
+        let mut command = Vec::new();
+        link::handshake::auth_command(&mut command, user, password);
+        let id = self.begin(ticket, What::Authenticate { links: 2 })?;
+        let publisher = self.hub.authenticate_publisher(id, &command);
+        let mut mux = lock(&self.hub.mux);
+        if !publisher {
+            actor::authenticated(&mut mux, id, None);
+        }
+        if mux.online() {
+            mux.auths.push((id, command));
+            drop(mux);
+            self.hub.work.notify_one();
+        } else {
+            actor::authenticated(&mut mux, id, None);
+        }
+        Ok(())
+    }
+
+    /// Disconnects and keeps what is subscribed. `STOPPED` if it was stopped before.
+    pub fn stop(&self) -> Result<(), Status> {
+        self.check_open()?;
+        let changed = self.hub.control.send_if_modified(|run| {
+            let was = *run == Run::Running;
+            if was {
+                *run = Run::Stopped;
+            }
+            was
+        });
+        if !changed {
+            return Err(Status::Stopped);
+        }
+        self.hub.stop_publishing(Status::Stopped);
+        self.hub.events.state(State::Stopped, self.hub.id, 0, "stopped by the application");
+        Ok(())
+    }
+
+    /// Connects a stopped client again. `NOT_STOPPED` if it was not.
+    pub fn restart(&self) -> Result<(), Status> {
+        self.check_open()?;
+        let changed = self.hub.control.send_if_modified(|run| {
+            let was = *run == Run::Stopped;
+            if was {
+                *run = Run::Running;
+            }
+            was
+        });
+        if changed {
+            self.hub.start_publishing();
+            Ok(())
+        } else {
+            Err(Status::NotStopped)
+        }
+    }
+
+    /// What it counted.
+    pub fn stats(&self) -> String {
+        let inboxes = lock(&self.inboxes).len();
+        stats::of(&self.hub, inboxes, self.budget.used()).to_string()
+    }
+
+    /// Closes the client, on an application's thread until `deadline` at most.
+    ///
+    /// First what was published is given its time, then every source and operation ends, then callbacks get what
+    /// their inboxes hold. When it returns `Ok` on an application's thread no callback of it runs or will run.
+    pub fn close(&self, deadline: Option<Instant>) -> Result<(), Status> {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return Err(Status::Closed);
+        }
+        if !inside_callback() && self.hub.running() && lock(&self.hub.outgoing).backlog().1 > 0 {
+            let waiter = self.waiter();
+            let ticket = Ticket { inbox: Some(Arc::clone(&waiter)), token: 0, deadline };
+            if let Ok(id) = self.begin(ticket, What::Client) {
+                self.hub.after_publishes(id, false);
+                let _ = waiter.take(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
+            }
+        }
+        self.end(Status::Ok);
+        let inboxes: Vec<Arc<Inbox>> = lock(&self.inboxes).drain().map(|(_, inbox)| inbox).collect();
+        let mut result = Ok(());
+        for inbox in &inboxes {
+            inbox.end();
+        }
+        for inbox in &inboxes {
+            if let Err(status) = inbox.wait_quiet(deadline) {
+                result = Err(status);
+            }
+        }
+        self.dispatcher.end();
+        self.ready.close();
+        self.hub.pool.clear();
+        result
+    }
+
+    fn end(&self, status: Status) {
+        self.hub.control.send_replace(Run::Closed);
+        self.hub.stop_publishing(Status::Closed);
+        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
+        runtime::unregister(self.hub.id);
+    }
+
+    /// An inbox for one blocking call, outside the ready list and the budgets.
+    pub fn waiter(&self) -> Arc<Inbox> {
+        let config = Config { bytes: usize::MAX / 4, records: 0, policy: Policy::DropNewest };
+        let budget = StdArc::new(Budget::new(usize::MAX / 4));
+        Inbox::by_take(runtime::next_id(), config, budget, StdArc::default(), || {})
+    }
+
+    /// Runs an operation and waits for its completion: the one way in which blocking calls are made.
+    pub fn wait_for(
+        &self,
+        limit: Option<Duration>,
+        start: impl FnOnce(Ticket) -> Result<()>,
+        mut done: impl FnMut(&Lent) -> Option<Result<()>>,
+    ) -> Result<()> {
+        if inside_callback() {
+            let text = "a blocking call inside a callback would wait for itself; use the form that completes later";
+            return Err(Error::new(Status::WouldDeadlock, text));
+        }
+        let waiter = self.waiter();
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        start(Ticket { inbox: Some(Arc::clone(&waiter)), token: 0, deadline })?;
+        loop {
+            // The operation has the deadline; its completion always comes.
+            let lent = waiter.take(None)?;
+            if let Some(result) = done(&lent) {
+                return result;
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if !self.closing.swap(true, Ordering::SeqCst) {
+            self.end(Status::Ok);
+            for (_, inbox) in lock(&self.inboxes).drain() {
+                inbox.end();
+            }
+            self.dispatcher.end();
+            self.ready.close();
+        }
+        self.ready.clear();
+    }
+}
+
+/// Runs a task; if it panics, that client ends with `INTERNAL` and the others go on.
+fn supervise(
+    handle: &tokio::runtime::Handle,
+    hub: &Arc<Hub>,
+    what: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let task = handle.spawn(task);
+    let hub = Arc::clone(hub);
+    handle.spawn(async move {
+        if task.await.is_err_and(|error| error.is_panic()) {
+            let text = format!("a defect in the task of the {what}; this client is closed, others go on");
+            hub.events.log(Level::Error, &text);
+            hub.control.send_replace(Run::Closed);
+            hub.stop_publishing(Status::Internal);
+            lock(&hub.mux).close_all(Status::Internal);
+        }
+    });
+}
