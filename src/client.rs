@@ -127,7 +127,8 @@ fn inbox_config(options: &Options) -> Config {
 }
 
 fn log_level(options: &Options) -> u8 {
-    ["off", "error", "warn", "info", "debug"].iter().position(|&l| l == options.choice(Key::LogLevel)).unwrap_or(0) as u8
+    ["off", "error", "warn", "info", "debug"].iter().position(|&l| l == options.choice(Key::LogLevel)).unwrap_or(0)
+        as u8
 }
 
 impl Client {
@@ -146,11 +147,15 @@ impl Client {
         let config = Config { bytes: EVENT_BYTES, records: 0, policy: Policy::DropOldest };
         let slot: StdArc<std::sync::OnceLock<Events>> = StdArc::default();
         let told = StdArc::clone(&slot);
-        let dispatcher = Arc::new(Dispatcher::new(options.number(Key::CallbackThreads) as usize, move |inbox, code| {
-            if let Some(events) = told.get() {
-                events.log(Level::Warn, &format!("the callback of inbox {inbox:#x} returned {code}; delivery goes on"));
-            }
-        }));
+        let dispatcher =
+            Arc::new(Dispatcher::new(options.number(Key::CallbackThreads) as usize, move |inbox, code| {
+                if let Some(events) = told.get() {
+                    events.log(
+                        Level::Warn,
+                        &format!("the callback of inbox {inbox:#x} returned {code}; delivery goes on"),
+                    );
+                }
+            }));
         let event_inbox = match events {
             EventsBy::None => None,
             EventsBy::Take => {

@@ -56,7 +56,8 @@ pub fn handle() -> Result<Handle> {
     if let Some(thread) = &*thread {
         return Ok(thread.handle.clone());
     }
-    let failed = |error: std::io::Error| Error::new(Status::Internal, format!("cannot start the redmux-io thread: {error}"));
+    let failed =
+        |error: std::io::Error| Error::new(Status::Internal, format!("cannot start the redmux-io thread: {error}"));
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()

@@ -179,7 +179,8 @@ impl<'a> Session<'a> {
         let now = Instant::now();
         let mut reader = Reader::new(&hub.pool);
         reader.preload(&greeting.leftover);
-        hub.events.log(Level::Info, &format!("connected to {} ({} {})", socket.peer(), greeting.server, greeting.version));
+        hub.events
+            .log(Level::Info, &format!("connected to {} ({} {})", socket.peer(), greeting.server, greeting.version));
         *lock(&hub.greeting) = Some(greeting);
         Session {
             hub,

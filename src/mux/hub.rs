@@ -173,9 +173,7 @@ impl Hub {
         lock(&self.questions.open).remove(&id);
         match answer {
             Ok(Ok(Ok(values))) => Ok(values),
-            Ok(Ok(Err(status))) => {
-                Err(Error::new(status, format!("the application refused to give the {what}")))
-            }
+            Ok(Ok(Err(status))) => Err(Error::new(status, format!("the application refused to give the {what}"))),
             _ => Err(Error::new(Status::Timeout, format!("the application did not answer the question for {what}"))),
         }
     }
@@ -193,7 +191,9 @@ impl Hub {
         let port = text(1).unwrap_or_else(|| "6379".into());
         match port.parse() {
             Ok(port) if !host.is_empty() => Ok(Address::Tcp { host, port }),
-            _ => Err(Error::new(Status::InvalidValue, format!("the answer {host:?}, {port:?} is not a host and a port"))),
+            _ => {
+                Err(Error::new(Status::InvalidValue, format!("the answer {host:?}, {port:?} is not a host and a port")))
+            }
         }
     }
 
@@ -250,13 +250,12 @@ impl Hub {
 #[derive(Debug)]
 pub struct Tracked {
     socket: Option<Socket>,
-    side: Option<socket2::Socket>,
 }
 
 impl Tracked {
     fn new(socket: Socket) -> Tracked {
         sys::track_socket(socket.raw_fd());
-        Tracked { socket: Some(socket), side: None }
+        Tracked { socket: Some(socket) }
     }
 
     /// The stream.

@@ -164,14 +164,7 @@ impl Mux {
     }
 
     /// A new source that delivers into an inbox.
-    pub fn open(
-        &mut self,
-        source: u64,
-        token: u64,
-        inbox: &Arc<Inbox>,
-        kind: Kind,
-        role: Role,
-    ) -> Result<u32, Status> {
+    pub fn open(&mut self, source: u64, token: u64, inbox: &Arc<Inbox>, kind: Kind, role: Role) -> Result<u32, Status> {
         if self.closed {
             return Err(Status::Closed);
         }
@@ -395,10 +388,7 @@ impl Mux {
         let text = match status {
             Status::Ok => String::new(),
             Status::Superseded => format!("{superseded} of the names were removed again before they were active"),
-            _ => format!(
-                "{refused} refused by ACL (NOPERM) for user {:?}; the other {active} are active",
-                self.user
-            ),
+            _ => format!("{refused} refused by ACL (NOPERM) for user {:?}; the other {active} are active", self.user),
         };
         let outcome = Outcome { status: Some(status), number: active, aux: refused, text: &text, ..Outcome::default() };
         self.ops.end(id, outcome);

@@ -295,7 +295,8 @@ impl Hub {
                 Told::Flushed(op, 0) => drop(mux.ops.end(op, Outcome::default())),
                 Told::Flushed(op, lost) => {
                     let text = "publishes before it were lost with the connection";
-                    let outcome = Outcome { status: Some(Status::Interrupted), number: lost, text, ..Outcome::default() };
+                    let outcome =
+                        Outcome { status: Some(Status::Interrupted), number: lost, text, ..Outcome::default() };
                     mux.ops.end(op, outcome);
                 }
                 Told::Barrier(op) => {

@@ -7,8 +7,8 @@ use super::ops::{COMPLETION_ROOM, Op, Outcome, REFUSED_ROOM, What};
 use super::promise::{Promises, pattern_of};
 use super::{Mux, Role};
 use crate::error::{Error, Result, Status};
-use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::Inbox;
+use crate::inbox::record::RECORD_SIZE;
 use crate::proto::resp::Kind;
 use crate::sync::{Arc, MutexGuard, lock};
 use std::time::{Duration, Instant};
@@ -57,7 +57,13 @@ impl Hub {
     }
 
     /// A subscription to channels, without any yet, or to one pattern.
-    pub fn subscribe(&self, source: u64, token: u64, inbox: &Arc<Inbox>, pattern: Option<(&[u8], Ticket)>) -> Result<()> {
+    pub fn subscribe(
+        &self,
+        source: u64,
+        token: u64,
+        inbox: &Arc<Inbox>,
+        pattern: Option<(&[u8], Ticket)>,
+    ) -> Result<()> {
         if let Some((pattern, _)) = &pattern {
             self.check_name(pattern)?;
         }

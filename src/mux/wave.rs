@@ -134,7 +134,8 @@ impl Mux {
         };
         let Some(entry) = self.registry.names().get(id) else { return };
         let start = bytes.as_ptr() as usize;
-        let place = |part: &[u8]| part.as_ptr() as usize - start;
+        // An empty part may point anywhere; its place is never used.
+        let place = |part: &[u8]| if part.is_empty() { 0 } else { part.as_ptr() as usize - start };
         let extra: &[u8] = if kind == Kind::Pattern { name } else { &[] };
         let mut record = Record {
             kind: Rec::Message as u16,
@@ -147,8 +148,10 @@ impl Mux {
             ..Record::default()
         };
         let offs = (place(channel), place(extra), place(payload));
-        let first = offs.0.min(if extra.is_empty() { offs.0 } else { offs.1 });
-        let end = offs.2 + payload.len();
+        // In a frame the pattern comes first, then the channel, then the payload.
+        let parts = [(extra, offs.1), (channel, offs.0), (payload, offs.2)];
+        let first = parts.iter().find(|(part, _)| !part.is_empty()).map_or(0, |&(_, off)| off);
+        let end = parts.iter().map(|(part, off)| off + part.len()).max().unwrap_or(0);
         let Entry { listeners, .. } = entry;
         if let [slot] = **listeners {
             if let Some(Target { role: Role::Subscription, stage, source, token, .. }) =
@@ -190,7 +193,9 @@ impl Mux {
         end: usize,
     ) {
         let Some(stage) = self.stages.get_mut(at as usize) else { return };
-        if !stage.records.is_empty() && (stage.records.len() >= BLOCK_RECORDS || end - stage.base > BLOCK_BYTES) {
+        if !stage.records.is_empty()
+            && (stage.records.len() >= BLOCK_RECORDS || end.saturating_sub(stage.base) > BLOCK_BYTES)
+        {
             self.flush_stage(at, Some(buffer));
         }
         let Some(stage) = self.stages.get_mut(at as usize) else { return };
