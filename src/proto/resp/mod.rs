@@ -181,49 +181,69 @@ pub fn next<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ProtocolErro
 }
 
 /// The fast path: a complete push of a message, in the one spelling that servers use. `None` decides nothing.
+///
+/// It counts positions instead of cutting slices: where the next frame begins depends on each length in turn, and
+/// whatever lengthens that chain is felt in every message.
 #[inline(always)]
 fn message<'a>(buf: &'a [u8], limits: &Limits) -> Option<(usize, Frame<'a>)> {
-    if let Some(rest) = buf.strip_prefix(b">3\r\n$7\r\nmessage\r\n$") {
-        let (channel, rest) = bulk(rest, limits.max_name)?;
-        let (payload, rest) = bulk(rest.strip_prefix(b"$")?, limits.max_payload)?;
-        return Some((buf.len() - rest.len(), Frame::Message { channel, payload }));
+    const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n$";
+    const PATTERN_MESSAGE: &[u8] = b">4\r\n$8\r\npmessage\r\n$";
+    if buf.starts_with(MESSAGE) {
+        let (channel, at) = bulk(buf, MESSAGE.len(), limits.max_name)?;
+        let (payload, used) = bulk(buf, mark(buf, at)?, limits.max_payload)?;
+        return Some((used, Frame::Message { channel, payload }));
     }
-    if let Some(rest) = buf.strip_prefix(b">4\r\n$8\r\npmessage\r\n$") {
-        let (pattern, rest) = bulk(rest, limits.max_name)?;
-        let (channel, rest) = bulk(rest.strip_prefix(b"$")?, limits.max_name)?;
-        let (payload, rest) = bulk(rest.strip_prefix(b"$")?, limits.max_payload)?;
-        return Some((buf.len() - rest.len(), Frame::PatternMessage { pattern, channel, payload }));
+    if buf.starts_with(PATTERN_MESSAGE) {
+        let (pattern, at) = bulk(buf, PATTERN_MESSAGE.len(), limits.max_name)?;
+        let (channel, at) = bulk(buf, mark(buf, at)?, limits.max_name)?;
+        let (payload, used) = bulk(buf, mark(buf, at)?, limits.max_payload)?;
+        return Some((used, Frame::PatternMessage { pattern, channel, payload }));
     }
     None
 }
 
-/// A blob string after its `$`, and what follows it.
+/// The position after the mark of a blob string.
 #[inline(always)]
-fn bulk(buf: &[u8], max: usize) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = length(buf)?;
-    if len > max {
-        return None;
-    }
-    let (bytes, rest) = rest.split_at_checked(len)?;
-    Some((bytes, rest.strip_prefix(b"\r\n")?))
+fn mark(buf: &[u8], at: usize) -> Option<usize> {
+    (*buf.get(at)? == b'$').then_some(at + 1)
 }
 
-/// A length of at most nine digits, which fit everywhere; longer ones are left to the general path.
+/// The blob string whose length stands at `at`, and the position after it.
 #[inline(always)]
-fn length(buf: &[u8]) -> Option<(usize, &[u8])> {
-    let (&first, mut rest) = buf.split_first()?;
-    let mut len = usize::from(first.wrapping_sub(b'0'));
+fn bulk(buf: &[u8], at: usize, max: usize) -> Option<(&[u8], usize)> {
+    let (len, start) = length(buf, at)?;
+    // Nine digits and a position inside of a slice cannot overflow, not even in 32 bits.
+    let end = start + len;
+    if len > max || buf.get(end..end + 2)? != b"\r\n" {
+        return None;
+    }
+    Some((buf.get(start..end)?, end + 2))
+}
+
+/// A length of at most nine digits, and the position after its line; longer ones are left to the general path.
+#[inline(always)]
+fn length(buf: &[u8], mut at: usize) -> Option<(usize, usize)> {
+    let most = at + 9;
+    let mut len = digit(buf, at)?;
     if len > 9 {
         return None;
     }
-    for _ in 1..9 {
-        let (&byte, tail) = rest.split_first()?;
-        let digit = usize::from(byte.wrapping_sub(b'0'));
+    at += 1;
+    loop {
+        let digit = digit(buf, at)?;
         if digit > 9 {
             break;
         }
         len = len * 10 + digit;
-        rest = tail;
+        at += 1;
+        if at > most {
+            return None;
+        }
     }
-    Some((len, rest.strip_prefix(b"\r\n")?))
+    (buf.get(at..at + 2)? == b"\r\n").then_some((len, at + 2))
+}
+
+#[inline(always)]
+fn digit(buf: &[u8], at: usize) -> Option<usize> {
+    buf.get(at).map(|byte| usize::from(byte.wrapping_sub(b'0')))
 }
