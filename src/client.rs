@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Status};
 use crate::inbox::dispatch::{Dispatcher, Sink, inside_callback};
 use crate::inbox::inbox::{Config, Policy};
 use crate::inbox::ready::Ready;
-use crate::inbox::{Budget, BufferPool, Inbox, Lent};
+use crate::inbox::{Budget, BufferPool, Inbox, Kind, Lent, Record, RecordIn};
 use crate::link::dial::{Address, DialOptions};
 use crate::link::tls::{TlsOptions, TlsSetup};
 use crate::mux::events::{Events, Level, State};
@@ -384,20 +384,57 @@ impl Client {
         if self.closing.swap(true, Ordering::SeqCst) {
             return Err(Status::Closed);
         }
-        if !inside_callback() && self.hub.running() && lock(&self.hub.outgoing).backlog().1 > 0 {
-            let waiter = self.waiter();
-            let ticket = Ticket { inbox: Some(Arc::clone(&waiter)), token: 0, deadline };
-            if let Ok(id) = self.begin(ticket, What::Client) {
-                self.hub.after_publishes(id, false);
-                let _ = waiter.take(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
-            }
+        if !inside_callback() {
+            let _ = self.finish_publishing(deadline);
         }
+        self.finish(None, deadline)
+    }
+
+    /// Begins to close, and completes when every source and operation has ended.
+    pub fn close_begin(self: &Arc<Client>, ticket: Ticket) -> Result<()> {
+        let inbox = ticket.inbox.ok_or_else(|| Error::new(Status::InvalidArgument, "the close completes in an inbox"))?;
+        inbox.reserve(COMPLETION_ROOM)?;
+        if self.closing.swap(true, Ordering::SeqCst) {
+            inbox.unreserve(COMPLETION_ROOM);
+            return Err(Status::Closed.into());
+        }
+        let client = Arc::clone(self);
+        let (token, deadline) = (ticket.token, ticket.deadline);
+        // A thread of its own, because publishes are waited for, and the library's thread answers them.
+        let spawned = std::thread::Builder::new().name("redmux-close".into()).spawn(move || {
+            crate::sys::block_signals();
+            let status = client.finish_publishing(deadline);
+            let _ = client.finish(Some((inbox, token, status)), deadline);
+        });
+        spawned.map(drop).map_err(|error| Error::new(Status::Internal, format!("cannot start a thread: {error}")))
+    }
+
+    /// Waits until what was published is answered, or until the deadline.
+    fn finish_publishing(&self, deadline: Option<Instant>) -> Status {
+        if !self.hub.running() || lock(&self.hub.outgoing).backlog().1 == 0 {
+            return Status::Ok;
+        }
+        let waiter = self.waiter();
+        let ticket = Ticket { inbox: Some(Arc::clone(&waiter)), token: 0, deadline };
+        let Ok(id) = self.begin(ticket, What::Client) else { return Status::Internal };
+        self.hub.after_publishes(id, false);
+        match waiter.take(None) {
+            Ok(lent) => lent.records().first().and_then(|r| Status::from_code(r.status)).unwrap_or(Status::Internal),
+            Err(status) => status,
+        }
+    }
+
+    fn finish(&self, done: Option<(Arc<Inbox>, u64, Status)>, deadline: Option<Instant>) -> Result<(), Status> {
         self.end(Status::Ok);
+        if let Some((inbox, token, status)) = done {
+            let record = RecordIn { status: status.code(), ..RecordIn::new(Kind::Done, self.hub.id, token) };
+            inbox.complete(&record, COMPLETION_ROOM);
+        }
         let inboxes: Vec<Arc<Inbox>> = lock(&self.inboxes).drain().map(|(_, inbox)| inbox).collect();
-        let mut result = Ok(());
         for inbox in &inboxes {
             inbox.end();
         }
+        let mut result = Ok(());
         for inbox in &inboxes {
             if let Err(status) = inbox.wait_quiet(deadline) {
                 result = Err(status);
@@ -479,4 +516,40 @@ fn supervise(
             lock(&hub.mux).close_all(Status::Internal);
         }
     });
+}
+
+/// The completion in a block, if there is one: the result of a blocking call. `what` begins its sentence.
+pub fn completion(what: &str, lent: &Lent) -> Option<Result<()>> {
+    let is_completion = |record: &&Record| {
+        [Kind::Done, Kind::Published, Kind::Promise].into_iter().any(|kind| record.is(kind))
+    };
+    let record = lent.records().iter().find(is_completion)?;
+    let status = Status::from_code(record.status).unwrap_or(Status::Internal);
+    if status == Status::Ok {
+        return Some(Ok(()));
+    }
+    let text = String::from_utf8_lossy(record.extra(lent.data()));
+    let text = if text.is_empty() { format!("{what}: {status}") } else { format!("{what}: {text}") };
+    Some(Err(Error::new(status, text)))
+}
+
+/// The same for names that were added: refused ones are collected from the records before it, and named.
+pub fn completion_of_add(lent: &Lent, refused: &mut Vec<String>) -> Option<Result<()>> {
+    for record in lent.records().iter().filter(|record| record.is(Kind::Refused)) {
+        refused.push(format!("{:?}", String::from_utf8_lossy(record.name(lent.data()))));
+    }
+    let most = 10;
+    let mut names = refused.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    if refused.len() > most {
+        names.push_str(&format!(" and {} more", refused.len() - most));
+    }
+    completion(format!("add {names}").trim_end(), lent)
+}
+
+/// The same for a promise, whose message goes into `data`.
+pub fn completion_with_data(what: &str, lent: &Lent, data: &mut Vec<u8>) -> Option<Result<()>> {
+    if let Some(record) = lent.records().iter().find(|record| record.is(Kind::Promise)) {
+        data.extend_from_slice(record.payload(lent.data()));
+    }
+    completion(what, lent)
 }
