@@ -348,6 +348,7 @@ impl Client {
             return Err(Status::Stopped);
         }
         self.hub.stop_publishing(Status::Stopped);
+        self.hub.questions.abandon();
         self.hub.events.state(State::Stopped, self.hub.id, 0, "stopped by the application");
         Ok(())
     }
