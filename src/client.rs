@@ -276,6 +276,11 @@ impl Client {
         let (token, deadline) = (ticket.token, ticket.deadline);
         let op = Op { inbox, token, source: self.hub.id, room: COMPLETION_ROOM, deadline, what };
         let mut mux = lock(&self.hub.mux);
+        if mux.is_closed() {
+            // Another thread closed the client since the call was let in.
+            op.inbox.unreserve(COMPLETION_ROOM);
+            return Err(Status::Closed.into());
+        }
         let id = mux.ops.begin(op);
         if mux.needs_timer() {
             self.hub.timers.notify_one();
@@ -348,6 +353,7 @@ impl Client {
             return Err(Status::Stopped);
         }
         self.hub.stop_publishing(Status::Stopped);
+        self.hub.questions.abandon();
         self.hub.events.state(State::Stopped, self.hub.id, 0, "stopped by the application");
         Ok(())
     }
@@ -447,9 +453,11 @@ impl Client {
     }
 
     fn end(&self, status: Status) {
+        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
+        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
         self.hub.control.send_replace(Run::Closed);
         self.hub.stop_publishing(Status::Closed);
-        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
+        self.hub.questions.abandon();
         runtime::unregister(self.hub.id);
     }
 
@@ -511,9 +519,9 @@ fn supervise(
         if task.await.is_err_and(|error| error.is_panic()) {
             let text = format!("a defect in the task of the {what}; this client is closed, others go on");
             hub.events.log(Level::Error, &text);
+            lock(&hub.mux).close_all(Status::Internal);
             hub.control.send_replace(Run::Closed);
             hub.stop_publishing(Status::Internal);
-            lock(&hub.mux).close_all(Status::Internal);
         }
     });
 }

@@ -133,6 +133,11 @@ impl Mux {
         self.online
     }
 
+    /// Whether the client was closed: nothing may begin any more, for nothing would end it.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// How often the link came up.
     pub fn generation(&self) -> u64 {
         self.generation

@@ -428,6 +428,11 @@ impl Hub {
     fn answered(&self, reply: Reply<'_>, told: &mut Vec<Told>) -> Option<String> {
         let mut out = lock(&self.outgoing);
         out.settle(told);
+        if !out.online {
+            // Stopped, and maybe restarted, since this socket was asked: its answers are for publishes that were given
+            // up, and what waits now is the next socket's.
+            return Some("stopped".into());
+        }
         // An answer to something that the kernel was not given yet belongs to nothing.
         let written = out.written;
         let Some(front) = out.pending.pop_front_if(|front| front.end <= written) else {
@@ -478,10 +483,10 @@ pub async fn run(hub: Arc<Hub>) {
             let _ = race(hub.publish_work.notified(), control.changed()).await;
             continue;
         }
-        let connected = race(with_expiry(&hub, hub.connect()), control.changed()).await;
+        let connected = race(control.changed(), with_expiry(&hub, hub.connect())).await;
         let text = match connected {
-            Either::Right(_) => continue,
-            Either::Left(Ok((socket, _))) => {
+            Either::Left(_) => continue,
+            Either::Right(Ok((socket, _))) => {
                 backoff.reset();
                 hub.counters.publish_connects.fetch_add(1, Ordering::Relaxed);
                 hub.events.state(State::PublishOnline, hub.id, 0, socket.peer());
@@ -491,7 +496,7 @@ pub async fn run(hub: Arc<Hub>) {
                 hub.events.state(State::PublishOffline, hub.id, Status::LinkLost.code(), &text);
                 text
             }
-            Either::Left(Err(error)) => error.message().to_owned(),
+            Either::Right(Err(error)) => error.message().to_owned(),
         };
         let pause = backoff.next(rng.next_u64());
         hub.events.log(Level::Warn, &format!("publish link: {text}; retrying in {pause:?}"));
@@ -594,6 +599,9 @@ impl<'a> Session<'a> {
                 }
             };
             if let Err(why) = result {
+                if !lock(&hub.outgoing).online {
+                    return None;
+                }
                 return Some(format!("lost the connection to {}: {why}", self.socket.peer()));
             }
         }
@@ -602,6 +610,9 @@ impl<'a> Session<'a> {
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let Some(mut io) = self.socket.io() else { return Poll::Pending };
         let mut out = lock(&self.hub.outgoing);
+        if !out.online {
+            return Poll::Ready(Wake::Failed(std::io::ErrorKind::NotConnected.into()));
+        }
         let unsent = out.unsent();
         if !unsent.is_empty() {
             match io.as_mut().poll_write(cx, unsent) {
