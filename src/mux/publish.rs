@@ -487,7 +487,8 @@ pub async fn run(hub: Arc<Hub>) {
                 hub.events.state(State::PublishOnline, hub.id, 0, socket.peer());
                 let fault = Session::new(&hub, socket).serve().await;
                 hub.publisher_lost(false);
-                let Some(text) = fault else { continue };
+                // A session that a stop took the publishes from may meet their answers before it sees the stop.
+                let Some(text) = fault.filter(|_| hub.running()) else { continue };
                 hub.events.state(State::PublishOffline, hub.id, Status::LinkLost.code(), &text);
                 text
             }
@@ -530,6 +531,7 @@ enum Wake {
     Read(std::io::Result<usize>),
     Work,
     Timer,
+    Control,
     Failed(std::io::Error),
 }
 
@@ -552,7 +554,7 @@ impl<'a> Session<'a> {
         let mut armed = self.health.deadline();
         let mut sleep = pin!(tokio::time::sleep_until(armed.into()));
         loop {
-            if *control.borrow_and_update() != Run::Running {
+            if Hub::session_over(&control) {
                 return None;
             }
             let now = Instant::now();
@@ -568,7 +570,10 @@ impl<'a> Session<'a> {
                     if let Poll::Ready(wake) = self.poll_socket(cx) {
                         return Poll::Ready(wake);
                     }
-                    if work.as_mut().poll(cx).is_ready() || control.as_mut().poll(cx).is_ready() {
+                    if control.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Wake::Control);
+                    }
+                    if work.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Wake::Work);
                     }
                     sleep.as_mut().poll(cx).map(|()| Wake::Timer)
@@ -577,6 +582,7 @@ impl<'a> Session<'a> {
             };
             let result = match wake {
                 Wake::Wrote => Ok(()),
+                Wake::Control => return None,
                 Wake::Failed(error) => Err(error.to_string()),
                 Wake::Read(Ok(0)) => Err("closed by the server".into()),
                 Wake::Read(Ok(count)) => self.read(count),
