@@ -482,11 +482,14 @@ pub async fn run(hub: Arc<Hub>) {
         let text = match connected {
             Either::Right(_) => continue,
             Either::Left(Ok((socket, _))) => {
-                backoff.reset();
+                let since = Instant::now();
                 hub.counters.publish_connects.fetch_add(1, Ordering::Relaxed);
                 hub.events.state(State::PublishOnline, hub.id, 0, socket.peer());
                 let fault = Session::new(&hub, socket).serve().await;
                 hub.publisher_lost(false);
+                if since.elapsed() >= hub.settings.stable_after {
+                    backoff.reset();
+                }
                 // A session that a stop took the publishes from may meet their answers before it sees the stop.
                 let Some(text) = fault.filter(|_| hub.running()) else { continue };
                 hub.events.state(State::PublishOffline, hub.id, Status::LinkLost.code(), &text);
