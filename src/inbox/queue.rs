@@ -20,10 +20,14 @@ struct Place {
     index: usize,
 }
 
+/// How many reasons of drops are told apart at once; a further one joins the first.
+const REASONS: usize = 4;
+
 /// The marks of one source that later marks may merge into.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
-    dropped: Option<Place>,
+    /// By status: what was dropped for want of room says nothing about what was too large.
+    dropped: [Option<(i32, Place)>; REASONS],
     lost: Option<Place>,
     active: Option<Place>,
 }
@@ -35,6 +39,16 @@ struct Lane {
     /// The number of `blocks[0]`.
     first: u64,
     marks: HashMap<u64, Marks>,
+}
+
+impl Marks {
+    /// The mark that a drop with that status merges into.
+    fn dropped(&self, status: i32) -> Option<Place> {
+        let same = self.dropped.iter().flatten().find(|(other, _)| *other == status);
+        let full = self.dropped.iter().all(Option::is_some);
+        let first = self.dropped.first().and_then(Option::as_ref).filter(|_| full);
+        same.or(first).map(|&(_, place)| place)
+    }
 }
 
 impl Lane {
@@ -56,11 +70,12 @@ impl Lane {
     }
 
     /// Merges a mark into an earlier one of its source. Returns by how much the cost changed, or `None`.
-    fn merge(&mut self, kind: u16, source: u64, number: u64, aux: u64) -> Option<isize> {
+    fn merge(&mut self, mark: &Mark) -> Option<isize> {
+        let Mark { kind, source, status, number, aux } = *mark;
         let marks = *self.marks.get(&source)?;
         let mut change = 0;
         if kind == Kind::Dropped as u16 {
-            let (block, at) = self.record(marks.dropped?)?;
+            let (block, at) = self.record(marks.dropped(status)?)?;
             block.records.get_mut(at)?.number += number;
         } else if kind == Kind::Lost as u16 {
             // Lost, active, lost: whoever reads it next must not believe it to be active.
@@ -88,10 +103,14 @@ impl Lane {
         Some(change)
     }
 
-    fn note(&mut self, kind: u16, source: u64, place: Place) {
-        let marks = self.marks.entry(source).or_default();
+    fn note(&mut self, mark: &Mark, place: Place) {
+        let kind = mark.kind;
+        let marks = self.marks.entry(mark.source).or_default();
         if kind == Kind::Dropped as u16 {
-            marks.dropped = Some(place);
+            let at = marks.dropped.iter().position(|old| old.is_none_or(|(status, _)| status == mark.status));
+            if let Some(old) = marks.dropped.get_mut(at.unwrap_or(0)) {
+                *old = Some((mark.status, place));
+            }
         } else if kind == Kind::Lost as u16 {
             marks.lost = Some(place);
             marks.active = None;
@@ -107,6 +126,15 @@ impl Lane {
         self.marks.clear();
         Some(block)
     }
+}
+
+/// What of a mark decides where it merges.
+struct Mark {
+    kind: u16,
+    source: u64,
+    status: i32,
+    number: u64,
+    aux: u64,
 }
 
 /// Whether records of this kind merge: `dropped`, `lost`, and `active` without a name.
@@ -170,7 +198,8 @@ impl Queue {
     /// Appends a record, or merges it if it is a mark. `false` if there is no memory for its bytes.
     pub fn push(&mut self, r: &RecordIn<'_>) -> bool {
         let mark = matches!(r.kind, Kind::Dropped | Kind::Lost) || (r.kind == Kind::Active && r.name.is_empty());
-        if mark && let Some(change) = self.back.merge(r.kind as u16, r.source, r.number, r.aux) {
+        let key = Mark { kind: r.kind as u16, source: r.source, status: r.status, number: r.number, aux: r.aux };
+        if mark && let Some(change) = self.back.merge(&key) {
             if change < 0 {
                 self.records -= 1;
             }
@@ -189,7 +218,7 @@ impl Queue {
             return false;
         }
         if mark {
-            self.back.note(r.kind as u16, r.source, place);
+            self.back.note(&key, place);
         }
         self.added(r.cost(), matches!(r.kind, Kind::Message | Kind::Log | Kind::State));
         true
@@ -292,7 +321,9 @@ impl Queue {
     /// Puts what outlives dropped messages before everything that still waits.
     fn keep(&mut self, record: Record, name: &[u8], extra: &[u8], payload: &[u8]) {
         let mark = is_mark(&record);
-        if mark && let Some(change) = self.front.merge(record.kind, record.source, record.number, record.aux) {
+        let Record { kind, source, status, number, aux, .. } = record;
+        let key = Mark { kind, source, status, number, aux };
+        if mark && let Some(change) = self.front.merge(&key) {
             if change < 0 {
                 self.records -= 1;
             }
@@ -303,7 +334,7 @@ impl Queue {
         let Some((block, place)) = self.front.tail(bytes, &mut self.spares) else { return };
         if block.push(record, name, extra, payload) {
             if mark {
-                self.front.note(record.kind, record.source, place);
+                self.front.note(&key, place);
             }
             self.added(record.cost(), record.droppable());
         }
