@@ -5,7 +5,7 @@
 //! bounded number of them. Records that are not messages are never dropped.
 
 use super::block::{BLOCK_BYTES, BLOCK_RECORDS, Block, Buffer};
-use super::record::{Kind, Record, RecordIn};
+use super::record::{ACTIVE_NAME, Kind, Record, RecordIn};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -139,7 +139,7 @@ struct Mark {
 
 /// Whether records of this kind merge: `dropped`, `lost`, and `active` without a name.
 fn is_mark(record: &Record) -> bool {
-    record.is(Kind::Dropped) || record.is(Kind::Lost) || (record.is(Kind::Active) && record.name_len == 0)
+    record.is(Kind::Dropped) || record.is(Kind::Lost) || (record.is(Kind::Active) && record.flags & ACTIVE_NAME == 0)
 }
 
 /// The bytes of a wave: records point into them.
@@ -197,7 +197,7 @@ impl Queue {
 
     /// Appends a record, or merges it if it is a mark. `false` if there is no memory for its bytes.
     pub fn push(&mut self, r: &RecordIn<'_>) -> bool {
-        let mark = matches!(r.kind, Kind::Dropped | Kind::Lost) || (r.kind == Kind::Active && r.name.is_empty());
+        let mark = matches!(r.kind, Kind::Dropped | Kind::Lost) || (r.kind == Kind::Active && r.flags & ACTIVE_NAME == 0);
         let key = Mark { kind: r.kind as u16, source: r.source, status: r.status, number: r.number, aux: r.aux };
         if mark && let Some(change) = self.back.merge(&key) {
             if change < 0 {
