@@ -134,7 +134,9 @@ fn log_level(options: &Options) -> u8 {
 impl Client {
     /// Opens a client. Nothing is awaited: the server may be away, and is connected to as soon as it is there.
     pub fn open(mut options: Options, events: EventsBy) -> Result<Arc<Client>> {
-        options.set_environment(|name| std::env::var(name).ok())?;
+        if !options.has_environment() {
+            options.set_environment(|name| std::env::var(name).ok())?;
+        }
         options.check()?;
         let settings = settings(&options)?;
         if (settings.ask_address || settings.ask_credentials) && matches!(events, EventsBy::None) {

@@ -233,7 +233,7 @@ impl<'a> Session<'a> {
             return Some(fault);
         }
         loop {
-            if *control.borrow_and_update() != Run::Running {
+            if Hub::session_over(&control) {
                 return None;
             }
             let now = Instant::now();
@@ -272,7 +272,7 @@ impl<'a> Session<'a> {
                     sleep.as_mut().reset(armed.into());
                     result
                 }
-                Wake::Control => Ok(()),
+                Wake::Control => return None,
             };
             if let Err(fault) = result {
                 return Some(fault);

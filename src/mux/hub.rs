@@ -254,6 +254,12 @@ impl Hub {
         *self.control.borrow() == Run::Running
     }
 
+    /// Whether a session that began when `control` was last looked at must end. A stop and a restart between two turns
+    /// end it too: its answers would belong to what was asked before.
+    pub fn session_over(control: &watch::Receiver<Run>) -> bool {
+        control.has_changed().unwrap_or(true) || *control.borrow() != Run::Running
+    }
+
     /// Called when an inbox got room: a paused link may read again.
     pub fn room(&self) {
         if self.paused.load(Ordering::SeqCst) {

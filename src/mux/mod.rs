@@ -17,6 +17,7 @@ pub mod subscription;
 pub mod wave;
 
 use crate::error::Status;
+use crate::inbox::record::ACTIVE_NAME;
 use crate::inbox::{Inbox, Kind as Record, Pushed, RecordIn};
 use crate::proto::resp::Kind;
 use crate::sync::Arc;
@@ -312,6 +313,7 @@ impl Mux {
                 let Some(entry) = self.registry.names().get(name) else { return };
                 let Some(target) = self.target(slot) else { return };
                 let record = RecordIn {
+                    flags: ACTIVE_NAME,
                     number: entry.number,
                     name: &entry.name,
                     ..RecordIn::new(Record::Active, target.source, target.token)
