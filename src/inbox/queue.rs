@@ -197,7 +197,8 @@ impl Queue {
 
     /// Appends a record, or merges it if it is a mark. `false` if there is no memory for its bytes.
     pub fn push(&mut self, r: &RecordIn<'_>) -> bool {
-        let mark = matches!(r.kind, Kind::Dropped | Kind::Lost) || (r.kind == Kind::Active && r.flags & ACTIVE_NAME == 0);
+        let mark =
+            matches!(r.kind, Kind::Dropped | Kind::Lost) || (r.kind == Kind::Active && r.flags & ACTIVE_NAME == 0);
         let key = Mark { kind: r.kind as u16, source: r.source, status: r.status, number: r.number, aux: r.aux };
         if mark && let Some(change) = self.back.merge(&key) {
             if change < 0 {
