@@ -5,10 +5,16 @@
 //! and an inbox that stopped working because some thread panicked would lose what it holds.
 
 #[cfg(not(redmux_model))]
-pub use std::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
+pub use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    thread, thread_local,
+};
 
 #[cfg(redmux_model)]
-pub use shuttle::sync::{Arc, Condvar, Mutex, MutexGuard, atomic};
+pub use shuttle::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic},
+    thread, thread_local,
+};
 
 use std::time::Duration;
 
@@ -17,7 +23,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Waits on `condvar`; `None` waits without limit. May wake early: callers loop.
+/// Waits on `condvar`; `None` waits without limit. May wake early: callers loop. A model never times out.
 pub fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, limit: Option<Duration>) -> MutexGuard<'a, T> {
     match limit {
         None => condvar.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner),

@@ -266,6 +266,22 @@ fn a_payload_at_the_limit_is_asked_for_whole_as_soon_as_its_length_is_known() {
 }
 
 #[test]
+fn payloads_with_lengths_of_any_number_of_digits_are_read() {
+    let limits = Limits { max_payload: 1 << 20, max_name: 16 };
+    for len in [0, 9, 10, 99, 100, 999, 1000, 9999, 10_000, 99_999, 100_000, 999_999, 1_000_000] {
+        let payload = vec![b'7'; len];
+        for zeros in ["", "0", "00", "000"] {
+            let head = format!(">3\r\n$7\r\nmessage\r\n$1\r\na\r\n${zeros}{len}\r\n");
+            let bytes = [head.as_bytes(), &payload, b"\r\n"].concat();
+            let frame = Frame::Message { channel: b"a", payload: &payload };
+            assert_eq!(next(&bytes, &limits), Ok(Step::Frame { used: bytes.len(), frame }));
+            let more = next(&bytes[..head.len()], &limits);
+            assert_eq!(more, Ok(Step::More { at_least: bytes.len() }));
+        }
+    }
+}
+
+#[test]
 fn unlimited_limits_do_not_overflow() {
     let limits = Limits { max_payload: usize::MAX, max_name: usize::MAX };
     let head = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$9999999999\r\n";

@@ -7,7 +7,6 @@
 use super::inbox::Inbox;
 use super::record::{Record, RecordIn};
 use crate::sync::{Arc, Mutex, lock};
-use std::sync::Arc as StdArc;
 
 /// The most bytes of data in a block of more than one record. .NET moves arrays over 85,000 bytes into its
 /// large-object heap, where a message cost 41 ns instead of 5.5.
@@ -25,9 +24,9 @@ pub struct BufferPool {
 
 impl BufferPool {
     /// A buffer of `BLOCK_BYTES`, used before or new.
-    pub fn get(pool: &StdArc<BufferPool>) -> StdArc<Buffer> {
+    pub fn get(pool: &Arc<BufferPool>) -> Arc<Buffer> {
         let bytes = lock(&pool.free).pop().unwrap_or_else(|| vec![0; BLOCK_BYTES]);
-        StdArc::new(Buffer { bytes, pool: Some(StdArc::clone(pool)) })
+        Arc::new(Buffer { bytes, pool: Some(Arc::clone(pool)) })
     }
 
     /// Forgets the buffers that it keeps.
@@ -40,16 +39,16 @@ impl BufferPool {
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    pool: Option<StdArc<BufferPool>>,
+    pool: Option<Arc<BufferPool>>,
 }
 
 impl Buffer {
     /// A buffer for one large frame; `None` if there is no memory for it.
-    pub fn large(len: usize) -> Option<StdArc<Buffer>> {
+    pub fn large(len: usize) -> Option<Arc<Buffer>> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(len).ok()?;
         bytes.resize(len, 0);
-        Some(StdArc::new(Buffer { bytes, pool: None }))
+        Some(Arc::new(Buffer { bytes, pool: None }))
     }
 
     /// All of it, filled or not.
@@ -77,7 +76,7 @@ impl Drop for Buffer {
 #[derive(Debug)]
 enum Data {
     Own(Vec<u8>),
-    Shared { buffer: StdArc<Buffer>, off: usize, len: usize },
+    Shared { buffer: Arc<Buffer>, off: usize, len: usize },
 }
 
 /// An array of records and the bytes that they point into.
@@ -90,6 +89,8 @@ pub struct Block {
     pub(super) blanks: usize,
     pub(super) cost: usize,
     pub(super) messages: u64,
+    /// The part of `cost` that is messages.
+    pub(super) message_cost: usize,
     data: Data,
 }
 
@@ -97,18 +98,29 @@ impl Block {
     /// An empty block that owns its bytes.
     pub(super) fn own(spare: Option<(Vec<Record>, Vec<u8>)>) -> Block {
         let (records, data) = spare.unwrap_or_default();
-        Block { records, start: 0, blanks: 0, cost: 0, messages: 0, data: Data::Own(data) }
+        Block::new(records, Data::Own(data))
     }
 
-    /// A block over part of a shared buffer; the records count their offsets from `off`.
-    pub(super) fn shared(records: Vec<Record>, buffer: StdArc<Buffer>, off: usize, len: usize) -> Block {
-        let mut block =
-            Block { records, start: 0, blanks: 0, cost: 0, messages: 0, data: Data::Shared { buffer, off, len } };
-        for record in &block.records {
-            block.cost += record.cost();
-            block.messages += u64::from(record.droppable());
+    /// A block over the `span` of a shared buffer that the records use; their offsets count from `base`.
+    pub(super) fn shared(records: Vec<Record>, buffer: Arc<Buffer>, base: usize, span: (u32, u32)) -> Block {
+        let (from, to) = span;
+        let data = Data::Shared { buffer, off: base + from as usize, len: (to - from) as usize };
+        let mut block = Block::new(records, data);
+        let (mut cost, mut messages, mut message_cost) = (0, 0, 0);
+        for record in &mut block.records {
+            record.rebase(from);
+            cost += record.cost();
+            if record.droppable() {
+                messages += 1;
+                message_cost += record.cost();
+            }
         }
+        (block.cost, block.messages, block.message_cost) = (cost, messages, message_cost);
         block
+    }
+
+    fn new(records: Vec<Record>, data: Data) -> Block {
+        Block { records, start: 0, blanks: 0, cost: 0, messages: 0, message_cost: 0, data }
     }
 
     /// The records.
@@ -149,7 +161,10 @@ impl Block {
         (record.extra_off, record.extra_len) = lay(extra);
         (record.data_off, record.data_len) = lay(payload);
         self.cost += record.cost();
-        self.messages += u64::from(record.droppable());
+        if record.droppable() {
+            self.messages += 1;
+            self.message_cost += record.cost();
+        }
         self.records.push(record);
         true
     }

@@ -6,10 +6,11 @@
 
 use super::block::Lent;
 use super::inbox::Inbox;
-use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::sync::{Arc, Condvar, Mutex, lock, thread, thread_local, wait};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What receives blocks. Dropping it tells its owner that no further call will come.
 pub trait Sink: Send {
@@ -23,14 +24,14 @@ thread_local! {
 
 /// Whether this thread is running a callback: blocking calls refuse then.
 pub fn inside_callback() -> bool {
-    INSIDE.get()
+    INSIDE.with(Cell::get)
 }
 
-/// Runs `f` as a callback.
-pub(super) fn as_callback<R>(f: impl FnOnce() -> R) -> R {
-    let before = INSIDE.replace(true);
-    let result = f();
-    INSIDE.set(before);
+/// Runs `f` as a callback; `None` if it panicked. A thread that unwound would leave its inbox running for ever.
+pub(super) fn as_callback<R>(f: impl FnOnce() -> R) -> Option<R> {
+    let before = INSIDE.with(|inside| inside.replace(true));
+    let result = catch_unwind(AssertUnwindSafe(f)).ok();
+    INSIDE.with(|inside| inside.set(before));
     result
 }
 
@@ -71,7 +72,8 @@ impl Dispatcher {
         let mut line = lock(&self.line);
         while line.threads < self.threads && !line.ended {
             let dispatcher = Arc::clone(self);
-            std::thread::Builder::new().name("redmux-cb".into()).spawn(move || {
+            thread::Builder::new().name("redmux-cb".into()).spawn(move || {
+                #[cfg(not(redmux_model))]
                 crate::sys::block_signals();
                 dispatcher.serve();
             })?;
@@ -80,12 +82,16 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Puts an inbox in line.
-    pub(super) fn schedule(&self, inbox: Arc<Inbox>) {
+    /// Puts an inbox in line. `false` if no thread is left that could serve it.
+    pub(super) fn schedule(&self, inbox: Arc<Inbox>) -> bool {
         let mut line = lock(&self.line);
+        if line.ended && line.threads == 0 {
+            return false;
+        }
         line.inboxes.push_back(inbox);
         drop(line);
         self.filled.notify_one();
+        true
     }
 
     /// Ends the threads once the line is empty. Does not wait for them.
@@ -105,10 +111,12 @@ impl Dispatcher {
             if let Some(inbox) = line.inboxes.pop_front() {
                 drop(line);
                 if inbox.run(self) {
+                    // This thread is there to serve it, if no other is.
                     self.schedule(inbox);
                 }
                 line = lock(&self.line);
             } else if line.ended {
+                line.threads -= 1;
                 return;
             } else {
                 line = wait(&self.filled, line, None);

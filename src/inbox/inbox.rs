@@ -119,7 +119,7 @@ impl State {
 }
 
 enum Delivery {
-    Take(std::sync::Arc<Ready>),
+    Take(Arc<Ready>),
     Callback(Arc<Dispatcher>),
 }
 
@@ -127,15 +127,18 @@ enum Delivery {
 pub struct Inbox {
     id: u64,
     config: Config,
-    budget: std::sync::Arc<Budget>,
+    budget: Arc<Budget>,
     delivery: Delivery,
     listed: AtomicBool,
+    /// As `Phase::Closed` by `close`, for the ready list, which may not take the lock.
+    closed: AtomicBool,
     state: Mutex<State>,
     /// Takers wait here.
     filled: Condvar,
     /// Closers wait here for a running callback.
     quiet: Condvar,
-    /// Called when a full inbox has room again.
+    /// Called when there may be room again, on any thread and under any of the caller's locks: it may only wake, and
+    /// must not hold what holds this inbox.
     on_room: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -150,8 +153,8 @@ impl Inbox {
     pub fn by_take(
         id: u64,
         config: Config,
-        budget: std::sync::Arc<Budget>,
-        ready: std::sync::Arc<Ready>,
+        budget: Arc<Budget>,
+        ready: Arc<Ready>,
         on_room: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Inbox> {
         Arc::new(Inbox::new(id, config, budget, Delivery::Take(ready), None, Box::new(on_room)))
@@ -161,7 +164,7 @@ impl Inbox {
     pub fn by_callback(
         id: u64,
         config: Config,
-        budget: std::sync::Arc<Budget>,
+        budget: Arc<Budget>,
         dispatcher: Arc<Dispatcher>,
         sink: Box<dyn Sink>,
         on_room: impl Fn() + Send + Sync + 'static,
@@ -172,7 +175,7 @@ impl Inbox {
     fn new(
         id: u64,
         config: Config,
-        budget: std::sync::Arc<Budget>,
+        budget: Arc<Budget>,
         delivery: Delivery,
         sink: Option<Box<dyn Sink>>,
         on_room: Box<dyn Fn() + Send + Sync>,
@@ -198,6 +201,7 @@ impl Inbox {
             budget,
             delivery,
             listed: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             state: Mutex::new(state),
             filled: Condvar::new(),
             quiet: Condvar::new(),
@@ -228,6 +232,11 @@ impl Inbox {
         self.listed.store(false, Ordering::SeqCst);
     }
 
+    /// Whether `close` was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Delivers one record. Messages follow the policy; everything else has its room reserved or is a mark.
     pub fn push(self: &Arc<Inbox>, record: &RecordIn<'_>) -> Pushed {
         let mut state = lock(&self.state);
@@ -237,15 +246,23 @@ impl Inbox {
         let before = state.bytes();
         let mut pushed = Pushed::default();
         let droppable = matches!(record.kind, Kind::Message | Kind::Log | Kind::State);
-        if droppable && self.must_refuse(&state, record.cost()) {
+        if !droppable {
+            Inbox::append(&mut state, record);
+        } else if self.must_refuse(&state, before, record.cost()) || !state.queue.push(record) {
             self.refuse(&mut state, record.source, record.token, &mut pushed);
         } else {
             state.counters.received += 1;
-            if !state.queue.push(record) {
-                self.refuse(&mut state, record.source, record.token, &mut pushed);
-            }
         }
         self.settle(state, before, pushed)
+    }
+
+    /// Appends a record that is never dropped: without memory for its bytes, what someone waits for is that it came.
+    fn append(state: &mut State, record: &RecordIn<'_>) {
+        state.counters.received += 1;
+        if !state.queue.push(record) {
+            let status = Status::NoMemory.code();
+            state.queue.push(&RecordIn { name: &[], extra: &[], data: &[], status, ..*record });
+        }
     }
 
     /// Delivers the messages of a wave; `records` comes back empty. Offsets count from `base` in the wave's bytes.
@@ -258,9 +275,10 @@ impl Inbox {
         }
         let before = state.bytes();
         let refuses = matches!(self.config.policy, Policy::DropNewest | Policy::Close);
-        if refuses && self.lacks_room(&state, records.iter().map(Record::cost).sum(), records.len() as u64) {
+        let cost = || records.iter().map(Record::cost).sum();
+        if refuses && self.lacks_room(&state, before, cost(), records.len() as u64) {
             for record in records.drain(..) {
-                if self.must_refuse(&state, record.cost()) || !state.queue.push_copy(record, wave.bytes(base)) {
+                if self.must_refuse(&state, before, record.cost()) || !state.queue.push_copy(record, wave.bytes(base)) {
                     self.refuse(&mut state, record.source, record.token, &mut pushed);
                 } else {
                     state.counters.received += 1;
@@ -269,6 +287,7 @@ impl Inbox {
         } else {
             state.counters.received += records.len() as u64;
             for (source, token) in state.queue.push_wave(records, base, wave) {
+                state.counters.received -= 1;
                 self.refuse(&mut state, source, token, &mut pushed);
             }
             if records.capacity() == 0 {
@@ -278,18 +297,25 @@ impl Inbox {
         self.settle(state, before, pushed)
     }
 
+    /// What the client uses beside this inbox, of which it has been charged `charged`, so that an inbox' own changes
+    /// count at once.
+    fn beside(&self, charged: usize) -> usize {
+        self.budget.used().saturating_sub(charged)
+    }
+
     /// Whether so much more would be over a limit.
-    fn lacks_room(&self, state: &State, cost: usize, messages: u64) -> bool {
+    fn lacks_room(&self, state: &State, charged: usize, cost: usize, messages: u64) -> bool {
+        let bytes = state.bytes() + cost;
         state.overflowed
-            || state.bytes() + cost > self.config.bytes
-            || self.budget.used() + cost > self.budget.limit
+            || bytes > self.config.bytes
+            || self.beside(charged) + bytes > self.budget.limit
             || self.config.records != 0 && state.queue.messages() + state.lent_messages + messages > self.config.records
     }
 
     /// Whether a new message goes, by policy. An empty inbox accepts any one record.
-    fn must_refuse(&self, state: &State, cost: usize) -> bool {
+    fn must_refuse(&self, state: &State, charged: usize, cost: usize) -> bool {
         matches!(self.config.policy, Policy::DropNewest | Policy::Close)
-            && (state.overflowed || !state.queue.is_empty() && self.lacks_room(state, cost, 1))
+            && (state.overflowed || !state.queue.is_empty() && self.lacks_room(state, charged, cost, 1))
     }
 
     /// Counts a message that goes, where it would have been.
@@ -312,7 +338,7 @@ impl Inbox {
             pushed.slow = !std::mem::replace(&mut state.slow, true);
         }
         self.charge(&mut state, before);
-        pushed.full = self.config.policy == Policy::Pause && self.lacks_room(&state, 1, 1);
+        pushed.full = self.is_full_now(&state);
         self.tell(state);
         pushed
     }
@@ -321,8 +347,7 @@ impl Inbox {
     fn shed(&self, state: &mut State, before: usize) -> u64 {
         let held = state.lent + state.reserved;
         let lent_messages = state.lent_messages;
-        // What the client uses beside this inbox, so that its own changes count at once.
-        let beside = self.budget.used().saturating_sub(before);
+        let beside = self.beside(before);
         state.queue.drop_oldest(|queue| {
             let bytes = queue.cost() + held;
             bytes > self.config.bytes
@@ -360,32 +385,49 @@ impl Inbox {
                 if !state.scheduled && state.phase != Phase::Closed {
                     state.scheduled = true;
                     drop(state);
-                    dispatcher.schedule(Arc::clone(self));
+                    if !dispatcher.schedule(Arc::clone(self)) {
+                        self.abandon();
+                    }
                 }
             }
         }
     }
 
-    /// Sets room aside for a completion. `FULL` if there is none; with `drop-oldest` messages give way.
+    /// No thread will serve it any more: what waits stays until it is closed, and an ended one has no callback left.
+    fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.scheduled = false;
+        if state.phase != Phase::Open {
+            state.phase = Phase::Closed;
+            self.retire(state);
+        }
+    }
+
+    /// Sets room aside for a completion. `FULL` if there is none; with `drop-oldest` messages give way, and none goes
+    /// for a reservation that fails.
     pub fn reserve(&self, bytes: usize) -> Result<(), Status> {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
             return Err(Status::Closed);
         }
         let before = state.bytes();
+        if !self.has_room_beside(&state, before, before, bytes) {
+            return Err(Status::Full);
+        }
         state.reserved += bytes;
         if self.config.policy == Policy::DropOldest {
             let dropped = self.shed(&mut state, before);
             state.counters.dropped += dropped;
         }
-        let over = state.bytes() > self.config.bytes
-            || self.budget.used().saturating_sub(before) + state.bytes() > self.budget.limit;
-        if over && before > 0 {
-            state.reserved -= bytes;
-        }
-        let granted = !over || before == 0;
         self.charge(&mut state, before);
-        if granted { Ok(()) } else { Err(Status::Full) }
+        Ok(())
+    }
+
+    /// Whether `bytes` fit beside `used` when the messages that may give way have done so.
+    fn has_room_beside(&self, state: &State, charged: usize, used: usize, bytes: usize) -> bool {
+        let yielding = if self.config.policy == Policy::DropOldest { state.queue.droppable_cost() } else { 0 };
+        let needed = (used - yielding.min(used)).saturating_add(bytes);
+        used == 0 || needed <= self.config.bytes && self.beside(charged).saturating_add(needed) <= self.budget.limit
     }
 
     /// Gives back room that was set aside and is not needed.
@@ -394,6 +436,11 @@ impl Inbox {
         let before = state.bytes();
         state.reserved = state.reserved.saturating_sub(bytes);
         self.charge(&mut state, before);
+        let freed = state.bytes() < before;
+        drop(state);
+        if freed {
+            (self.on_room)();
+        }
     }
 
     /// Delivers a completion into the room that was set aside for it.
@@ -405,34 +452,29 @@ impl Inbox {
             self.charge(&mut state, before);
             return Pushed::default();
         }
-        state.counters.received += 1;
-        if !state.queue.push(record) {
-            // No memory for its bytes: what the caller waits for is that it ended.
-            state.queue.push(&RecordIn {
-                name: &[],
-                extra: &[],
-                data: &[],
-                status: Status::NoMemory.code(),
-                ..*record
-            });
+        Inbox::append(&mut state, record);
+        let freed = state.bytes() < before;
+        let pushed = self.settle(state, before, Pushed::default());
+        if freed {
+            (self.on_room)();
         }
-        self.settle(state, before, Pushed::default())
+        pushed
     }
 
     /// Whether a record of so many bytes has room beside what waits, `reserved` of it set aside before.
     pub fn fits(&self, bytes: usize, reserved: usize) -> bool {
         let state = lock(&self.state);
         let before = state.bytes();
-        let droppable = if self.config.policy == Policy::DropOldest { state.queue.cost() } else { 0 };
-        let used = before.saturating_sub(reserved);
-        let beside = self.budget.used().saturating_sub(before);
-        used == 0
-            || used + bytes <= self.config.bytes + droppable && beside + used + bytes <= self.budget.limit + droppable
+        self.has_room_beside(&state, before, before.saturating_sub(reserved), bytes)
     }
 
     /// Whether the policy is `pause` and there is no room: the socket must not be read.
     pub fn is_full(&self) -> bool {
-        self.config.policy == Policy::Pause && self.lacks_room(&lock(&self.state), 1, 1)
+        self.is_full_now(&lock(&self.state))
+    }
+
+    fn is_full_now(&self, state: &State) -> bool {
+        self.config.policy == Policy::Pause && self.lacks_room(state, state.bytes(), 1, 1)
     }
 
     /// Takes the oldest block, waiting up to `limit` for one; `None` waits for ever.
@@ -446,8 +488,10 @@ impl Inbox {
         loop {
             if let Some(block) = self.pop(&mut state) {
                 let more = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
+                // A consumer that takes once each time the list names it must still come to see `CLOSED`.
+                let again = more > 0 || state.phase != Phase::Open;
                 drop(state);
-                if more > 0 {
+                if again {
                     ready.enter(self);
                 }
                 return Ok(Lent::new(block, Arc::clone(self), more));
@@ -494,7 +538,9 @@ impl Inbox {
         let before = state.bytes();
         state.lent -= block.cost;
         state.lent_messages -= block.messages;
-        state.queue.recycle(block);
+        if state.phase == Phase::Open {
+            state.queue.recycle(block);
+        }
         self.charge(&mut state, before);
         drop(state);
         // Any inbox of the client may be waiting for room in the budget that they share.
@@ -518,7 +564,7 @@ impl Inbox {
         state.running = true;
         drop(state);
         let lent = Lent::new(block, Arc::clone(self), more);
-        let code = as_callback(|| sink.deliver(&lent));
+        let code = as_callback(|| sink.deliver(&lent)).unwrap_or(Status::Internal.code());
         drop(lent);
         if code != 0 {
             dispatcher.failed(self.id, code);
@@ -539,8 +585,10 @@ impl Inbox {
     }
 
     /// Drops the sink, which tells its owner that no call will come, and then lets closers go.
+    ///
+    /// Nothing to do if there is none: another thread may be dropping it just now, and closers wait for that one.
     fn retire(&self, mut state: MutexGuard<'_, State>) {
-        let sink = state.sink.take();
+        let Some(sink) = state.sink.take() else { return };
         state.running = true;
         drop(state);
         as_callback(|| drop(sink));
@@ -588,12 +636,15 @@ impl Inbox {
         state.queue.clear();
         state.reserved = 0;
         self.charge(&mut state, before);
-        if self.is_taken() {
-            self.tell(state);
-        } else if state.running {
-            drop(state);
-        } else {
-            self.retire(state);
+        self.closed.store(true, Ordering::SeqCst);
+        match &self.delivery {
+            Delivery::Take(ready) => {
+                drop(state);
+                self.filled.notify_all();
+                ready.forget(self);
+            }
+            Delivery::Callback(_) if state.running => drop(state),
+            Delivery::Callback(_) => self.retire(state),
         }
         (self.on_room)();
         self.wait_quiet(deadline)

@@ -5,9 +5,10 @@
 //! bounded number of them. Records that are not messages are never dropped.
 
 use super::block::{BLOCK_BYTES, BLOCK_RECORDS, Block, Buffer};
-use super::record::{Kind, Record, RecordIn};
+use super::record::{Kind, RECORD_SIZE, Record, RecordIn};
+use crate::error::Status;
+use crate::sync::Arc;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 /// Emptied vectors kept for the next block, and how large they may be to be kept.
 const SPARES: usize = 2;
@@ -25,7 +26,16 @@ struct Place {
 struct Marks {
     dropped: Option<Place>,
     lost: Option<Place>,
+    /// Blanked (kind 0) while it is lost again: the next one takes its place, or a link that flaps for ever would
+    /// leave a blank each time.
     active: Option<Place>,
+}
+
+/// By how much a queue's sums changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Change {
+    cost: isize,
+    records: i64,
 }
 
 /// A run of blocks with the marks that may still merge in it.
@@ -55,37 +65,64 @@ impl Lane {
         Some((block, place))
     }
 
-    /// Merges a mark into an earlier one of its source. Returns by how much the cost changed, or `None`.
-    fn merge(&mut self, kind: u16, source: u64, number: u64, aux: u64) -> Option<isize> {
+    /// Merges a mark into an earlier one of its source. Returns what changed, or `None`.
+    fn merge(&mut self, kind: u16, source: u64, number: u64, aux: u64) -> Option<Change> {
         let marks = *self.marks.get(&source)?;
-        let mut change = 0;
+        let mut change = Change::default();
         if kind == Kind::Dropped as u16 {
             let (block, at) = self.record(marks.dropped?)?;
             block.records.get_mut(at)?.number += number;
         } else if kind == Kind::Lost as u16 {
             // Lost, active, lost: whoever reads it next must not believe it to be active.
-            let lost = marks.lost?;
-            self.record(lost)?;
+            let (block, at) = self.record(marks.lost?)?;
+            block.records.get_mut(at)?.number += number;
             if let Some(active) = marks.active
                 && let Some((block, at)) = self.record(active)
                 && let Some(record) = block.records.get_mut(at)
+                && record.kind != 0
             {
                 let cost = record.cost();
-                *record = Record::default();
+                record.kind = 0;
                 block.cost -= cost;
                 block.blanks += 1;
-                change = -(cost as isize);
+                change = Change { cost: -(cost as isize), records: -1 };
             }
-            let (block, at) = self.record(lost)?;
-            block.records.get_mut(at)?.number += number;
-            self.marks.entry(source).or_default().active = None;
         } else {
             let (block, at) = self.record(marks.active?)?;
             let record = block.records.get_mut(at)?;
             record.number = number;
             record.aux += aux;
+            if record.kind == 0 {
+                let cost = record.cost();
+                record.kind = kind;
+                block.cost += cost;
+                block.blanks -= 1;
+                change = Change { cost: cost as isize, records: 1 };
+            }
         }
         Some(change)
+    }
+
+    /// Appends what outlives dropped messages, or merges it if it is a mark. Returns what changed.
+    fn keep(&mut self, record: Record, parts: [&[u8]; 3], spares: &mut Vec<(Vec<Record>, Vec<u8>)>) -> Change {
+        let mark = is_mark(&record);
+        if mark && let Some(change) = self.merge(record.kind, record.source, record.number, record.aux) {
+            return change;
+        }
+        let [name, extra, payload] = parts;
+        let Some((block, place)) = self.tail(name.len() + extra.len() + payload.len(), spares) else {
+            return Change::default();
+        };
+        let mut cost = record.cost();
+        if !block.push(record, name, extra, payload) {
+            // No memory for its bytes: what its reader waits for is that it ended.
+            block.push(Record { status: Status::NoMemory.code(), ..record }, &[], &[], &[]);
+            cost = RECORD_SIZE;
+        }
+        if mark {
+            self.note(record.kind, record.source, place);
+        }
+        Change { cost: cost as isize, records: 1 }
     }
 
     fn note(&mut self, kind: u16, source: u64, place: Place) {
@@ -142,6 +179,9 @@ pub struct Queue {
     back: Lane,
     cost: usize,
     messages: u64,
+    /// The part of `cost` that is messages, and the part of that which is the newest one.
+    message_cost: usize,
+    newest_cost: usize,
     records: u64,
     spares: Vec<(Vec<Record>, Vec<u8>)>,
 }
@@ -155,6 +195,11 @@ impl Queue {
     /// How many waiting records may be dropped.
     pub fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// The bytes of the messages that `drop_oldest` may drop: all but the newest one.
+    pub fn droppable_cost(&self) -> usize {
+        if self.messages > 1 { self.message_cost - self.newest_cost } else { 0 }
     }
 
     /// How many records wait.
@@ -171,13 +216,11 @@ impl Queue {
     pub fn push(&mut self, r: &RecordIn<'_>) -> bool {
         let mark = matches!(r.kind, Kind::Dropped | Kind::Lost) || (r.kind == Kind::Active && r.name.is_empty());
         if mark && let Some(change) = self.back.merge(r.kind as u16, r.source, r.number, r.aux) {
-            if change < 0 {
-                self.records -= 1;
-            }
-            self.cost = self.cost.saturating_add_signed(change);
+            self.apply(change);
             return true;
         }
-        if r.kind == Kind::Message && !self.back.marks.is_empty() {
+        let droppable = matches!(r.kind, Kind::Message | Kind::Log | Kind::State);
+        if droppable && !self.back.marks.is_empty() {
             self.back.marks.remove(&r.source);
         }
         let bytes = r.name.len() + r.extra.len() + r.data.len();
@@ -191,49 +234,74 @@ impl Queue {
         if mark {
             self.back.note(r.kind as u16, r.source, place);
         }
-        self.added(r.cost(), matches!(r.kind, Kind::Message | Kind::Log | Kind::State));
+        self.added(r.cost(), droppable);
         true
     }
 
     fn added(&mut self, cost: usize, message: bool) {
         self.cost += cost;
         self.records += 1;
-        self.messages += u64::from(message);
+        if message {
+            self.messages += 1;
+            self.message_cost += cost;
+            self.newest_cost = cost;
+        }
+    }
+
+    fn apply(&mut self, change: Change) {
+        self.cost = self.cost.saturating_add_signed(change.cost);
+        self.records = self.records.saturating_add_signed(change.records);
     }
 
     /// Appends the messages of a wave, whose offsets count from `base` in its bytes. `records` comes back empty.
     ///
     /// Returns source and token of those that had to be left out for want of memory.
     pub fn push_wave(&mut self, records: &mut Vec<Record>, base: usize, wave: Wave<'_>) -> Vec<(u64, u64)> {
-        let end = records.last().map_or(0, |last| last.span().map_or(0, |(_, end)| end as usize));
-        if let Wave::Shared(buffer) = wave
-            && end * 2 >= buffer.bytes().len()
-        {
-            if !self.back.marks.is_empty() {
-                for record in records.iter() {
-                    self.back.marks.remove(&record.source);
-                }
-            }
-            let (mut vec, data) = self.spares.pop().unwrap_or_default();
-            if data.capacity() > 0 {
-                self.spares.push((Vec::new(), data));
-            }
-            std::mem::swap(&mut vec, records);
-            let block = Block::shared(vec, Arc::clone(buffer), base, end);
-            self.cost += block.cost;
-            self.messages += block.messages;
-            self.records += block.records.len() as u64;
-            self.back.blocks.push_back(block);
-            return Vec::new();
-        }
         let bytes = wave.bytes(base);
         let mut missing = Vec::new();
-        for record in records.drain(..) {
-            if !self.push_copy(record, bytes) {
-                missing.push((record.source, record.token));
+        while let Some((count, span, cost)) = next_block(records) {
+            match wave {
+                // A block pins the whole buffer, so what it is charged must be worth half of it.
+                Wave::Shared(buffer) if cost * 2 >= buffer.bytes().len() => {
+                    self.share(records, count, Arc::clone(buffer), base, span);
+                }
+                _ => {
+                    for record in records.drain(..count) {
+                        if !self.push_copy(record, bytes) {
+                            missing.push((record.source, record.token));
+                        }
+                    }
+                }
             }
         }
         missing
+    }
+
+    /// Appends the first `count` records as a block over the buffer that they point into.
+    fn share(&mut self, records: &mut Vec<Record>, count: usize, buffer: Arc<Buffer>, base: usize, span: (u32, u32)) {
+        let (mut vec, data) = self.spares.pop().unwrap_or_default();
+        if data.capacity() > 0 {
+            self.spares.push((Vec::new(), data));
+        }
+        if count == records.len() {
+            std::mem::swap(&mut vec, records);
+        } else {
+            vec.extend(records.drain(..count));
+        }
+        if !self.back.marks.is_empty() {
+            for record in &vec {
+                self.back.marks.remove(&record.source);
+            }
+        }
+        if let Some(last) = vec.iter().rev().find(|record| record.droppable()) {
+            self.newest_cost = last.cost();
+        }
+        let block = Block::shared(vec, buffer, base, span);
+        self.cost += block.cost;
+        self.messages += block.messages;
+        self.message_cost += block.message_cost;
+        self.records += block.records.len() as u64;
+        self.back.blocks.push_back(block);
     }
 
     /// Appends a copy of one message. `false` if there is no memory for it.
@@ -241,7 +309,7 @@ impl Queue {
         if !self.back.marks.is_empty() {
             self.back.marks.remove(&record.source);
         }
-        let len = record.cost() - super::record::RECORD_SIZE;
+        let len = record.cost() - RECORD_SIZE;
         let Some((block, _)) = self.back.tail(len, &mut self.spares) else { return false };
         let pushed = block.push(record, record.name(bytes), record.extra(bytes), record.payload(bytes));
         if pushed {
@@ -256,57 +324,50 @@ impl Queue {
     pub fn drop_oldest(&mut self, mut over: impl FnMut(&Queue) -> bool) -> u64 {
         let mut dropped = 0;
         while self.messages > 1 && over(self) {
-            let Some(block) = self.back.blocks.front_mut() else { break };
-            let Some(&record) = block.records.get(block.start) else {
-                if let Some(block) = self.back.blocks.pop_front() {
-                    self.back.first += 1;
-                    self.recycle(block);
-                }
-                continue;
-            };
-            if record.kind == 0 {
-                block.start += 1;
-                continue;
-            }
-            let cost = record.cost();
-            self.cost -= cost;
-            self.records -= 1;
-            block.cost -= cost;
-            if record.droppable() {
-                block.start += 1;
-                block.messages -= 1;
-                self.messages -= 1;
-                dropped += 1;
-                self.keep(Record { kind: Kind::Dropped as u16, number: 1, ..mark_of(&record) }, &[], &[], &[]);
-            } else {
-                let data = block.data();
-                let parts = [record.name(data), record.extra(data), record.payload(data)].map(<[u8]>::to_vec);
-                block.start += 1;
-                let [name, extra, payload] = parts;
-                self.keep(record, &name, &extra, &payload);
-            }
+            let Some(message) = self.shift() else { break };
+            dropped += u64::from(message);
         }
         dropped
     }
 
-    /// Puts what outlives dropped messages before everything that still waits.
-    fn keep(&mut self, record: Record, name: &[u8], extra: &[u8], payload: &[u8]) {
-        let mark = is_mark(&record);
-        if mark && let Some(change) = self.front.merge(record.kind, record.source, record.number, record.aux) {
-            if change < 0 {
-                self.records -= 1;
-            }
-            self.cost = self.cost.saturating_add_signed(change);
-            return;
+    /// Takes the oldest record out of `back`: a message becomes a mark in `front`, everything else moves there.
+    /// Returns whether it was a message.
+    fn shift(&mut self) -> Option<bool> {
+        let block = self.back.blocks.front_mut()?;
+        let record = *block.records.get(block.start)?;
+        let message = record.droppable();
+        let cost = record.cost();
+        if !message && cost > RECORD_SIZE + BLOCK_BYTES {
+            // So large a record is alone in its block, which moves as it is: a copy would double the memory.
+            self.front.blocks.push_back(self.back.blocks.pop_front()?);
+            self.back.first += 1;
+            return Some(false);
         }
-        let bytes = name.len() + extra.len() + payload.len();
-        let Some((block, place)) = self.front.tail(bytes, &mut self.spares) else { return };
-        if block.push(record, name, extra, payload) {
-            if mark {
-                self.front.note(record.kind, record.source, place);
-            }
-            self.added(record.cost(), record.droppable());
+        block.start += 1;
+        if record.kind != 0 {
+            block.cost -= cost;
+            let change = if message {
+                block.messages -= 1;
+                block.message_cost -= cost;
+                self.messages -= 1;
+                self.message_cost -= cost;
+                let mark = Record { kind: Kind::Dropped as u16, number: 1, ..mark_of(&record) };
+                self.front.keep(mark, [&[]; 3], &mut self.spares)
+            } else {
+                let data = block.data();
+                let parts = [record.name(data), record.extra(data), record.payload(data)];
+                self.front.keep(record, parts, &mut self.spares)
+            };
+            self.apply(Change { cost: change.cost - cost as isize, records: change.records - 1 });
         }
+        // At once, not when the next one is dropped: its data may be one large message that nothing counts any more.
+        if self.back.blocks.front().is_some_and(|block| block.start == block.records.len())
+            && let Some(block) = self.back.blocks.pop_front()
+        {
+            self.back.first += 1;
+            self.recycle(block);
+        }
+        Some(message)
     }
 
     /// Takes the oldest block.
@@ -323,6 +384,7 @@ impl Queue {
             }
             self.cost -= block.cost;
             self.messages -= block.messages;
+            self.message_cost -= block.message_cost;
             self.records -= block.records.len() as u64;
             return Some(block);
         }
@@ -347,7 +409,90 @@ impl Queue {
     }
 }
 
+/// How many of the records fit in one block, the span of the bytes that they use, and what they cost.
+fn next_block(records: &[Record]) -> Option<(usize, (u32, u32), usize)> {
+    let mut all: Option<(u32, u32)> = None;
+    let (mut count, mut cost) = (0, 0);
+    for record in records.iter().take(BLOCK_RECORDS) {
+        let wider = match (all, record.span()) {
+            (Some(a), Some(b)) => Some((a.0.min(b.0), a.1.max(b.1))),
+            (a, b) => a.or(b),
+        };
+        if count > 0 && wider.is_some_and(|(from, to)| (to - from) as usize > BLOCK_BYTES) {
+            break;
+        }
+        all = wider;
+        count += 1;
+        cost += record.cost();
+    }
+    (count > 0).then(|| (count, all.unwrap_or_default(), cost))
+}
+
 /// The mark that stands for a message: its source and its token.
 fn mark_of(record: &Record) -> Record {
     Record { source: record.source, token: record.token, ..Record::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn laid(queue: &Queue) -> usize {
+        queue.front.blocks.iter().chain(&queue.back.blocks).map(|block| block.records.len()).sum()
+    }
+
+    #[test]
+    fn a_link_that_flaps_for_ever_leaves_no_blanks_behind() {
+        let mut queue = Queue::default();
+        for generation in 0..5000 {
+            for source in 0..3 {
+                queue.push(&RecordIn { number: 1, ..RecordIn::new(Kind::Lost, source, 0) });
+                queue.push(&RecordIn { number: generation, ..RecordIn::new(Kind::Active, source, 0) });
+            }
+        }
+        assert_eq!((queue.len(), laid(&queue)), (6, 6));
+    }
+
+    #[test]
+    fn flapping_between_messages_that_are_dropped_leaves_no_blanks_behind() {
+        let mut queue = Queue::default();
+        for _ in 0..5000 {
+            for kind in [Kind::Lost, Kind::Active, Kind::Message, Kind::Message] {
+                queue.push(&RecordIn { number: 1, ..RecordIn::new(kind, 1, 0) });
+            }
+            queue.drop_oldest(|queue| queue.messages() > 4);
+        }
+        assert!(queue.len() < 20 && laid(&queue) < 2 * BLOCK_RECORDS, "{} {}", queue.len(), laid(&queue));
+    }
+
+    #[test]
+    fn the_memory_of_a_large_message_goes_when_it_is_dropped() {
+        let mut queue = Queue::default();
+        let large = vec![1; 4 << 20];
+        queue.push(&RecordIn { data: &large, ..RecordIn::new(Kind::Message, 1, 0) });
+        queue.push(&RecordIn::new(Kind::Message, 1, 0));
+        queue.drop_oldest(|queue| queue.messages() > 1);
+        let held: usize = queue.front.blocks.iter().chain(&queue.back.blocks).map(|block| block.data().len()).sum();
+        assert_eq!(held, 0);
+    }
+
+    #[test]
+    fn a_large_completion_moves_without_a_copy_when_messages_around_it_go() {
+        let mut queue = Queue::default();
+        let large = vec![1; 4 << 20];
+        queue.push(&RecordIn::new(Kind::Message, 1, 0));
+        queue.push(&RecordIn { data: &large, ..RecordIn::new(Kind::Promise, 1, 0) });
+        let at = queue.back.blocks[1].data().as_ptr();
+        queue.push(&RecordIn::new(Kind::Message, 1, 0));
+        queue.push(&RecordIn::new(Kind::Message, 1, 0));
+        assert_eq!(queue.drop_oldest(|queue| queue.messages() > 1), 2);
+        let kinds: Vec<_> = std::iter::from_fn(|| queue.pop())
+            .flat_map(|block| {
+                let large = block.data().as_ptr() == at;
+                block.records().iter().map(|record| (record.kind, record.number, large)).collect::<Vec<_>>()
+            })
+            .collect();
+        let (dropped, promise, message) = (Kind::Dropped as u16, Kind::Promise as u16, Kind::Message as u16);
+        assert_eq!(kinds, [(dropped, 2, false), (promise, 0, true), (message, 0, false)]);
+    }
 }

@@ -2,7 +2,11 @@
 //!
 //! An inbox enters when it becomes non-empty or ends, and again when a take leaves records behind. The descriptor is
 //! readable exactly while the list is not empty. Lock order: an inbox' lock is never held while this one is taken.
+//!
+//! The list holds its inboxes, and they hold it: `clear` ends that when the client is closed, and `forget` when one of
+//! its inboxes is.
 
+use super::dispatch::inside_callback;
 use super::inbox::Inbox;
 use crate::error::Status;
 use crate::sync::{Arc, Condvar, Mutex, lock, wait};
@@ -17,6 +21,9 @@ struct List {
     inboxes: VecDeque<Arc<Inbox>>,
     wakes: usize,
     closed: bool,
+    cleared: bool,
+    /// Somebody has waited, or watches the descriptor.
+    watched: bool,
     event: Option<Event>,
 }
 
@@ -34,7 +41,7 @@ impl Ready {
             return;
         }
         let mut list = lock(&self.list);
-        if list.closed || !inbox.mark_listed() {
+        if list.cleared || (!list.watched && inbox.is_closed()) || !inbox.mark_listed() {
             return;
         }
         list.inboxes.push_back(Arc::clone(inbox));
@@ -47,10 +54,23 @@ impl Ready {
         self.filled.notify_one();
     }
 
+    /// The inbox was closed: whoever watches is told; where nobody does, nothing of it stays on the list.
+    pub(super) fn forget(&self, inbox: &Arc<Inbox>) {
+        let mut list = lock(&self.list);
+        if list.watched {
+            drop(list);
+            self.enter(inbox);
+        } else if inbox.is_listed() {
+            list.inboxes.retain(|listed| !Arc::ptr_eq(listed, inbox));
+            inbox.clear_listed();
+        }
+    }
+
     /// Takes up to `capacity` inboxes off the list, waiting for the first. An empty result means that it was woken.
     pub fn wait(&self, limit: Option<Duration>, capacity: usize) -> Result<Vec<Arc<Inbox>>, Status> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut list = lock(&self.list);
+        list.watched = true;
         loop {
             if !list.inboxes.is_empty() {
                 let count = capacity.min(list.inboxes.len());
@@ -82,6 +102,9 @@ impl Ready {
                 }
                 _ => None,
             };
+            if inside_callback() {
+                return Err(Status::WouldDeadlock);
+            }
             list = wait(&self.filled, list, left);
         }
     }
@@ -95,6 +118,7 @@ impl Ready {
     /// The descriptor, made when first asked for.
     pub fn fd(&self) -> io::Result<RawFd> {
         let mut list = lock(&self.list);
+        list.watched = true;
         if let Some(event) = &list.event {
             return Ok(event.fd());
         }
@@ -107,20 +131,24 @@ impl Ready {
         Ok(fd)
     }
 
-    /// Ends every wait once the list is empty.
+    /// Ends every wait once the list is empty. Inboxes that still hold records enter it as before.
     pub fn close(&self) {
         lock(&self.list).closed = true;
         self.filled.notify_all();
     }
 
-    /// Forgets the inboxes on the list, which would otherwise hold each other alive.
+    /// Closes it, forgets the inboxes on the list, and takes no more, for good.
     pub fn clear(&self) {
         let mut list = lock(&self.list);
+        list.closed = true;
+        list.cleared = true;
         let inboxes = std::mem::take(&mut list.inboxes);
+        inboxes.iter().for_each(|inbox| inbox.clear_listed());
         if let Some(event) = &list.event {
             event.clear();
         }
         drop(list);
+        self.filled.notify_all();
         drop(inboxes);
     }
 }

@@ -181,49 +181,70 @@ pub fn next<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ProtocolErro
 }
 
 /// The fast path: a complete push of a message, in the one spelling that servers use. `None` decides nothing.
+///
+/// It counts positions instead of cutting slices: where the next frame begins depends on each length in turn, and
+/// whatever lengthens that chain is felt in every message.
 #[inline(always)]
 fn message<'a>(buf: &'a [u8], limits: &Limits) -> Option<(usize, Frame<'a>)> {
-    if let Some(rest) = buf.strip_prefix(b">3\r\n$7\r\nmessage\r\n$") {
-        let (channel, rest) = bulk(rest, limits.max_name)?;
-        let (payload, rest) = bulk(rest.strip_prefix(b"$")?, limits.max_payload)?;
-        return Some((buf.len() - rest.len(), Frame::Message { channel, payload }));
+    const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n$";
+    const PATTERN_MESSAGE: &[u8] = b">4\r\n$8\r\npmessage\r\n$";
+    if buf.starts_with(MESSAGE) {
+        let (channel, at) = bulk(buf, MESSAGE.len(), limits.max_name)?;
+        let (payload, used) = bulk(buf, mark(buf, at)?, limits.max_payload)?;
+        return Some((used, Frame::Message { channel, payload }));
     }
-    if let Some(rest) = buf.strip_prefix(b">4\r\n$8\r\npmessage\r\n$") {
-        let (pattern, rest) = bulk(rest, limits.max_name)?;
-        let (channel, rest) = bulk(rest.strip_prefix(b"$")?, limits.max_name)?;
-        let (payload, rest) = bulk(rest.strip_prefix(b"$")?, limits.max_payload)?;
-        return Some((buf.len() - rest.len(), Frame::PatternMessage { pattern, channel, payload }));
+    if buf.starts_with(PATTERN_MESSAGE) {
+        let (pattern, at) = bulk(buf, PATTERN_MESSAGE.len(), limits.max_name)?;
+        let (channel, at) = bulk(buf, mark(buf, at)?, limits.max_name)?;
+        let (payload, used) = bulk(buf, mark(buf, at)?, limits.max_payload)?;
+        return Some((used, Frame::PatternMessage { pattern, channel, payload }));
     }
     None
 }
 
-/// A blob string after its `$`, and what follows it.
+/// The position after the mark of a blob string.
 #[inline(always)]
-fn bulk(buf: &[u8], max: usize) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = length(buf)?;
-    if len > max {
-        return None;
-    }
-    let (bytes, rest) = rest.split_at_checked(len)?;
-    Some((bytes, rest.strip_prefix(b"\r\n")?))
+fn mark(buf: &[u8], at: usize) -> Option<usize> {
+    (*buf.get(at)? == b'$').then_some(at + 1)
 }
 
-/// A length of at most nine digits, which fit everywhere; longer ones are left to the general path.
+/// The blob string whose length stands at `at`, and the position after it.
 #[inline(always)]
-fn length(buf: &[u8]) -> Option<(usize, &[u8])> {
-    let (&first, mut rest) = buf.split_first()?;
-    let mut len = usize::from(first.wrapping_sub(b'0'));
-    if len > 9 {
+fn bulk(buf: &[u8], at: usize, max: usize) -> Option<(&[u8], usize)> {
+    let (len, start) = length(buf, at)?;
+    // Nine digits and a position inside of a slice cannot overflow, not even in 32 bits.
+    let end = start + len;
+    if len > max || buf.get(end..end + 2)? != b"\r\n" {
         return None;
     }
-    for _ in 1..9 {
-        let (&byte, tail) = rest.split_first()?;
-        let digit = usize::from(byte.wrapping_sub(b'0'));
-        if digit > 9 {
-            break;
-        }
-        len = len * 10 + digit;
-        rest = tail;
+    Some((buf.get(start..end)?, end + 2))
+}
+
+/// A length of at most nine digits, and the position after its line; longer ones are left to the general path.
+///
+/// Up to three digits are told apart by where the line ends, which the processor guesses well: that took a message of
+/// 64 bytes from 16 to 11 ns against a loop over the digits. Even an empty string has five bytes from here on.
+#[inline(always)]
+fn length(buf: &[u8], at: usize) -> Option<(usize, usize)> {
+    match *buf.get(at..)?.first_chunk::<5>()? {
+        [a, b'\r', b'\n', ..] => Some((digit(a)?, at + 3)),
+        [a, b, b'\r', b'\n', _] => Some((digit(a)? * 10 + digit(b)?, at + 4)),
+        [a, b, c, b'\r', b'\n'] => Some((digit(a)? * 100 + digit(b)? * 10 + digit(c)?, at + 5)),
+        _ => long_length(buf, at),
     }
-    Some((len, rest.strip_prefix(b"\r\n")?))
+}
+
+#[inline(never)]
+fn long_length(buf: &[u8], at: usize) -> Option<(usize, usize)> {
+    let line = buf.get(at..)?;
+    let digits = line.iter().take(10).position(|byte| *byte == b'\r')?;
+    let (number, end) = line.split_at_checked(digits)?;
+    let len = number.iter().try_fold(0, |len, byte| Some(len * 10 + digit(*byte)?))?;
+    (digits > 0 && end.starts_with(b"\r\n")).then_some((len, at + digits + 2))
+}
+
+#[inline(always)]
+fn digit(byte: u8) -> Option<usize> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit < 10).then_some(usize::from(digit))
 }
