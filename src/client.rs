@@ -7,7 +7,7 @@ use crate::error::{Error, Result, Status};
 use crate::inbox::dispatch::{Dispatcher, Sink, inside_callback};
 use crate::inbox::inbox::{Config, Policy};
 use crate::inbox::ready::Ready;
-use crate::inbox::{Budget, BufferPool, Inbox, Lent};
+use crate::inbox::{Budget, BufferPool, Inbox, Kind, Lent, Record, RecordIn};
 use crate::link::dial::{Address, DialOptions};
 use crate::link::tls::{TlsOptions, TlsSetup};
 use crate::mux::events::{Events, Level, State};
@@ -134,7 +134,9 @@ fn log_level(options: &Options) -> u8 {
 impl Client {
     /// Opens a client. Nothing is awaited: the server may be away, and is connected to as soon as it is there.
     pub fn open(mut options: Options, events: EventsBy) -> Result<Arc<Client>> {
-        options.set_environment(|name| std::env::var(name).ok())?;
+        if !options.has_environment() {
+            options.set_environment(|name| std::env::var(name).ok())?;
+        }
         options.check()?;
         let settings = settings(&options)?;
         if (settings.ask_address || settings.ask_credentials) && matches!(events, EventsBy::None) {
@@ -276,6 +278,11 @@ impl Client {
         let (token, deadline) = (ticket.token, ticket.deadline);
         let op = Op { inbox, token, source: self.hub.id, room: COMPLETION_ROOM, deadline, what };
         let mut mux = lock(&self.hub.mux);
+        if mux.is_closed() {
+            // Another thread closed the client since the call was let in.
+            op.inbox.unreserve(COMPLETION_ROOM);
+            return Err(Status::Closed.into());
+        }
         let id = mux.ops.begin(op);
         if mux.needs_timer() {
             self.hub.timers.notify_one();
@@ -348,6 +355,7 @@ impl Client {
             return Err(Status::Stopped);
         }
         self.hub.stop_publishing(Status::Stopped);
+        self.hub.questions.abandon();
         self.hub.events.state(State::Stopped, self.hub.id, 0, "stopped by the application");
         Ok(())
     }
@@ -384,20 +392,57 @@ impl Client {
         if self.closing.swap(true, Ordering::SeqCst) {
             return Err(Status::Closed);
         }
-        if !inside_callback() && self.hub.running() && lock(&self.hub.outgoing).backlog().1 > 0 {
-            let waiter = self.waiter();
-            let ticket = Ticket { inbox: Some(Arc::clone(&waiter)), token: 0, deadline };
-            if let Ok(id) = self.begin(ticket, What::Client) {
-                self.hub.after_publishes(id, false);
-                let _ = waiter.take(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())));
-            }
+        if !inside_callback() {
+            let _ = self.finish_publishing(deadline);
         }
+        self.finish(None, deadline)
+    }
+
+    /// Begins to close, and completes when every source and operation has ended.
+    pub fn close_begin(self: &Arc<Client>, ticket: Ticket) -> Result<()> {
+        let inbox = ticket.inbox.ok_or_else(|| Error::new(Status::InvalidArgument, "the close completes in an inbox"))?;
+        inbox.reserve(COMPLETION_ROOM)?;
+        if self.closing.swap(true, Ordering::SeqCst) {
+            inbox.unreserve(COMPLETION_ROOM);
+            return Err(Status::Closed.into());
+        }
+        let client = Arc::clone(self);
+        let (token, deadline) = (ticket.token, ticket.deadline);
+        // A thread of its own, because publishes are waited for, and the library's thread answers them.
+        let spawned = std::thread::Builder::new().name("redmux-close".into()).spawn(move || {
+            crate::sys::block_signals();
+            let status = client.finish_publishing(deadline);
+            let _ = client.finish(Some((inbox, token, status)), deadline);
+        });
+        spawned.map(drop).map_err(|error| Error::new(Status::Internal, format!("cannot start a thread: {error}")))
+    }
+
+    /// Waits until what was published is answered, or until the deadline.
+    fn finish_publishing(&self, deadline: Option<Instant>) -> Status {
+        if !self.hub.running() || lock(&self.hub.outgoing).backlog().1 == 0 {
+            return Status::Ok;
+        }
+        let waiter = self.waiter();
+        let ticket = Ticket { inbox: Some(Arc::clone(&waiter)), token: 0, deadline };
+        let Ok(id) = self.begin(ticket, What::Client) else { return Status::Internal };
+        self.hub.after_publishes(id, false);
+        match waiter.take(None) {
+            Ok(lent) => lent.records().first().and_then(|r| Status::from_code(r.status)).unwrap_or(Status::Internal),
+            Err(status) => status,
+        }
+    }
+
+    fn finish(&self, done: Option<(Arc<Inbox>, u64, Status)>, deadline: Option<Instant>) -> Result<(), Status> {
         self.end(Status::Ok);
+        if let Some((inbox, token, status)) = done {
+            let record = RecordIn { status: status.code(), ..RecordIn::new(Kind::Done, self.hub.id, token) };
+            inbox.complete(&record, COMPLETION_ROOM);
+        }
         let inboxes: Vec<Arc<Inbox>> = lock(&self.inboxes).drain().map(|(_, inbox)| inbox).collect();
-        let mut result = Ok(());
         for inbox in &inboxes {
             inbox.end();
         }
+        let mut result = Ok(());
         for inbox in &inboxes {
             if let Err(status) = inbox.wait_quiet(deadline) {
                 result = Err(status);
@@ -410,9 +455,11 @@ impl Client {
     }
 
     fn end(&self, status: Status) {
+        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
+        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
         self.hub.control.send_replace(Run::Closed);
         self.hub.stop_publishing(Status::Closed);
-        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
+        self.hub.questions.abandon();
         runtime::unregister(self.hub.id);
     }
 
@@ -474,9 +521,45 @@ fn supervise(
         if task.await.is_err_and(|error| error.is_panic()) {
             let text = format!("a defect in the task of the {what}; this client is closed, others go on");
             hub.events.log(Level::Error, &text);
+            lock(&hub.mux).close_all(Status::Internal);
             hub.control.send_replace(Run::Closed);
             hub.stop_publishing(Status::Internal);
-            lock(&hub.mux).close_all(Status::Internal);
         }
     });
+}
+
+/// The completion in a block, if there is one: the result of a blocking call. `what` begins its sentence.
+pub fn completion(what: &str, lent: &Lent) -> Option<Result<()>> {
+    let is_completion = |record: &&Record| {
+        [Kind::Done, Kind::Published, Kind::Promise].into_iter().any(|kind| record.is(kind))
+    };
+    let record = lent.records().iter().find(is_completion)?;
+    let status = Status::from_code(record.status).unwrap_or(Status::Internal);
+    if status == Status::Ok {
+        return Some(Ok(()));
+    }
+    let text = String::from_utf8_lossy(record.extra(lent.data()));
+    let text = if text.is_empty() { format!("{what}: {status}") } else { format!("{what}: {text}") };
+    Some(Err(Error::new(status, text)))
+}
+
+/// The same for names that were added: refused ones are collected from the records before it, and named.
+pub fn completion_of_add(lent: &Lent, refused: &mut Vec<String>) -> Option<Result<()>> {
+    for record in lent.records().iter().filter(|record| record.is(Kind::Refused)) {
+        refused.push(format!("{:?}", String::from_utf8_lossy(record.name(lent.data()))));
+    }
+    let most = 10;
+    let mut names = refused.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    if refused.len() > most {
+        names.push_str(&format!(" and {} more", refused.len() - most));
+    }
+    completion(format!("add {names}").trim_end(), lent)
+}
+
+/// The same for a promise, whose message goes into `data`.
+pub fn completion_with_data(what: &str, lent: &Lent, data: &mut Vec<u8>) -> Option<Result<()>> {
+    if let Some(record) = lent.records().iter().find(|record| record.is(Kind::Promise)) {
+        data.extend_from_slice(record.payload(lent.data()));
+    }
+    completion(what, lent)
 }

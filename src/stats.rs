@@ -46,3 +46,16 @@ pub fn of(hub: &Hub, inboxes: usize, bytes: usize) -> Value {
         "inbox_bytes": bytes,
     })
 }
+
+/// The counters of an inbox.
+pub fn of_inbox(counters: &crate::inbox::inbox::Counters) -> Value {
+    json!({
+        "schema_version": 1,
+        "received": counters.received,
+        "taken": counters.taken,
+        "dropped": counters.dropped,
+        "waiting": counters.waiting,
+        "bytes": counters.bytes,
+        "peak": counters.peak,
+    })
+}

@@ -1,6 +1,8 @@
 //! The queue against what it promises: random histories are pushed, dropped and popped, and what was read is held
 //! against what was pushed.
 
+#![cfg(not(redmux_model))]
+
 use proptest::prelude::*;
 use redmux::inbox::queue::{Queue, Wave};
 use redmux::inbox::{Block, Buffer, BufferPool, Kind, Record, RecordIn};

@@ -5,7 +5,7 @@
 //! bounded number of them. Records that are not messages are never dropped.
 
 use super::block::{BLOCK_BYTES, BLOCK_RECORDS, Block, Buffer};
-use super::record::{Kind, RECORD_SIZE, Record, RecordIn};
+use super::record::{ACTIVE_NAME, Kind, RECORD_SIZE, Record, RecordIn};
 use crate::error::Status;
 use crate::sync::Arc;
 use std::collections::{HashMap, VecDeque};
@@ -21,10 +21,14 @@ struct Place {
     index: usize,
 }
 
+/// How many reasons of drops are told apart at once; a further one joins the first.
+const REASONS: usize = 4;
+
 /// The marks of one source that later marks may merge into.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
-    dropped: Option<Place>,
+    /// By status: what was dropped for want of room says nothing about what was too large.
+    dropped: [Option<(i32, Place)>; REASONS],
     lost: Option<Place>,
     /// Blanked (kind 0) while it is lost again: the next one takes its place, or a link that flaps for ever would
     /// leave a blank each time.
@@ -47,6 +51,16 @@ struct Lane {
     marks: HashMap<u64, Marks>,
 }
 
+impl Marks {
+    /// The mark that a drop with that status merges into.
+    fn dropped(&self, status: i32) -> Option<Place> {
+        let same = self.dropped.iter().flatten().find(|(other, _)| *other == status);
+        let full = self.dropped.iter().all(Option::is_some);
+        let first = self.dropped.first().and_then(Option::as_ref).filter(|_| full);
+        same.or(first).map(|&(_, place)| place)
+    }
+}
+
 impl Lane {
     fn record(&mut self, place: Place) -> Option<(&mut Block, usize)> {
         let at = usize::try_from(place.block.checked_sub(self.first)?).ok()?;
@@ -66,11 +80,12 @@ impl Lane {
     }
 
     /// Merges a mark into an earlier one of its source. Returns what changed, or `None`.
-    fn merge(&mut self, kind: u16, source: u64, number: u64, aux: u64) -> Option<Change> {
+    fn merge(&mut self, mark: &Mark) -> Option<Change> {
+        let Mark { kind, source, status, number, aux } = *mark;
         let marks = *self.marks.get(&source)?;
         let mut change = Change::default();
         if kind == Kind::Dropped as u16 {
-            let (block, at) = self.record(marks.dropped?)?;
+            let (block, at) = self.record(marks.dropped(status)?)?;
             block.records.get_mut(at)?.number += number;
         } else if kind == Kind::Lost as u16 {
             // Lost, active, lost: whoever reads it next must not believe it to be active.
@@ -106,7 +121,9 @@ impl Lane {
     /// Appends what outlives dropped messages, or merges it if it is a mark. Returns what changed.
     fn keep(&mut self, record: Record, parts: [&[u8]; 3], spares: &mut Vec<(Vec<Record>, Vec<u8>)>) -> Change {
         let mark = is_mark(&record);
-        if mark && let Some(change) = self.merge(record.kind, record.source, record.number, record.aux) {
+        let Record { kind, source, status, number, aux, .. } = record;
+        let key = Mark { kind, source, status, number, aux };
+        if mark && let Some(change) = self.merge(&key) {
             return change;
         }
         let [name, extra, payload] = parts;
@@ -120,15 +137,19 @@ impl Lane {
             cost = RECORD_SIZE;
         }
         if mark {
-            self.note(record.kind, record.source, place);
+            self.note(&key, place);
         }
         Change { cost: cost as isize, records: 1 }
     }
 
-    fn note(&mut self, kind: u16, source: u64, place: Place) {
-        let marks = self.marks.entry(source).or_default();
+    fn note(&mut self, mark: &Mark, place: Place) {
+        let kind = mark.kind;
+        let marks = self.marks.entry(mark.source).or_default();
         if kind == Kind::Dropped as u16 {
-            marks.dropped = Some(place);
+            let at = marks.dropped.iter().position(|old| old.is_none_or(|(status, _)| status == mark.status));
+            if let Some(old) = marks.dropped.get_mut(at.unwrap_or(0)) {
+                *old = Some((mark.status, place));
+            }
         } else if kind == Kind::Lost as u16 {
             marks.lost = Some(place);
             marks.active = None;
@@ -146,9 +167,18 @@ impl Lane {
     }
 }
 
+/// What of a mark decides where it merges.
+struct Mark {
+    kind: u16,
+    source: u64,
+    status: i32,
+    number: u64,
+    aux: u64,
+}
+
 /// Whether records of this kind merge: `dropped`, `lost`, and `active` without a name.
 fn is_mark(record: &Record) -> bool {
-    record.is(Kind::Dropped) || record.is(Kind::Lost) || (record.is(Kind::Active) && record.name_len == 0)
+    record.is(Kind::Dropped) || record.is(Kind::Lost) || (record.is(Kind::Active) && record.flags & ACTIVE_NAME == 0)
 }
 
 /// The bytes of a wave: records point into them.
@@ -214,8 +244,10 @@ impl Queue {
 
     /// Appends a record, or merges it if it is a mark. `false` if there is no memory for its bytes.
     pub fn push(&mut self, r: &RecordIn<'_>) -> bool {
-        let mark = matches!(r.kind, Kind::Dropped | Kind::Lost) || (r.kind == Kind::Active && r.name.is_empty());
-        if mark && let Some(change) = self.back.merge(r.kind as u16, r.source, r.number, r.aux) {
+        let mark =
+            matches!(r.kind, Kind::Dropped | Kind::Lost) || (r.kind == Kind::Active && r.flags & ACTIVE_NAME == 0);
+        let key = Mark { kind: r.kind as u16, source: r.source, status: r.status, number: r.number, aux: r.aux };
+        if mark && let Some(change) = self.back.merge(&key) {
             self.apply(change);
             return true;
         }
@@ -232,7 +264,7 @@ impl Queue {
             return false;
         }
         if mark {
-            self.back.note(r.kind as u16, r.source, place);
+            self.back.note(&key, place);
         }
         self.added(r.cost(), droppable);
         true

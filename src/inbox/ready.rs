@@ -41,6 +41,7 @@ impl Ready {
             return;
         }
         let mut list = lock(&self.list);
+        // Where nobody watches, a closed inbox would stay until its client is closed.
         if list.cleared || (!list.watched && inbox.is_closed()) || !inbox.mark_listed() {
             return;
         }

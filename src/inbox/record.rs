@@ -105,6 +105,9 @@ pub struct Record {
 
 const _: () = assert!(size_of::<Record>() == 64 && align_of::<Record>() == 8);
 
+/// In the flags of an `active`: it is about a name, which may be empty. Without it, the subscription is whole again.
+pub const ACTIVE_NAME: u16 = 1;
+
 /// The size of a record, which every budget counts.
 pub const RECORD_SIZE: usize = size_of::<Record>();
 

@@ -52,16 +52,17 @@ pub async fn run(hub: Arc<Hub>) {
         }
         hub.events.state(State::Connecting, hub.id, 0, "");
         hub.counters.attempts.fetch_add(1, Ordering::Relaxed);
-        let error = match race(hub.connect(), control.changed()).await {
-            Either::Right(_) => continue,
-            Either::Left(Ok((socket, greeting))) => {
+        // A stop is looked at first: what it makes of the attempt is not a failure to be told.
+        let error = match race(control.changed(), hub.connect()).await {
+            Either::Left(_) => continue,
+            Either::Right(Ok((socket, greeting))) => {
                 let end = Session::new(&hub, socket, greeting).serve().await;
                 if end.stable {
                     backoff.reset();
                 }
                 end.fault
             }
-            Either::Left(Err(error)) => Some((error.status(), error.message().to_owned())),
+            Either::Right(Err(error)) => Some((error.status(), error.message().to_owned())),
         };
         let Some((status, text)) = error else { continue };
         hub.events.failed(&text);
@@ -232,7 +233,7 @@ impl<'a> Session<'a> {
             return Some(fault);
         }
         loop {
-            if *control.borrow_and_update() != Run::Running {
+            if Hub::session_over(&control) {
                 return None;
             }
             let now = Instant::now();
@@ -271,7 +272,7 @@ impl<'a> Session<'a> {
                     sleep.as_mut().reset(armed.into());
                     result
                 }
-                Wake::Control => Ok(()),
+                Wake::Control => return None,
             };
             if let Err(fault) = result {
                 return Some(fault);

@@ -116,6 +116,23 @@ impl Questions {
         let waiting = lock(&self.open).remove(&id).ok_or(Status::Timeout)?;
         waiting.send(answer).map_err(|_| Status::Timeout)
     }
+
+    /// The attempts that asked are given up: every answer is late from now on.
+    pub fn abandon(&self) {
+        lock(&self.open).clear();
+    }
+}
+
+/// An open question, forgotten when its attempt is dropped: a stop in the middle of a dial left it open for ever.
+struct Asking<'a> {
+    questions: &'a Questions,
+    id: u64,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        lock(&self.questions.open).remove(&self.id);
+    }
 }
 
 /// The shared half of a client.
@@ -162,6 +179,7 @@ impl Hub {
         let id = self.questions.next.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, receiver) = oneshot::channel();
         lock(&self.questions.open).insert(id, sender);
+        let _asking = Asking { questions: &self.questions, id };
         let deadline = super::unix_ns() + limit.as_nanos() as u64;
         inbox.push(&RecordIn {
             number: id,
@@ -169,9 +187,7 @@ impl Hub {
             name: what.as_bytes(),
             ..RecordIn::new(Kind::Question, self.id, 0)
         });
-        let answer = tokio::time::timeout(limit, receiver).await;
-        lock(&self.questions.open).remove(&id);
-        match answer {
+        match tokio::time::timeout(limit, receiver).await {
             Ok(Ok(Ok(values))) => Ok(values),
             Ok(Ok(Err(status))) => Err(Error::new(status, format!("the application refused to give the {what}"))),
             _ => Err(Error::new(Status::Timeout, format!("the application did not answer the question for {what}"))),
@@ -236,6 +252,12 @@ impl Hub {
     /// Whether the client is to be connected.
     pub fn running(&self) -> bool {
         *self.control.borrow() == Run::Running
+    }
+
+    /// Whether a session that began when `control` was last looked at must end. A stop and a restart between two turns
+    /// end it too: its answers would belong to what was asked before.
+    pub fn session_over(control: &watch::Receiver<Run>) -> bool {
+        control.has_changed().unwrap_or(true) || *control.borrow() != Run::Running
     }
 
     /// Called when an inbox got room: a paused link may read again.

@@ -17,6 +17,7 @@ pub mod subscription;
 pub mod wave;
 
 use crate::error::Status;
+use crate::inbox::record::ACTIVE_NAME;
 use crate::inbox::{Inbox, Kind as Record, Pushed, RecordIn};
 use crate::proto::resp::Kind;
 use crate::sync::Arc;
@@ -131,6 +132,11 @@ impl Mux {
     /// Whether the subscriber link is up.
     pub fn online(&self) -> bool {
         self.online
+    }
+
+    /// Whether the client was closed: nothing may begin any more, for nothing would end it.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// How often the link came up.
@@ -307,6 +313,7 @@ impl Mux {
                 let Some(entry) = self.registry.names().get(name) else { return };
                 let Some(target) = self.target(slot) else { return };
                 let record = RecordIn {
+                    flags: ACTIVE_NAME,
                     number: entry.number,
                     name: &entry.name,
                     ..RecordIn::new(Record::Active, target.source, target.token)

@@ -60,7 +60,8 @@ pub struct Op {
 pub struct Ops {
     table: HashMap<u64, Op>,
     timers: BTreeSet<(Instant, u64)>,
-    by_token: HashMap<(u64, u64), Vec<u64>>,
+    /// By inbox, token and id, so that a million operations with one token end as fast as others.
+    by_token: BTreeSet<(u64, u64, u64)>,
     next: u64,
 }
 
@@ -106,7 +107,7 @@ impl Ops {
         if let Some(deadline) = op.deadline {
             self.timers.insert((deadline, id));
         }
-        self.by_token.entry((op.inbox.id(), op.token)).or_default().push(id);
+        self.by_token.insert((op.inbox.id(), op.token, id));
         self.table.insert(id, op);
         id
     }
@@ -127,13 +128,7 @@ impl Ops {
         if let Some(deadline) = op.deadline {
             self.timers.remove(&(deadline, id));
         }
-        let key = (op.inbox.id(), op.token);
-        if let Some(ids) = self.by_token.get_mut(&key) {
-            ids.retain(|&other| other != id);
-            if ids.is_empty() {
-                self.by_token.remove(&key);
-            }
-        }
+        self.by_token.remove(&(op.inbox.id(), op.token, id));
         Some(op)
     }
 
@@ -171,7 +166,7 @@ impl Ops {
 
     /// The operations of an inbox with a token.
     pub fn with_token(&self, inbox: u64, token: u64) -> Vec<u64> {
-        self.by_token.get(&(inbox, token)).cloned().unwrap_or_default()
+        self.by_token.range((inbox, token, 0)..=(inbox, token, u64::MAX)).map(|&(_, _, id)| id).collect()
     }
 
     /// The operations that `which` picks.

@@ -107,8 +107,9 @@ impl Mux {
         }
     }
 
-    /// A message for a set or a single promise. What was staged before it was handed over by the caller.
-    pub(super) fn fulfil(&mut self, slot: u32, name: &[u8], data: &[u8]) {
+    /// A message for a set or a single promise; `Err` with its length if it was too large to be read. What was staged
+    /// before it was handed over by the caller.
+    pub(super) fn fulfil(&mut self, slot: u32, name: &[u8], message: Result<&[u8], u64>) {
         let (ids, prefix, alone) = match self.target_mut(slot).map(|target| &mut target.role) {
             Some(Role::Promises(promises)) => {
                 (promises.waiting.remove(name).unwrap_or_default(), promises.prefix.len(), false)
@@ -121,14 +122,16 @@ impl Mux {
         }
         for id in ids {
             let Some(op) = self.ops.take(id) else { continue };
-            let fits = op.inbox.fits(RECORD_SIZE + name.len() + data.len(), op.room);
             let outcome = Outcome { aux: prefix as u64, ..Outcome::default() };
-            if fits {
-                op.complete(Outcome { data, ..outcome });
-            } else {
-                let text = format!("its message of {} bytes does not fit the inbox", data.len());
-                op.complete(Outcome { status: Some(Status::TooLarge), text: &text, ..outcome });
-            }
+            let text = match message {
+                Ok(data) if op.inbox.fits(RECORD_SIZE + name.len() + data.len(), op.room) => {
+                    op.complete(Outcome { data, ..outcome });
+                    continue;
+                }
+                Ok(data) => format!("its message of {} bytes does not fit the inbox", data.len()),
+                Err(len) => format!("its message of {len} bytes is over max_payload"),
+            };
+            op.complete(Outcome { status: Some(Status::TooLarge), text: &text, ..outcome });
         }
         if alone {
             self.close_source(slot, Status::Ok);

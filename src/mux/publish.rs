@@ -43,6 +43,7 @@ enum Job {
     /// The same, and then goes on with a PING through the subscriber link.
     Barrier {
         op: u64,
+        lost: u64,
     },
     Authenticate {
         op: u64,
@@ -80,7 +81,7 @@ pub struct Outgoing {
 /// An operation that an answer ended, told to the mux after the lock is gone.
 enum Told {
     Flushed(u64, u64),
-    Barrier(u64),
+    Barrier(u64, u64),
     Authenticated(u64, Option<String>),
 }
 
@@ -157,7 +158,7 @@ impl Outgoing {
         while let Some(front) = self.pending.front() {
             match front.job {
                 Job::Flush { op, lost } => told.push(Told::Flushed(op, lost)),
-                Job::Barrier { op } => told.push(Told::Barrier(op)),
+                Job::Barrier { op, lost } => told.push(Told::Barrier(op, lost)),
                 _ => return,
             }
             self.pending.pop_front();
@@ -264,7 +265,7 @@ impl Hub {
         let mut told = Vec::new();
         let mut out = lock(&self.outgoing);
         let at = out.end();
-        let job = if barrier { Job::Barrier { op } } else { Job::Flush { op, lost: 0 } };
+        let job = if barrier { Job::Barrier { op, lost: 0 } } else { Job::Flush { op, lost: 0 } };
         out.push(job, at, None);
         out.settle(&mut told);
         drop(out);
@@ -293,13 +294,14 @@ impl Hub {
         for told in told {
             match told {
                 Told::Flushed(op, 0) => drop(mux.ops.end(op, Outcome::default())),
-                Told::Flushed(op, lost) => {
+                // The server may yet execute what it was given: nothing stands behind that.
+                Told::Flushed(op, lost) | Told::Barrier(op, lost @ 1..) => {
                     let text = "publishes before it were lost with the connection";
                     let outcome =
                         Outcome { status: Some(Status::Interrupted), number: lost, text, ..Outcome::default() };
                     mux.ops.end(op, outcome);
                 }
-                Told::Barrier(op) => {
+                Told::Barrier(op, _) => {
                     if mux.online() {
                         mux.pings.push(op);
                         self.work.notify_one();
@@ -353,11 +355,10 @@ impl Hub {
             let given = pending.end <= written;
             let status = if given { Status::Unknown } else { Status::NotSent };
             match &mut pending.job {
-                Job::Flush { lost: before, .. } => {
+                Job::Flush { lost: before, .. } | Job::Barrier { lost: before, .. } => {
                     *before += lost;
                     kept.push_back(pending);
                 }
-                Job::Barrier { .. } => kept.push_back(pending),
                 Job::Authenticate { op } => told.push(Told::Authenticated(*op, Some("the connection was lost".into()))),
                 Job::Ping | Job::Abandoned => {}
                 _ if !given && !all => kept.push_back(pending),
@@ -428,6 +429,11 @@ impl Hub {
     fn answered(&self, reply: Reply<'_>, told: &mut Vec<Told>) -> Option<String> {
         let mut out = lock(&self.outgoing);
         out.settle(told);
+        if !out.online {
+            // Stopped, and maybe restarted, since this socket was asked: its answers are for publishes that were given
+            // up, and what waits now is the next socket's.
+            return Some("stopped".into());
+        }
         // An answer to something that the kernel was not given yet belongs to nothing.
         let written = out.written;
         let Some(front) = out.pending.pop_front_if(|front| front.end <= written) else {
@@ -478,20 +484,24 @@ pub async fn run(hub: Arc<Hub>) {
             let _ = race(hub.publish_work.notified(), control.changed()).await;
             continue;
         }
-        let connected = race(with_expiry(&hub, hub.connect()), control.changed()).await;
+        let connected = race(control.changed(), with_expiry(&hub, hub.connect())).await;
         let text = match connected {
-            Either::Right(_) => continue,
-            Either::Left(Ok((socket, _))) => {
-                backoff.reset();
+            Either::Left(_) => continue,
+            Either::Right(Ok((socket, _))) => {
+                let since = Instant::now();
                 hub.counters.publish_connects.fetch_add(1, Ordering::Relaxed);
                 hub.events.state(State::PublishOnline, hub.id, 0, socket.peer());
                 let fault = Session::new(&hub, socket).serve().await;
                 hub.publisher_lost(false);
-                let Some(text) = fault else { continue };
+                if since.elapsed() >= hub.settings.stable_after {
+                    backoff.reset();
+                }
+                // A session that a stop took the publishes from may meet their answers before it sees the stop.
+                let Some(text) = fault.filter(|_| hub.running()) else { continue };
                 hub.events.state(State::PublishOffline, hub.id, Status::LinkLost.code(), &text);
                 text
             }
-            Either::Left(Err(error)) => error.message().to_owned(),
+            Either::Right(Err(error)) => error.message().to_owned(),
         };
         let pause = backoff.next(rng.next_u64());
         hub.events.log(Level::Warn, &format!("publish link: {text}; retrying in {pause:?}"));
@@ -530,6 +540,7 @@ enum Wake {
     Read(std::io::Result<usize>),
     Work,
     Timer,
+    Control,
     Failed(std::io::Error),
 }
 
@@ -552,7 +563,7 @@ impl<'a> Session<'a> {
         let mut armed = self.health.deadline();
         let mut sleep = pin!(tokio::time::sleep_until(armed.into()));
         loop {
-            if *control.borrow_and_update() != Run::Running {
+            if Hub::session_over(&control) {
                 return None;
             }
             let now = Instant::now();
@@ -568,7 +579,10 @@ impl<'a> Session<'a> {
                     if let Poll::Ready(wake) = self.poll_socket(cx) {
                         return Poll::Ready(wake);
                     }
-                    if work.as_mut().poll(cx).is_ready() || control.as_mut().poll(cx).is_ready() {
+                    if control.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Wake::Control);
+                    }
+                    if work.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(Wake::Work);
                     }
                     sleep.as_mut().poll(cx).map(|()| Wake::Timer)
@@ -577,6 +591,7 @@ impl<'a> Session<'a> {
             };
             let result = match wake {
                 Wake::Wrote => Ok(()),
+                Wake::Control => return None,
                 Wake::Failed(error) => Err(error.to_string()),
                 Wake::Read(Ok(0)) => Err("closed by the server".into()),
                 Wake::Read(Ok(count)) => self.read(count),
@@ -594,6 +609,9 @@ impl<'a> Session<'a> {
                 }
             };
             if let Err(why) = result {
+                if !lock(&hub.outgoing).online {
+                    return None;
+                }
                 return Some(format!("lost the connection to {}: {why}", self.socket.peer()));
             }
         }
@@ -602,6 +620,9 @@ impl<'a> Session<'a> {
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let Some(mut io) = self.socket.io() else { return Poll::Pending };
         let mut out = lock(&self.hub.outgoing);
+        if !out.online {
+            return Poll::Ready(Wake::Failed(std::io::ErrorKind::NotConnected.into()));
+        }
         let unsent = out.unsent();
         if !unsent.is_empty() {
             match io.as_mut().poll_write(cx, unsent) {

@@ -214,7 +214,7 @@ impl Mux {
         if let Some(stage) = self.target(slot).map(|target| target.stage) {
             self.flush_stage(stage, Some(buffer));
         }
-        self.fulfil(slot, channel, payload);
+        self.fulfil(slot, channel, Ok(payload));
     }
 
     /// Hands over what is staged for one inbox.
@@ -240,7 +240,7 @@ impl Mux {
         self.stages.iter().any(|stage| stage.sources > 0 && stage.inbox.is_full())
     }
 
-    /// A message over `max_payload`: everyone who wants it is told that it is missing.
+    /// A message over `max_payload`: everyone who wants it is told that it is missing, and what was promised fails.
     fn oversized(&mut self, pattern: Option<&[u8]>, channel: &[u8], len: u64) {
         let (kind, name) = match pattern {
             Some(pattern) => (Kind::Pattern, pattern),
@@ -252,6 +252,10 @@ impl Mux {
         let Some(entry) = self.registry.names().get(id) else { return };
         for slot in entry.listeners.clone() {
             let Some(target) = self.target(slot) else { continue };
+            if !matches!(target.role, Role::Subscription) {
+                self.fulfil(slot, channel, Err(len));
+                continue;
+            }
             let record = RecordIn {
                 number: 1,
                 status: Status::TooLarge.code(),

@@ -44,6 +44,8 @@ struct Slot {
 pub struct Options {
     /// One for each of [`Key::ALL`], in its order.
     slots: Vec<Slot>,
+    /// Somebody read an environment, which need not be the process'.
+    environment: bool,
 }
 
 impl Default for Options {
@@ -56,7 +58,7 @@ impl Options {
     /// All defaults.
     pub fn new() -> Options {
         let slot = |key: &Key| Slot { value: key.row().default_value(), origin: Origin::Default };
-        Options { slots: Key::ALL.iter().map(slot).collect() }
+        Options { slots: Key::ALL.iter().map(slot).collect(), environment: false }
     }
 
     /// Sets one option; the key `url` is the same as [`set_url`](Options::set_url).
@@ -114,6 +116,11 @@ impl Options {
     /// Whether anyone set it: a caller, a URL or the environment.
     pub fn is_set(&self, key: Key) -> bool {
         self.origin(key) != Origin::Default
+    }
+
+    /// Whether [`set_environment`](Options::set_environment) was called: whoever opens a client need not do it again.
+    pub fn has_environment(&self) -> bool {
+        self.environment
     }
 
     /// The value of a text option.

@@ -61,6 +61,7 @@ impl Options {
     /// Nothing is looked at when a host, a port, a path or a URL was given, and what was set is never overridden, so
     /// this may be called at any moment before the client opens.
     pub fn set_environment(&mut self, get: impl Fn(&str) -> Option<String>) -> Result<()> {
+        self.environment = true;
         let given = |key: &Key| matches!(self.origin(*key), Origin::Url | Origin::Caller);
         if [Key::Host, Key::Port, Key::Path].iter().any(given) {
             return Ok(());

@@ -1,0 +1,84 @@
+//! Numbers in records, for C. Frozen: `tests/abi.rs` holds them to the tables that the library uses.
+
+/// A message. name: channel; extra: the pattern that matched, if any; data: payload; number: the channel name's
+/// number (0 for a pattern's message), equal for equal names and never used again; aux: when it was read, unix ns.
+pub const REDMUX_KIND_MESSAGE: u16 = 1;
+/// With a name: the server has it now (number: the name's number). Without: the source is whole again after an
+/// outage; number: how often the link came up; aux: how long the outage took, ns.
+pub const REDMUX_KIND_ACTIVE: u16 = 2;
+/// The connection was lost: what was published from the last record before this one until the next active may be
+/// missing. status: why; extra: a sentence; number: how many outages are merged here; aux: when the last byte came, unix ns.
+pub const REDMUX_KIND_LOST: u16 = 3;
+/// Messages that had no room, exactly here. number: how many; status: 0, or REDMUX_ERR_TOO_LARGE for a message over
+/// max_payload. In the event inbox: posts that were lost.
+pub const REDMUX_KIND_DROPPED: u16 = 4;
+/// An operation ended. status: how; number and aux: see the function; extra: a sentence where it failed.
+pub const REDMUX_KIND_DONE: u16 = 5;
+/// A publish ended. number: how many received it; status: 0, REDMUX_ERR_NOT_SENT, REDMUX_ERR_UNKNOWN, ...
+pub const REDMUX_KIND_PUBLISHED: u16 = 6;
+/// A promise ended. name: its channel; data: the message; aux: the length of its set's prefix; status: 0,
+/// REDMUX_ERR_TIMEOUT, _CANCELLED, _INTERRUPTED, _CLOSED, _TOO_LARGE, _REFUSED.
+pub const REDMUX_KIND_PROMISE: u16 = 7;
+/// The server refused a name. name: which; extra: Redis' error word. It is tried again now and then.
+pub const REDMUX_KIND_REFUSED: u16 = 8;
+/// A request to answer (not delivered by this version).
+pub const REDMUX_KIND_REQUEST: u16 = 9;
+/// The asker of a request went away (not delivered by this version).
+pub const REDMUX_KIND_CANCEL: u16 = 10;
+/// A responder took a request (not delivered by this version).
+pub const REDMUX_KIND_ACCEPTED: u16 = 11;
+/// An answer (not delivered by this version).
+pub const REDMUX_KIND_ANSWER: u16 = 12;
+/// A gather ended (not delivered by this version).
+pub const REDMUX_KIND_END: u16 = 13;
+/// A message of a mailbox (not delivered by this version).
+pub const REDMUX_KIND_MAIL: u16 = 14;
+/// Mail that can no longer be had (not delivered by this version).
+pub const REDMUX_KIND_GAP: u16 = 15;
+/// The library asks you, in the event inbox. name: "address" or "credentials"; number: the id for
+/// redmux_question_answer; aux: until when, unix ns.
+pub const REDMUX_KIND_QUESTION: u16 = 16;
+/// A line of log, in the event inbox. number: REDMUX_LOG_...; extra: the line; aux: when, unix ns.
+pub const REDMUX_KIND_LOG: u16 = 17;
+/// The client's state changed, in the event inbox. number: REDMUX_STATE_...; source: the client, or the inbox that is
+/// slow; status and extra: why; aux: when, unix ns.
+pub const REDMUX_KIND_STATE: u16 = 18;
+/// A source ended; its last record. status: 0, or why it was closed (REDMUX_ERR_OVERFLOW, REDMUX_ERR_CLOSED with its
+/// client, REDMUX_ERR_INTERNAL).
+pub const REDMUX_KIND_CLOSED: u16 = 19;
+
+/// In flags of a message: a pattern matched it, which stands in extra.
+pub const REDMUX_FLAG_PATTERN: u16 = 1;
+
+/// A connection is being made.
+pub const REDMUX_STATE_CONNECTING: u64 = 1;
+/// The subscriber link is up.
+pub const REDMUX_STATE_ONLINE: u64 = 2;
+/// The subscriber link is down; it is being made again.
+pub const REDMUX_STATE_OFFLINE: u64 = 3;
+/// Stopped by the application.
+pub const REDMUX_STATE_STOPPED: u64 = 4;
+/// An inbox is full: messages are being dropped. source is its id.
+pub const REDMUX_STATE_SLOW_CONSUMER: u64 = 5;
+/// The publish link is up.
+pub const REDMUX_STATE_PUBLISH_ONLINE: u64 = 6;
+/// The publish link is down; it is being made again.
+pub const REDMUX_STATE_PUBLISH_OFFLINE: u64 = 7;
+/// Every wanted name is active or refused.
+pub const REDMUX_STATE_SUBSCRIBED: u64 = 8;
+
+/// Something was lost or cannot work.
+pub const REDMUX_LOG_ERROR: u64 = 1;
+/// Something was refused, retried or dropped.
+pub const REDMUX_LOG_WARN: u64 = 2;
+/// The life of the links.
+pub const REDMUX_LOG_INFO: u64 = 3;
+/// Everything else.
+pub const REDMUX_LOG_DEBUG: u64 = 4;
+
+/// No event inbox.
+pub const REDMUX_EVENTS_NONE: i32 = 0;
+/// An event inbox that is drained by taking blocks.
+pub const REDMUX_EVENTS_TAKE: i32 = 1;
+/// An event inbox that hands its blocks to a callback.
+pub const REDMUX_EVENTS_CALLBACK: i32 = 2;
