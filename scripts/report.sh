@@ -12,6 +12,7 @@ cd "$root" || exit 1
 [ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] && PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
 target=${CARGO_TARGET_DIR:-$root/target}
 mkdir -p "$target"
+export TERM=dumb CARGO_TERM_COLOR=never
 
 report_owner=no
 if [ -z "${REDMUX_TALLY:-}" ]; then

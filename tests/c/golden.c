@@ -154,6 +154,7 @@ static void layout(void) {
         EXPECT(offsetof(redmux_block, more) == 48 && offsetof(redmux_block, status) == 52);
     }
     EXPECT(REDMUX_KIND_MESSAGE == 1 && REDMUX_KIND_CLOSED == 19 && REDMUX_FLAG_PATTERN == 1);
+    EXPECT(REDMUX_FLAG_NAME == 1);
 }
 
 int main(int argc, char **argv) {

@@ -166,9 +166,10 @@ pub fn all() -> Vec<Golden> {
 fn messages() -> Golden {
     let (sub, pattern) = (257, 258);
     Golden::new("messages", "what two subscriptions get: one to channels (source 257), one to a pattern (258)")
-        .with(head("active", sub, 7).number(1), b"news", b"", b"")
-        .with(head("active", sub, 7).number(2), b"\x00\xff{bin}\n", b"", b"")
-        .with(head("active", pattern, 8).number(3), b"n*", b"", b"")
+        .with(head("active", sub, 7).flags(1).number(1), b"news", b"", b"")
+        .with(head("active", sub, 7).flags(1).number(2), b"\x00\xff{bin}\n", b"", b"")
+        .with(head("active", pattern, 8).flags(1).number(3), b"n*", b"", b"")
+        .bare(head("active", sub, 7).flags(1).number(4))
         .with(head("message", sub, 7).number(1).aux(TIME), b"news", b"", b"hello")
         .with(head("message", pattern, 8).flags(1).aux(TIME), b"news", b"n*", b"hello")
         .with(head("message", sub, 7).number(2).aux(TIME + 1), b"\x00\xff{bin}\n", b"", b"\r\n\x00\x80")
