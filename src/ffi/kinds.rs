@@ -3,7 +3,7 @@
 /// A message. name: channel; extra: the pattern that matched, if any; data: payload; number: the channel name's
 /// number (0 for a pattern's message), equal for equal names and never used again; aux: when it was read, unix ns.
 pub const REDMUX_KIND_MESSAGE: u16 = 1;
-/// With a name: the server has it now (number: the name's number). Without: the source is whole again after an
+/// With REDMUX_FLAG_NAME: the server has name now (number: its number). Without: the source is whole again after an
 /// outage; number: how often the link came up; aux: how long the outage took, ns.
 pub const REDMUX_KIND_ACTIVE: u16 = 2;
 /// The connection was lost: what was published from the last record before this one until the next active may be
@@ -49,6 +49,9 @@ pub const REDMUX_KIND_CLOSED: u16 = 19;
 
 /// In flags of a message: a pattern matched it, which stands in extra.
 pub const REDMUX_FLAG_PATTERN: u16 = 1;
+
+/// In flags of active: it is about one name, which may be empty, and not about the whole source.
+pub const REDMUX_FLAG_NAME: u16 = 1;
 
 /// A connection is being made.
 pub const REDMUX_STATE_CONNECTING: u64 = 1;
