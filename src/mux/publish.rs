@@ -131,7 +131,7 @@ impl Outgoing {
         let mut kept = VecDeque::new();
         let mut removed = Vec::new();
         let tail = self.pending.split_off(first);
-        if !tail.iter().any(|pending| which(pending)) {
+        if !tail.iter().any(&mut which) {
             self.pending.extend(tail);
             return removed;
         }
@@ -436,7 +436,8 @@ impl Hub {
         }
         // An answer to something that the kernel was not given yet belongs to nothing.
         let written = out.written;
-        let Some(front) = out.pending.pop_front_if(|front| front.end <= written) else {
+        let given = out.pending.front().is_some_and(|front| front.end <= written);
+        let Some(front) = given.then(|| out.pending.pop_front()).flatten() else {
             return Some(match reply {
                 Reply::Error(line) => format!("the server said: {}", String::from_utf8_lossy(line)),
                 _ => "the server sent an answer to nothing that was asked".into(),

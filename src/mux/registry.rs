@@ -21,8 +21,9 @@ pub const WINDOW_BYTES: usize = 1024 * 1024;
 /// What an acknowledgement costs beside its name: `>3\r\n$12\r\npunsubscribe\r\n$…\r\n…\r\n:…\r\n`.
 const ACK_OVERHEAD: usize = 48;
 
-/// What happened to a name or a subscription.
+/// What happened to a name or a subscription, which is told by its slot. `ops` are the operations that waited for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the same in every variant and said above")]
 pub enum Effect {
     /// The server has the name, and this subscription was waiting for it.
     Active { slot: u32, name: NameId, ops: Vec<u64> },
