@@ -464,12 +464,15 @@ fn x2_half_a_frame_for_ever_ends_in_a_ping_timeout() {
 #[test]
 fn x2_a_reply_that_nobody_asked_for_ends_the_link_and_not_the_client() {
     for reply in [&b"+OK\r\n"[..], b":1\r\n", b"$2\r\nhi\r\n", b"%1\r\n+a\r\n+b\r\n", b"_\r\n"] {
-        let fake = hostile_once(move |conn| {
-            let _ = conn.write(reply);
-            conn.wait_closed();
-        });
-        survives(&fake, Status::Protocol, "an answer to nothing that was asked");
-        fake.finish();
+        for acknowledged in [&b""[..], b">3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n"] {
+            let fake = hostile_once(move |conn| {
+                let _ = conn.read_command();
+                let _ = conn.write(&[acknowledged, reply].concat());
+                conn.wait_closed();
+            });
+            survives(&fake, Status::Protocol, "an answer to nothing that was asked");
+            fake.finish();
+        }
     }
 }
 
@@ -486,7 +489,7 @@ fn x2_an_error_to_a_subscribe_that_is_not_about_permission_ends_the_link() {
 
 #[test]
 fn x2_a_server_that_closes_at_once_is_dialled_again() {
-    let fake = hostile_once(|_| {});
+    let fake = hostile_once(|conn| drop(conn.read_command()));
     survives(&fake, Status::LinkLost, "lost the connection to 127.0.0.1:");
     fake.finish();
 }
