@@ -312,7 +312,7 @@ fn m23_a_payload_of_64_mib_makes_the_round_trip() {
     let mut tap = Tap::on(&client);
     subscribed(&client, &tap, 1, &[b"big"]);
     tap.expect(Kind::Active);
-    let some: Vec<u8> = (0..1021u32).map(|i| (i * 31 >> 2) as u8).collect();
+    let some: Vec<u8> = (0..1021u32).map(|i| ((i * 31) >> 2) as u8).collect();
     let mut payload = some.repeat((64 << 20) / some.len() + 1);
     payload.truncate(64 << 20);
     client.hub().publish(b"big", &payload, tap.inbox(), 2, deadline()).unwrap();

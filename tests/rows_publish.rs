@@ -11,7 +11,6 @@ use redmux::inbox::{Kind, Lent};
 use redmux::mux::events::State;
 use redmux::options::Options;
 use redmux::runtime::next_id;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use support::proxy::Proxy;
@@ -126,7 +125,7 @@ fn b1_a_publish_cut_off_in_its_middle_goes_whole_over_the_next_link() {
     publish(&client, &mut tap, b"news", b"warm");
     // Nothing is read, so only what the buffers of sockets and proxy hold can leave.
     proxy.to_server().stall();
-    let payload: Vec<u8> = (0..8 << 20).map(|i: u32| (i * 31 >> 3) as u8).collect();
+    let payload: Vec<u8> = (0..8 << 20).map(|i: u32| ((i * 31) >> 3) as u8).collect();
     client.hub().publish(b"big", &payload, tap.inbox(), 1, None).unwrap();
     eventually("a part of it was given to the kernel", PATIENCE, || {
         let waiting = stat(&client, &["publisher", "pending_bytes"]);
