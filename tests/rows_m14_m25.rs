@@ -6,6 +6,7 @@ mod tap;
 
 use redmux::error::Status;
 use redmux::inbox::dispatch::Sink;
+use redmux::inbox::record::ACTIVE_NAME;
 use redmux::inbox::{Kind, Lent};
 use redmux::mux::subscription::Ticket;
 use redmux::runtime::next_id;
@@ -303,6 +304,26 @@ fn m23_names_and_payloads_of_any_bytes_come_back_as_they_were() {
     client.hub().remove(sub, &[b""], ticket(3)).unwrap();
     tap.ok(3);
     assert_eq!(server.conn().numsub(""), 0);
+}
+
+#[test]
+fn m23_the_active_of_an_empty_name_is_not_merged_with_that_of_the_subscription() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let sub = subscribed(&client, &tap, 1, &[b"a"]);
+    tap.expect(Kind::Active);
+    server.conn().kill_pubsub();
+    // Nothing is taken until both are there.
+    eventually("it is lost and whole again", PATIENCE, || tap.inbox().counters().waiting == 2);
+    add(&client, sub, &[b""]);
+    tap.expect(Kind::Lost);
+    let whole = tap.expect(Kind::Active);
+    assert_eq!((whole.flags, whole.number), (0, 2));
+    let active = tap.expect(Kind::Active);
+    assert_eq!((active.flags, active.channel()), (ACTIVE_NAME, String::new()));
+    server.conn().publish(b"", b"x");
+    assert_eq!(tap.expect(Kind::Message).number, active.number);
 }
 
 #[test]
