@@ -413,12 +413,15 @@ impl Hub {
         drop(out);
         let mut posts = [0u64; 2];
         for (job, status) in ended {
+            if matches!(job, Job::Publish { .. } | Job::Post) {
+                // Before its completion, or who looks at the statistics then misses it.
+                self.counters.publish_lost.fetch_add(1, Ordering::Relaxed);
+            }
             match job {
                 Job::Publish { inbox, token } => self.complete(&inbox, token, status, 0, sentence(status)),
                 Job::Post => posts[usize::from(status == Status::Unknown)] += 1,
-                _ => continue,
+                _ => {}
             }
-            self.counters.publish_lost.fetch_add(1, Ordering::Relaxed);
         }
         self.events.posts_lost(posts[0], Status::NotSent.code());
         self.events.posts_lost(posts[1], Status::Unknown.code());
