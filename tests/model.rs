@@ -419,3 +419,28 @@ fn an_end_that_races_with_the_end_of_the_threads_still_drops_the_sink() {
         assert_eq!(client.budget.used(), 0);
     });
 }
+
+#[test]
+fn what_comes_while_a_callback_runs_is_delivered_without_anything_more() {
+    struct Tells(shuttle::sync::mpsc::Sender<usize>);
+    impl Sink for Tells {
+        fn deliver(&mut self, block: &Lent) -> i32 {
+            self.0.send(block.records().len()).map_or(1, |()| 0)
+        }
+    }
+    explore(|| {
+        let client = Client::new();
+        let dispatcher = dispatcher(2);
+        let (tells, told) = shuttle::sync::mpsc::channel();
+        let inbox = client.callback(&dispatcher, 0, Tells(tells));
+        let pushers = [pusher(&inbox, 2), pusher(&inbox, 1)];
+        let mut delivered = 0;
+        while delivered < 3 {
+            delivered += told.recv().unwrap();
+        }
+        pushers.into_iter().for_each(|pusher| pusher.join().unwrap());
+        inbox.close(None).unwrap();
+        dispatcher.end();
+        assert_eq!(client.budget.used(), 0);
+    });
+}

@@ -2,6 +2,7 @@
 //!
 //! Inputs are borrowed for the call and copied inside it. NULL is a status, never a crash.
 #![expect(unsafe_code, reason = "reading and writing what C points to")]
+#![expect(clippy::not_unsafe_ptr_arg_deref, reason = "the contract of the header is what makes C's pointers good")]
 
 use crate::error::{Error, Result, Status};
 use std::ffi::{CStr, c_char};

@@ -17,6 +17,7 @@ pub const REFUSED_ROOM: usize = RECORD_SIZE + 16;
 
 /// What an operation waits for.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the fields are named for what they are; each variant says the rest")]
 pub enum What {
     /// Names that were added.
     Add { slot: u32, remaining: usize, active: u64, refused: u64, superseded: u64 },

@@ -131,7 +131,7 @@ impl Outgoing {
         let mut kept = VecDeque::new();
         let mut removed = Vec::new();
         let tail = self.pending.split_off(first);
-        if !tail.iter().any(|pending| which(pending)) {
+        if !tail.iter().any(&mut which) {
             self.pending.extend(tail);
             return removed;
         }
@@ -413,12 +413,15 @@ impl Hub {
         drop(out);
         let mut posts = [0u64; 2];
         for (job, status) in ended {
+            if matches!(job, Job::Publish { .. } | Job::Post) {
+                // Before its completion, or who looks at the statistics then misses it.
+                self.counters.publish_lost.fetch_add(1, Ordering::Relaxed);
+            }
             match job {
                 Job::Publish { inbox, token } => self.complete(&inbox, token, status, 0, sentence(status)),
                 Job::Post => posts[usize::from(status == Status::Unknown)] += 1,
-                _ => continue,
+                _ => {}
             }
-            self.counters.publish_lost.fetch_add(1, Ordering::Relaxed);
         }
         self.events.posts_lost(posts[0], Status::NotSent.code());
         self.events.posts_lost(posts[1], Status::Unknown.code());
@@ -436,7 +439,8 @@ impl Hub {
         }
         // An answer to something that the kernel was not given yet belongs to nothing.
         let written = out.written;
-        let Some(front) = out.pending.pop_front_if(|front| front.end <= written) else {
+        let given = out.pending.front().is_some_and(|front| front.end <= written);
+        let Some(front) = given.then(|| out.pending.pop_front()).flatten() else {
             return Some(match reply {
                 Reply::Error(line) => format!("the server said: {}", String::from_utf8_lossy(line)),
                 _ => "the server sent an answer to nothing that was asked".into(),

@@ -153,16 +153,14 @@ impl Mux {
         let first = parts.iter().find(|(part, _)| !part.is_empty()).map_or(0, |&(_, off)| off);
         let end = parts.iter().map(|(part, off)| off + part.len()).max().unwrap_or(0);
         let Entry { listeners, .. } = entry;
-        if let [slot] = **listeners {
-            if let Some(Target { role: Role::Subscription, stage, source, token, .. }) =
-                self.targets.get(slot as usize).and_then(Option::as_ref)
-            {
-                record.source = *source;
-                record.token = *token;
-                let stage = *stage;
-                self.stage(buffer, stage, record, offs, first, end);
-                return;
-            }
+        if let [slot] = **listeners
+            && let Some(target) = self.targets.get(slot as usize).and_then(Option::as_ref)
+            && let Target { role: Role::Subscription, stage, source, token, .. } = *target
+        {
+            record.source = source;
+            record.token = token;
+            self.stage(buffer, stage, record, offs, first, end);
+            return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.extend_from_slice(listeners);
