@@ -91,8 +91,7 @@ impl Model {
     }
 
     fn push(&mut self, kind: Kind, source: u64, number: u64, data: &[u8], name: &[u8]) {
-        let named = kind == Kind::Active && !name.is_empty();
-        let flags = if named { ACTIVE_NAME } else { 0 };
+        let flags = if kind == Kind::Active && !name.is_empty() { ACTIVE_NAME } else { 0 };
         let record = RecordIn { flags, number, name, data, ..RecordIn::new(kind, source, token(source)) };
         assert!(self.queue.push(&record));
     }
