@@ -400,7 +400,8 @@ impl Client {
 
     /// Begins to close, and completes when every source and operation has ended.
     pub fn close_begin(self: &Arc<Client>, ticket: Ticket) -> Result<()> {
-        let inbox = ticket.inbox.ok_or_else(|| Error::new(Status::InvalidArgument, "the close completes in an inbox"))?;
+        let inbox =
+            ticket.inbox.ok_or_else(|| Error::new(Status::InvalidArgument, "the close completes in an inbox"))?;
         inbox.reserve(COMPLETION_ROOM)?;
         if self.closing.swap(true, Ordering::SeqCst) {
             inbox.unreserve(COMPLETION_ROOM);
@@ -530,9 +531,8 @@ fn supervise(
 
 /// The completion in a block, if there is one: the result of a blocking call. `what` begins its sentence.
 pub fn completion(what: &str, lent: &Lent) -> Option<Result<()>> {
-    let is_completion = |record: &&Record| {
-        [Kind::Done, Kind::Published, Kind::Promise].into_iter().any(|kind| record.is(kind))
-    };
+    let is_completion =
+        |record: &&Record| [Kind::Done, Kind::Published, Kind::Promise].into_iter().any(|kind| record.is(kind));
     let record = lent.records().iter().find(is_completion)?;
     let status = Status::from_code(record.status).unwrap_or(Status::Internal);
     if status == Status::Ok {
