@@ -6,7 +6,8 @@
  * (subscriptions, promises, publishes) returns at once; everything that comes of it arrives as records in an inbox that
  * you name. You drain an inbox by taking blocks of records, or give it a callback. This page is all you need.
  *
- * The shortest program:
+ * The shortest program, without its error handling (`cc news.c $(pkg-config --cflags --libs redmux)`, for a server from
+ * Redis 7.0 on, or Valkey):
  *
  *     redmux_client client;
  *     redmux_inbox inbox;
@@ -21,7 +22,7 @@
  *         for (size_t i = 0; i < block.count; i++) {
  *             const redmux_record *r = &block.records[i];
  *             if (r->kind == REDMUX_KIND_MESSAGE)
- *                 printf("%.*s\\n", (int)r->data_len, (const char *)block.data + r->data_off);
+ *                 printf("%.*s\n", (int)r->data_len, (const char *)block.data + r->data_off);
  *         }
  *     }
  *     redmux_block_release(&block);
@@ -31,21 +32,29 @@
  * - Handles are numbers in a struct, never addresses. {0} is none. A closed, stale or forged handle gives
  *   REDMUX_ERR_CLOSED, from any thread, at any time; one inherited over a fork gives REDMUX_ERR_FORKED: open a new
  *   client in the child.
- * - Every call answers with a status: REDMUX_OK is 0, errors are negative. Calls with a last parameter out_error give a
- *   sentence besides: what happened, to what, and what to do. Results are written only on success.
+ * - Every call answers with a status: REDMUX_OK is 0, errors are negative. Results are written only on success.
+ * - Calls with a last parameter out_error give a sentence besides: what happened, to what, and what to do. It is written
+ *   only when the call fails, so begin with redmux_error *error = NULL; redmux_error_free(NULL) is allowed.
  * - What goes in is borrowed for the call and copied. Names and payloads may hold any byte and have a length; C strings
  *   are used for URLs, option keys and values only.
  * - An operation ends exactly once, as one record with your token: done, published or promise. Its room is reserved
  *   when it is asked for (REDMUX_ERR_FULL if there is none), so it is never dropped. Only messages are ever dropped,
  *   when an inbox is full, and each hole is a dropped record with the exact count.
- * - timeout_ms of an operation: 0 is the client's option timeout (10 s), -1 is for ever.
- * - Everything may be called from any thread and inside callbacks, but for the ..._wait functions, which block and return
- *   REDMUX_ERR_WOULD_DEADLOCK inside a callback.
- * - The library never prints, installs no signal handler and no atexit handler, and a process may exit at any moment.
+ * - timeout_ms of an operation: 0 is the client's option timeout (10 s), -1 is for ever. Where a call itself waits (take,
+ *   wait, close, shutdown), 0 does not wait and -1 waits for ever. Another negative number is REDMUX_ERR_INVALID_ARGUMENT.
+ * - Everything may be called from any thread and inside callbacks. What blocks returns REDMUX_ERR_WOULD_DEADLOCK inside a
+ *   callback: the ..._wait functions, redmux_shutdown, and a take or redmux_client_wait whose timeout_ms is not 0.
+ * - A signal does not end a wait, and no function may be called in a signal handler. To end a waiting take, close its
+ *   inbox or client on another thread; or poll redmux_client_fd beside a descriptor of your own.
+ * - Each handle is released by its own call. Closing a client ends its inboxes and sources, but their handles stay, and
+ *   inboxes can still be emptied, until they are closed too.
+ * - The library never prints, installs no signal handler and no atexit handler, raises no SIGPIPE, and a process may exit
+ *   at any moment.
  *
  * Pub/Sub is at most once: what is published while the connection is away is missing. The library says when: each
  * subscription gets one lost record at once and active when it is whole again. What is missing lies between the last
- * record before lost and the renewed acknowledgement.
+ * record before lost and the renewed acknowledgement. Nothing has to be done: the connection is tried again for ever,
+ * after pauses that grow up to the option backoff_max (5 s), and everything wanted is subscribed again.
  */
 
 #ifndef REDMUX_H
@@ -67,14 +76,17 @@
 #define REDMUX_KIND_MESSAGE 1
 
 /**
- * With REDMUX_FLAG_NAME: the server has name now (number: its number). Without: the source is whole again after an
- * outage; number: how often the link came up; aux: how long the outage took, ns.
+ * With REDMUX_FLAG_NAME: after an add, the server has name now (name: the channel or pattern; for a promise set its prefix
+ * as a pattern; number: its number). Without: after lost, the source is whole again, and its names are not told one by
+ * one; number: how often the link came up, the first time included; aux: how long the outage took, ns.
  */
 #define REDMUX_KIND_ACTIVE 2
 
 /**
  * The connection was lost: what was published from the last record before this one until the next active may be
- * missing. status: why; extra: a sentence; number: how many outages are merged here; aux: when the last byte came, unix ns.
+ * missing. Each source that was there gets one, also one without names. status: why (REDMUX_ERR_LINK_LOST,
+ * REDMUX_ERR_PING_TIMEOUT, REDMUX_ERR_PROTOCOL, REDMUX_ERR_REDIS); extra: a sentence; number: how many outages are merged
+ * here; aux: when the last byte came, unix ns.
  */
 #define REDMUX_KIND_LOST 3
 
@@ -85,23 +97,26 @@
 #define REDMUX_KIND_DROPPED 4
 
 /**
- * An operation ended. status: how; number and aux: see the function; extra: a sentence where it failed.
+ * An operation ended. status: how; number and aux: see the function; extra: a sentence where it failed, if there is one.
  */
 #define REDMUX_KIND_DONE 5
 
 /**
- * A publish ended. number: how many received it; status: 0, REDMUX_ERR_NOT_SENT, REDMUX_ERR_UNKNOWN, ...
+ * A publish ended. number: how many received it; status: 0, REDMUX_ERR_NOT_SENT, REDMUX_ERR_UNKNOWN,
+ * REDMUX_ERR_CANCELLED, REDMUX_ERR_REFUSED or REDMUX_ERR_REDIS; extra: a sentence where it failed.
  */
 #define REDMUX_KIND_PUBLISHED 6
 
 /**
- * A promise ended. name: its channel; data: the message; aux: the length of its set's prefix; status: 0,
- * REDMUX_ERR_TIMEOUT, _CANCELLED, _INTERRUPTED, _CLOSED, _TOO_LARGE, _REFUSED.
+ * A promise ended. name: its channel, prefix included; data: the message; aux: the length of its set's prefix, if the
+ * message came, else 0; status: 0, REDMUX_ERR_TIMEOUT, REDMUX_ERR_CANCELLED, REDMUX_ERR_INTERRUPTED, REDMUX_ERR_CLOSED,
+ * REDMUX_ERR_TOO_LARGE or REDMUX_ERR_REFUSED.
  */
 #define REDMUX_KIND_PROMISE 7
 
 /**
- * The server refused a name. name: which; extra: Redis' error word. It is tried again now and then.
+ * The server refused a name. name: which; extra: Redis' error word; token: of the add that asked for it, else the
+ * source's. It is tried again now and then (option refused_retry), and active with the name says that it was allowed.
  */
 #define REDMUX_KIND_REFUSED 8
 
@@ -158,8 +173,8 @@
 #define REDMUX_KIND_STATE 18
 
 /**
- * A source ended; its last record. status: 0, or why it was closed (REDMUX_ERR_OVERFLOW, REDMUX_ERR_CLOSED with its
- * client, REDMUX_ERR_INTERNAL).
+ * A source ended; its last record. status: 0, or why it was closed (REDMUX_ERR_CLOSED with its client,
+ * REDMUX_ERR_OVERFLOW, REDMUX_ERR_INTERNAL, or why a pattern could not be added).
  */
 #define REDMUX_KIND_CLOSED 19
 
@@ -440,6 +455,7 @@
 
 /**
  * What went wrong: a status, a sentence that says what happened, to what, and what to do, and Redis' own error word.
+ * A pointer for one is written only when the call fails: begin with NULL, and set it to NULL after redmux_error_free.
  *
  * Immutable; may be read from any thread and freed on any.
  */
@@ -468,7 +484,7 @@ typedef struct redmux_inbox {
 
 /**
  * One record: 64 bytes, little-endian, frozen. Offsets count from the start of its block's data; an empty part has
- * length 0 and offset 0. A kind that you do not know is to be skipped.
+ * length 0 and offset 0, and none ends with a NUL. A kind that you do not know is to be skipped.
  *
  * What each kind puts into number, aux, name, extra and data stands beside REDMUX_KIND_... and in docs/records.md.
  */
@@ -478,7 +494,7 @@ typedef struct redmux_record {
      */
     uint16_t kind;
     /**
-     * By kind. For a message: REDMUX_FLAG_PATTERN.
+     * By kind: REDMUX_FLAG_PATTERN of a message, REDMUX_FLAG_NAME of active; the other kinds have none.
      */
     uint16_t flags;
     /**
@@ -486,11 +502,12 @@ typedef struct redmux_record {
      */
     int32_t status;
     /**
-     * The id of the handle it belongs to: a subscription, promise set, promise, or the client.
+     * The id of the handle it belongs to: a subscription, promise set, or the client; of one promise by name its own.
      */
     uint64_t source;
     /**
-     * Your own number, given when the source or the operation was made.
+     * Your own number: of the source for what it tells (message, active, lost, dropped, closed), of the operation for
+     * its end (done, published, promise; refused). 0 in the event inbox.
      */
     uint64_t token;
     /**
@@ -535,7 +552,7 @@ typedef struct redmux_record {
  */
 typedef struct redmux_block {
     /**
-     * Which lent block this is; 0 is none.
+     * Which lent block this is; 0 is none, also in a callback, where there is nothing to release.
      */
     uint64_t id;
     /**
@@ -559,7 +576,7 @@ typedef struct redmux_block {
      */
     size_t data_len;
     /**
-     * How many records waited in the inbox when this block was taken.
+     * How many records stayed behind in the inbox when this block was taken.
      */
     uint32_t more;
     /**
@@ -662,7 +679,7 @@ void redmux_block_release(struct redmux_block *block);
  * with redmux_client_ready_wait if you want to know.
  *
  * url: a C string, as for redmux_options_set_url; borrowed for the call. NULL reads the environment: REDIS_URL, else
- * REDIS_HOST, REDIS_PORT and REDIS_PASSWORD, else localhost:6379. out_client: borrowed for the call, written on
+ * REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD and REDIS_DB, else localhost:6379. out_client: borrowed for the call, written on
  * success; release with redmux_client_close. out_error: borrowed for the call, may be NULL; the error is owned by the
  * caller, release with redmux_error_free. Any thread.
  */
@@ -673,7 +690,8 @@ int32_t redmux_client_open(const char *url,
 /**
  * Opens a client with options and, if wanted, an event inbox, where states, logs and questions come.
  *
- * options: borrowed for the call; free them when you like. events: REDMUX_EVENTS_NONE, REDMUX_EVENTS_TAKE or
+ * options: from redmux_options_new, borrowed for the call; free them when you like. Without an address in them the
+ * environment is read, as in redmux_client_open. events: REDMUX_EVENTS_NONE, REDMUX_EVENTS_TAKE or
  * REDMUX_EVENTS_CALLBACK. callback: for the last of them, else NULL. user: given to it, borrowed until drop is called.
  * drop: called exactly once after the last call, also when this function fails; may be NULL. out_client: borrowed for
  * the call, written on success; release with redmux_client_close. out_events: borrowed for the call, may be NULL;
@@ -702,7 +720,8 @@ int32_t redmux_client_ready(struct redmux_client client,
                             int64_t timeout_ms);
 
 /**
- * Waits until the subscriber link is up.
+ * Waits until the subscriber link is up. REDMUX_ERR_TIMEOUT: it is not yet, and the error says why the last attempt
+ * failed; the client goes on trying.
  *
  * timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error
  * is owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
@@ -742,8 +761,9 @@ int32_t redmux_question_answer(struct redmux_client client,
                                size_t count);
 
 /**
- * Disconnects and keeps everything that is subscribed. Promises end with REDMUX_ERR_INTERRUPTED, publishes are refused;
- * there is no lost record. REDMUX_ERR_STOPPED if it is stopped already.
+ * Disconnects and keeps everything that is subscribed. Promises end with REDMUX_ERR_INTERRUPTED, publishes that have no
+ * answer with REDMUX_ERR_NOT_SENT or REDMUX_ERR_UNKNOWN, and new ones are refused with REDMUX_ERR_STOPPED; there is no
+ * lost record. REDMUX_ERR_STOPPED if it is stopped already.
  *
  * Returns at once. Any thread, also inside a callback.
  */
@@ -772,7 +792,8 @@ int32_t redmux_client_wait(struct redmux_client client,
                            size_t *out_count);
 
 /**
- * Makes one redmux_client_wait, running or the next, return REDMUX_OK with a count of 0. Any thread.
+ * Makes one redmux_client_wait, running or the next, return REDMUX_OK with a count of 0. It does not end a waiting
+ * redmux_inbox_take. Any thread.
  */
 int32_t redmux_client_wake(struct redmux_client client);
 
@@ -825,14 +846,17 @@ int32_t redmux_client_close_begin(struct redmux_client client,
 
 /**
  * Closes a client: publishes that were handed in get their time, then every source and operation ends, then callbacks
- * get what their inboxes hold. Inboxes that are taken from yield what they hold and then answer REDMUX_ERR_CLOSED.
+ * get what their inboxes hold. Inboxes that are taken from yield what they hold (closed of each source, the ends of
+ * operations) and then answer REDMUX_ERR_CLOSED. Publishes without an answer by then end with REDMUX_ERR_NOT_SENT or
+ * REDMUX_ERR_UNKNOWN; a server that is away can so hold the close up until timeout_ms.
  *
  * When it returns REDMUX_OK on a thread of yours, no callback of the client runs or will run, and every drop has been
- * called. REDMUX_ERR_TIMEOUT: a callback still runs; its drop has not been called and nothing of it may be freed yet.
- * Inside a callback it returns at once, and drop says when all is over. A second call gives REDMUX_ERR_CLOSED and is
- * harmless; the handles of its inboxes and sources may be closed in any order, before or after.
+ * called. REDMUX_ERR_TIMEOUT: the client is closed, and a callback still runs; its drop has not been called and nothing
+ * of it may be freed before that. Inside a callback it returns at once, and drop says when all is over. A second call
+ * gives REDMUX_ERR_CLOSED and is harmless. The handles of its inboxes and sources stay until they are closed, in any
+ * order, before or after.
  *
- * timeout_ms: how long it may take; -1 for ever. Any thread.
+ * timeout_ms: how long publishes and callbacks may take; 0 does not wait for them, -1 for ever. Any thread.
  */
 int32_t redmux_client_close(struct redmux_client client,
                             int64_t timeout_ms);
@@ -845,7 +869,7 @@ int32_t redmux_client_close(struct redmux_client client,
 int32_t redmux_error_code(const struct redmux_error *error);
 
 /**
- * The sentence of an error: what happened, to what, and what to do. Never NULL, ends with a NUL, UTF-8.
+ * The sentence of an error: what happened, to what, and what to do. Never NULL, ends with a NUL, UTF-8; "" for NULL.
  *
  * error: borrowed for the call. The result: borrowed until error is freed. Any thread.
  */
@@ -873,7 +897,7 @@ int32_t redmux_error_retriable(const struct redmux_error *error);
 void redmux_error_free(struct redmux_error *error);
 
 /**
- * A new inbox that is drained by redmux_inbox_take.
+ * A new inbox that is drained by redmux_inbox_take. It ends with its client; its handle stays until redmux_inbox_close.
  *
  * options: inbox_bytes, inbox_records and inbox_policy; {0} takes those of the client. out_inbox: borrowed for the
  * call, written on success; release with redmux_inbox_close. out_error: borrowed for the call, may be NULL; the error
@@ -905,7 +929,8 @@ int32_t redmux_inbox_new_callback(struct redmux_client client,
  * Takes the oldest block of an inbox. The block that the struct holds from an earlier take is given back first, so a
  * loop calls nothing else; redmux_block_release ends it.
  *
- * The struct is always written: unless the result is REDMUX_OK it is {0}. REDMUX_ERR_TIMEOUT: nothing came.
+ * The struct is always written: unless the result is REDMUX_OK it is {0}, and nothing is to be released.
+ * REDMUX_ERR_TIMEOUT: nothing came.
  * REDMUX_ERR_CLOSED: the inbox or its client is closed and everything was taken. REDMUX_ERR_BUSY: another thread is
  * inside. REDMUX_ERR_CONFLICT: the inbox has a callback. Inside a callback only timeout_ms 0 is allowed.
  *
@@ -943,7 +968,7 @@ int32_t redmux_inbox_stats(struct redmux_inbox inbox,
  * it returns at once: the running call is the last, and drop says when all is over. Blocks that were taken stay valid
  * until they are released. A second call gives REDMUX_ERR_CLOSED and is harmless.
  *
- * timeout_ms: how long to wait for a running callback; -1 waits for ever. Any thread.
+ * timeout_ms: how long to wait for a running callback; 0 does not wait, -1 waits for ever. Any thread.
  */
 int32_t redmux_inbox_close(struct redmux_inbox inbox,
                            int64_t timeout_ms);
@@ -1027,8 +1052,9 @@ void redmux_options_free(struct redmux_options options);
 
 /**
  * A new set of promises on the channels that begin with a prefix. The prefix is taken literally, whatever bytes are in
- * it. Whoever publishes on prefix and suffix fulfils the promises made there. The set's own records (active, lost,
- * closed) come into inbox like those of a subscription.
+ * it. Whoever publishes on prefix and suffix, from wherever, fulfils the promises made there. The set's own records
+ * (active, lost, closed) come into inbox like those of a subscription. The server is asked for the prefix at once:
+ * wait for it with redmux_promises_active.
  *
  * inbox: of this client. prefix: any bytes, NULL only with length 0; borrowed for the call. token: comes back in the
  * set's records. out_promises: borrowed for the call, written on success; release with redmux_promises_close. Any
@@ -1161,8 +1187,10 @@ int32_t redmux_promise_wait(struct redmux_client client,
 /**
  * Publishes a message. Completes with published: number is how many received it; REDMUX_ERR_NOT_SENT if it was never
  * given to the kernel by its deadline (publish it again if you like), REDMUX_ERR_UNKNOWN if it was and nobody answered,
- * REDMUX_ERR_REFUSED if the ACL forbids the channel. Nothing is ever repeated silently.
+ * REDMUX_ERR_REFUSED if the ACL forbids the channel. Nothing is ever repeated silently. published may come before or
+ * behind the message itself, where that is subscribed here: redmux_client_barrier gives an order.
  *
+ * While the server is away it waits for it, until timeout_ms. REDMUX_ERR_STOPPED at once: the client is stopped.
  * REDMUX_ERR_FULL at once: the inbox has no room for the completion, or publish_queue is full. REDMUX_ERR_TOO_LARGE:
  * over max_name or max_payload.
  *
@@ -1180,7 +1208,7 @@ int32_t redmux_client_publish(struct redmux_client client,
                               int64_t timeout_ms);
 
 /**
- * Publishes a message and waits for the number of receivers.
+ * Publishes a message and waits for the number of receivers. It fails as redmux_client_publish completes.
  *
  * channel, data: any bytes, NULL only with length 0; borrowed for the call. timeout_ms: 0 is the client's option
  * timeout, -1 for ever. out_receivers: borrowed for the call, may be NULL; written on success. out_error: borrowed for
@@ -1198,7 +1226,8 @@ int32_t redmux_client_publish_wait(struct redmux_client client,
 
 /**
  * Publishes a message and completes with nothing: the cheapest way. What is lost is counted in the client's statistics
- * and told in the event inbox as one dropped record. REDMUX_ERR_FULL at once: publish_queue is full.
+ * and told in the event inbox as one dropped record. REDMUX_ERR_FULL at once: publish_queue is full. REDMUX_ERR_TOO_LARGE:
+ * over max_name or max_payload. REDMUX_ERR_STOPPED: the client is stopped.
  *
  * channel, data: any bytes, NULL only with length 0; borrowed for the call. While the server is away a post waits as
  * long as the client's option timeout says. Any thread, also inside a callback.
@@ -1269,9 +1298,10 @@ const char *redmux_status_name(int32_t status);
 const char *redmux_status_message(int32_t status);
 
 /**
- * A new subscription to channels, without any yet. Its records come into inbox: message for each message of its
- * channels, active when a channel that was added is subscribed, lost at once when the connection is lost, active
- * without a name when it is whole again, dropped where messages had no room, closed as the last.
+ * A new subscription to channels, without any yet: add them with redmux_subscription_add. Its records come into inbox:
+ * message for each message of its channels, active when a channel that was added is subscribed, lost at once when the
+ * connection is lost, active without a name when it is whole again, dropped where messages had no room, closed as the
+ * last.
  *
  * Several subscriptions on one name share one subscription of Redis, and each gets every message once. inbox: of this
  * client; several sources may share one. token: comes back in the records. out_subscription: borrowed for the call,
@@ -1284,7 +1314,8 @@ int32_t redmux_subscription_new(struct redmux_client client,
 
 /**
  * A new subscription to a pattern of Redis' (h?llo, news.*, [ab]*), for its whole life. Completes like
- * redmux_subscription_add. The messages' name is the channel, extra is the pattern.
+ * redmux_subscription_add. The messages' name is the channel, extra is the pattern; the name of its active is the
+ * pattern.
  *
  * inbox: of this client, for the subscription's records. pattern: any bytes, NULL only with length 0; borrowed for the
  * call. token: comes back in the records. done_inbox, done_token: where and with which token done comes; {0} is inbox.
@@ -1321,6 +1352,7 @@ int32_t redmux_subscription_add(struct redmux_subscription subscription,
 
 /**
  * Adds channels and waits until each is active or refused. The error names the refused ones; the others are active.
+ * REDMUX_ERR_TIMEOUT: not yet, the server may be away; they stay wanted.
  *
  * names: count names of any bytes, borrowed for the call. timeout_ms: 0 is the client's option timeout, -1 for ever.
  * out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with redmux_error_free. Any

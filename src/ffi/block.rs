@@ -8,7 +8,7 @@ use crate::inbox::{Lent, Record};
 use std::ptr;
 
 /// One record: 64 bytes, little-endian, frozen. Offsets count from the start of its block's data; an empty part has
-/// length 0 and offset 0. A kind that you do not know is to be skipped.
+/// length 0 and offset 0, and none ends with a NUL. A kind that you do not know is to be skipped.
 ///
 /// What each kind puts into number, aux, name, extra and data stands beside REDMUX_KIND_... and in docs/records.md.
 #[repr(C)]
@@ -16,13 +16,14 @@ use std::ptr;
 pub struct redmux_record {
     /// One of REDMUX_KIND_...
     pub kind: u16,
-    /// By kind. For a message: REDMUX_FLAG_PATTERN.
+    /// By kind: REDMUX_FLAG_PATTERN of a message, REDMUX_FLAG_NAME of active; the other kinds have none.
     pub flags: u16,
     /// How it ended: a status. 0 is REDMUX_OK.
     pub status: i32,
-    /// The id of the handle it belongs to: a subscription, promise set, promise, or the client.
+    /// The id of the handle it belongs to: a subscription, promise set, or the client; of one promise by name its own.
     pub source: u64,
-    /// Your own number, given when the source or the operation was made.
+    /// Your own number: of the source for what it tells (message, active, lost, dropped, closed), of the operation for
+    /// its end (done, published, promise; refused). 0 in the event inbox.
     pub token: u64,
     /// By kind.
     pub number: u64,
@@ -51,7 +52,7 @@ const _: () = assert!(size_of::<redmux_record>() == size_of::<Record>());
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct redmux_block {
-    /// Which lent block this is; 0 is none.
+    /// Which lent block this is; 0 is none, also in a callback, where there is nothing to release.
     pub id: u64,
     /// The inbox that it came from.
     pub inbox: redmux_inbox,
@@ -63,7 +64,7 @@ pub struct redmux_block {
     pub data: *const u8,
     /// How many bytes.
     pub data_len: usize,
-    /// How many records waited in the inbox when this block was taken.
+    /// How many records stayed behind in the inbox when this block was taken.
     pub more: u32,
     /// REDMUX_OK; REDMUX_ERR_CLOSED in an entry of redmux_client_take_many whose inbox has ended.
     pub status: i32,

@@ -29,7 +29,7 @@ pub struct redmux_client {
 /// with redmux_client_ready_wait if you want to know.
 ///
 /// url: a C string, as for redmux_options_set_url; borrowed for the call. NULL reads the environment: REDIS_URL, else
-/// REDIS_HOST, REDIS_PORT and REDIS_PASSWORD, else localhost:6379. out_client: borrowed for the call, written on
+/// REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD and REDIS_DB, else localhost:6379. out_client: borrowed for the call, written on
 /// success; release with redmux_client_close. out_error: borrowed for the call, may be NULL; the error is owned by the
 /// caller, release with redmux_error_free. Any thread.
 #[unsafe(no_mangle)]
@@ -52,7 +52,8 @@ pub extern "C" fn redmux_client_open(
 
 /// Opens a client with options and, if wanted, an event inbox, where states, logs and questions come.
 ///
-/// options: borrowed for the call; free them when you like. events: REDMUX_EVENTS_NONE, REDMUX_EVENTS_TAKE or
+/// options: from redmux_options_new, borrowed for the call; free them when you like. Without an address in them the
+/// environment is read, as in redmux_client_open. events: REDMUX_EVENTS_NONE, REDMUX_EVENTS_TAKE or
 /// REDMUX_EVENTS_CALLBACK. callback: for the last of them, else NULL. user: given to it, borrowed until drop is called.
 /// drop: called exactly once after the last call, also when this function fails; may be NULL. out_client: borrowed for
 /// the call, written on success; release with redmux_client_close. out_events: borrowed for the call, may be NULL;
@@ -104,7 +105,8 @@ pub extern "C" fn redmux_client_ready(client: redmux_client, inbox: redmux_inbox
     })
 }
 
-/// Waits until the subscriber link is up.
+/// Waits until the subscriber link is up. REDMUX_ERR_TIMEOUT: it is not yet, and the error says why the last attempt
+/// failed; the client goes on trying.
 ///
 /// timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error
 /// is owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
@@ -171,8 +173,9 @@ pub extern "C" fn redmux_question_answer(
     })
 }
 
-/// Disconnects and keeps everything that is subscribed. Promises end with REDMUX_ERR_INTERRUPTED, publishes are refused;
-/// there is no lost record. REDMUX_ERR_STOPPED if it is stopped already.
+/// Disconnects and keeps everything that is subscribed. Promises end with REDMUX_ERR_INTERRUPTED, publishes that have no
+/// answer with REDMUX_ERR_NOT_SENT or REDMUX_ERR_UNKNOWN, and new ones are refused with REDMUX_ERR_STOPPED; there is no
+/// lost record. REDMUX_ERR_STOPPED if it is stopped already.
 ///
 /// Returns at once. Any thread, also inside a callback.
 #[unsafe(no_mangle)]
@@ -223,7 +226,8 @@ pub extern "C" fn redmux_client_wait(
     })
 }
 
-/// Makes one redmux_client_wait, running or the next, return REDMUX_OK with a count of 0. Any thread.
+/// Makes one redmux_client_wait, running or the next, return REDMUX_OK with a count of 0. It does not end a waiting
+/// redmux_inbox_take. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_client_wake(client: redmux_client) -> i32 {
     guard(client.id, || {
@@ -323,14 +327,17 @@ pub extern "C" fn redmux_client_close_begin(
 }
 
 /// Closes a client: publishes that were handed in get their time, then every source and operation ends, then callbacks
-/// get what their inboxes hold. Inboxes that are taken from yield what they hold and then answer REDMUX_ERR_CLOSED.
+/// get what their inboxes hold. Inboxes that are taken from yield what they hold (closed of each source, the ends of
+/// operations) and then answer REDMUX_ERR_CLOSED. Publishes without an answer by then end with REDMUX_ERR_NOT_SENT or
+/// REDMUX_ERR_UNKNOWN; a server that is away can so hold the close up until timeout_ms.
 ///
 /// When it returns REDMUX_OK on a thread of yours, no callback of the client runs or will run, and every drop has been
-/// called. REDMUX_ERR_TIMEOUT: a callback still runs; its drop has not been called and nothing of it may be freed yet.
-/// Inside a callback it returns at once, and drop says when all is over. A second call gives REDMUX_ERR_CLOSED and is
-/// harmless; the handles of its inboxes and sources may be closed in any order, before or after.
+/// called. REDMUX_ERR_TIMEOUT: the client is closed, and a callback still runs; its drop has not been called and nothing
+/// of it may be freed before that. Inside a callback it returns at once, and drop says when all is over. A second call
+/// gives REDMUX_ERR_CLOSED and is harmless. The handles of its inboxes and sources stay until they are closed, in any
+/// order, before or after.
 ///
-/// timeout_ms: how long it may take; -1 for ever. Any thread.
+/// timeout_ms: how long publishes and callbacks may take; 0 does not wait for them, -1 for ever. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_client_close(client: redmux_client, timeout_ms: i64) -> i32 {
     guard(0, || {

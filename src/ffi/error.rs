@@ -7,6 +7,7 @@ use std::ffi::{CString, c_char};
 use std::ptr;
 
 /// What went wrong: a status, a sentence that says what happened, to what, and what to do, and Redis' own error word.
+/// A pointer for one is written only when the call fails: begin with NULL, and set it to NULL after redmux_error_free.
 ///
 /// Immutable; may be read from any thread and freed on any.
 pub struct redmux_error {
@@ -37,7 +38,7 @@ pub extern "C" fn redmux_error_code(error: *const redmux_error) -> i32 {
     })
 }
 
-/// The sentence of an error: what happened, to what, and what to do. Never NULL, ends with a NUL, UTF-8.
+/// The sentence of an error: what happened, to what, and what to do. Never NULL, ends with a NUL, UTF-8; "" for NULL.
 ///
 /// error: borrowed for the call. The result: borrowed until error is freed. Any thread.
 #[unsafe(no_mangle)]

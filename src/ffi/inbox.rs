@@ -80,7 +80,7 @@ fn make(
     Ok(())
 }
 
-/// A new inbox that is drained by redmux_inbox_take.
+/// A new inbox that is drained by redmux_inbox_take. It ends with its client; its handle stays until redmux_inbox_close.
 ///
 /// options: inbox_bytes, inbox_records and inbox_policy; {0} takes those of the client. out_inbox: borrowed for the
 /// call, written on success; release with redmux_inbox_close. out_error: borrowed for the call, may be NULL; the error
@@ -119,7 +119,8 @@ pub extern "C" fn redmux_inbox_new_callback(
 /// Takes the oldest block of an inbox. The block that the struct holds from an earlier take is given back first, so a
 /// loop calls nothing else; redmux_block_release ends it.
 ///
-/// The struct is always written: unless the result is REDMUX_OK it is {0}. REDMUX_ERR_TIMEOUT: nothing came.
+/// The struct is always written: unless the result is REDMUX_OK it is {0}, and nothing is to be released.
+/// REDMUX_ERR_TIMEOUT: nothing came.
 /// REDMUX_ERR_CLOSED: the inbox or its client is closed and everything was taken. REDMUX_ERR_BUSY: another thread is
 /// inside. REDMUX_ERR_CONFLICT: the inbox has a callback. Inside a callback only timeout_ms 0 is allowed.
 ///
@@ -185,7 +186,7 @@ pub extern "C" fn redmux_inbox_stats(inbox: redmux_inbox, out_text: *mut *mut re
 /// it returns at once: the running call is the last, and drop says when all is over. Blocks that were taken stay valid
 /// until they are released. A second call gives REDMUX_ERR_CLOSED and is harmless.
 ///
-/// timeout_ms: how long to wait for a running callback; -1 waits for ever. Any thread.
+/// timeout_ms: how long to wait for a running callback; 0 does not wait, -1 waits for ever. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_inbox_close(inbox: redmux_inbox, timeout_ms: i64) -> i32 {
     guard(0, || {

@@ -3,23 +3,29 @@
 /// A message. name: channel; extra: the pattern that matched, if any; data: payload; number: the channel name's
 /// number (0 for a pattern's message), equal for equal names and never used again; aux: when it was read, unix ns.
 pub const REDMUX_KIND_MESSAGE: u16 = 1;
-/// With REDMUX_FLAG_NAME: the server has name now (number: its number). Without: the source is whole again after an
-/// outage; number: how often the link came up; aux: how long the outage took, ns.
+/// With REDMUX_FLAG_NAME: after an add, the server has name now (name: the channel or pattern; for a promise set its prefix
+/// as a pattern; number: its number). Without: after lost, the source is whole again, and its names are not told one by
+/// one; number: how often the link came up, the first time included; aux: how long the outage took, ns.
 pub const REDMUX_KIND_ACTIVE: u16 = 2;
 /// The connection was lost: what was published from the last record before this one until the next active may be
-/// missing. status: why; extra: a sentence; number: how many outages are merged here; aux: when the last byte came, unix ns.
+/// missing. Each source that was there gets one, also one without names. status: why (REDMUX_ERR_LINK_LOST,
+/// REDMUX_ERR_PING_TIMEOUT, REDMUX_ERR_PROTOCOL, REDMUX_ERR_REDIS); extra: a sentence; number: how many outages are merged
+/// here; aux: when the last byte came, unix ns.
 pub const REDMUX_KIND_LOST: u16 = 3;
 /// Messages that had no room, exactly here. number: how many; status: 0, or REDMUX_ERR_TOO_LARGE for a message over
 /// max_payload. In the event inbox: posts that were lost.
 pub const REDMUX_KIND_DROPPED: u16 = 4;
-/// An operation ended. status: how; number and aux: see the function; extra: a sentence where it failed.
+/// An operation ended. status: how; number and aux: see the function; extra: a sentence where it failed, if there is one.
 pub const REDMUX_KIND_DONE: u16 = 5;
-/// A publish ended. number: how many received it; status: 0, REDMUX_ERR_NOT_SENT, REDMUX_ERR_UNKNOWN, ...
+/// A publish ended. number: how many received it; status: 0, REDMUX_ERR_NOT_SENT, REDMUX_ERR_UNKNOWN,
+/// REDMUX_ERR_CANCELLED, REDMUX_ERR_REFUSED or REDMUX_ERR_REDIS; extra: a sentence where it failed.
 pub const REDMUX_KIND_PUBLISHED: u16 = 6;
-/// A promise ended. name: its channel; data: the message; aux: the length of its set's prefix; status: 0,
-/// REDMUX_ERR_TIMEOUT, _CANCELLED, _INTERRUPTED, _CLOSED, _TOO_LARGE, _REFUSED.
+/// A promise ended. name: its channel, prefix included; data: the message; aux: the length of its set's prefix, if the
+/// message came, else 0; status: 0, REDMUX_ERR_TIMEOUT, REDMUX_ERR_CANCELLED, REDMUX_ERR_INTERRUPTED, REDMUX_ERR_CLOSED,
+/// REDMUX_ERR_TOO_LARGE or REDMUX_ERR_REFUSED.
 pub const REDMUX_KIND_PROMISE: u16 = 7;
-/// The server refused a name. name: which; extra: Redis' error word. It is tried again now and then.
+/// The server refused a name. name: which; extra: Redis' error word; token: of the add that asked for it, else the
+/// source's. It is tried again now and then (option refused_retry), and active with the name says that it was allowed.
 pub const REDMUX_KIND_REFUSED: u16 = 8;
 /// A request to answer (not delivered by this version).
 pub const REDMUX_KIND_REQUEST: u16 = 9;
@@ -43,8 +49,8 @@ pub const REDMUX_KIND_LOG: u16 = 17;
 /// The client's state changed, in the event inbox. number: REDMUX_STATE_...; source: the client, or the inbox that is
 /// slow; status and extra: why; aux: when, unix ns.
 pub const REDMUX_KIND_STATE: u16 = 18;
-/// A source ended; its last record. status: 0, or why it was closed (REDMUX_ERR_OVERFLOW, REDMUX_ERR_CLOSED with its
-/// client, REDMUX_ERR_INTERNAL).
+/// A source ended; its last record. status: 0, or why it was closed (REDMUX_ERR_CLOSED with its client,
+/// REDMUX_ERR_OVERFLOW, REDMUX_ERR_INTERNAL, or why a pattern could not be added).
 pub const REDMUX_KIND_CLOSED: u16 = 19;
 
 /// In flags of a message: a pattern matched it, which stands in extra.

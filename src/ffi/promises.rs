@@ -26,8 +26,9 @@ fn client_of(promises: redmux_promises) -> Result<Arc<Client>> {
 }
 
 /// A new set of promises on the channels that begin with a prefix. The prefix is taken literally, whatever bytes are in
-/// it. Whoever publishes on prefix and suffix fulfils the promises made there. The set's own records (active, lost,
-/// closed) come into inbox like those of a subscription.
+/// it. Whoever publishes on prefix and suffix, from wherever, fulfils the promises made there. The set's own records
+/// (active, lost, closed) come into inbox like those of a subscription. The server is asked for the prefix at once:
+/// wait for it with redmux_promises_active.
 ///
 /// inbox: of this client. prefix: any bytes, NULL only with length 0; borrowed for the call. token: comes back in the
 /// set's records. out_promises: borrowed for the call, written on success; release with redmux_promises_close. Any

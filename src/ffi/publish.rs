@@ -11,8 +11,10 @@ use std::time::Instant;
 
 /// Publishes a message. Completes with published: number is how many received it; REDMUX_ERR_NOT_SENT if it was never
 /// given to the kernel by its deadline (publish it again if you like), REDMUX_ERR_UNKNOWN if it was and nobody answered,
-/// REDMUX_ERR_REFUSED if the ACL forbids the channel. Nothing is ever repeated silently.
+/// REDMUX_ERR_REFUSED if the ACL forbids the channel. Nothing is ever repeated silently. published may come before or
+/// behind the message itself, where that is subscribed here: redmux_client_barrier gives an order.
 ///
+/// While the server is away it waits for it, until timeout_ms. REDMUX_ERR_STOPPED at once: the client is stopped.
 /// REDMUX_ERR_FULL at once: the inbox has no room for the completion, or publish_queue is full. REDMUX_ERR_TOO_LARGE:
 /// over max_name or max_payload.
 ///
@@ -39,7 +41,7 @@ pub extern "C" fn redmux_client_publish(
     })
 }
 
-/// Publishes a message and waits for the number of receivers.
+/// Publishes a message and waits for the number of receivers. It fails as redmux_client_publish completes.
 ///
 /// channel, data: any bytes, NULL only with length 0; borrowed for the call. timeout_ms: 0 is the client's option
 /// timeout, -1 for ever. out_receivers: borrowed for the call, may be NULL; written on success. out_error: borrowed for
@@ -80,7 +82,8 @@ pub extern "C" fn redmux_client_publish_wait(
 }
 
 /// Publishes a message and completes with nothing: the cheapest way. What is lost is counted in the client's statistics
-/// and told in the event inbox as one dropped record. REDMUX_ERR_FULL at once: publish_queue is full.
+/// and told in the event inbox as one dropped record. REDMUX_ERR_FULL at once: publish_queue is full. REDMUX_ERR_TOO_LARGE:
+/// over max_name or max_payload. REDMUX_ERR_STOPPED: the client is stopped.
 ///
 /// channel, data: any bytes, NULL only with length 0; borrowed for the call. While the server is away a post waits as
 /// long as the client's option timeout says. Any thread, also inside a callback.

@@ -26,9 +26,10 @@ fn client_of(subscription: redmux_subscription) -> Result<Arc<Client>> {
     Ok(handle::source(subscription.id, false)?)
 }
 
-/// A new subscription to channels, without any yet. Its records come into inbox: message for each message of its
-/// channels, active when a channel that was added is subscribed, lost at once when the connection is lost, active
-/// without a name when it is whole again, dropped where messages had no room, closed as the last.
+/// A new subscription to channels, without any yet: add them with redmux_subscription_add. Its records come into inbox:
+/// message for each message of its channels, active when a channel that was added is subscribed, lost at once when the
+/// connection is lost, active without a name when it is whole again, dropped where messages had no room, closed as the
+/// last.
 ///
 /// Several subscriptions on one name share one subscription of Redis, and each gets every message once. inbox: of this
 /// client; several sources may share one. token: comes back in the records. out_subscription: borrowed for the call,
@@ -53,7 +54,8 @@ pub extern "C" fn redmux_subscription_new(
 }
 
 /// A new subscription to a pattern of Redis' (h?llo, news.*, [ab]*), for its whole life. Completes like
-/// redmux_subscription_add. The messages' name is the channel, extra is the pattern.
+/// redmux_subscription_add. The messages' name is the channel, extra is the pattern; the name of its active is the
+/// pattern.
 ///
 /// inbox: of this client, for the subscription's records. pattern: any bytes, NULL only with length 0; borrowed for the
 /// call. token: comes back in the records. done_inbox, done_token: where and with which token done comes; {0} is inbox.
@@ -111,6 +113,7 @@ pub extern "C" fn redmux_subscription_add(
 }
 
 /// Adds channels and waits until each is active or refused. The error names the refused ones; the others are active.
+/// REDMUX_ERR_TIMEOUT: not yet, the server may be away; they stay wanted.
 ///
 /// names: count names of any bytes, borrowed for the call. timeout_ms: 0 is the client's option timeout, -1 for ever.
 /// out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with redmux_error_free. Any
