@@ -45,6 +45,8 @@ pub struct Client {
     ready: StdArc<Ready>,
     dispatcher: Arc<Dispatcher>,
     inboxes: Mutex<HashMap<u64, Arc<Inbox>>>,
+    /// Closed inboxes whose last callback may still run: the client's close waits for them too.
+    leaving: Mutex<Vec<Arc<Inbox>>>,
     events: Option<Arc<Inbox>>,
     /// Set by the first close.
     closing: AtomicBool,
@@ -203,6 +205,7 @@ impl Client {
             ready,
             dispatcher,
             inboxes: Mutex::new(inboxes),
+            leaving: Mutex::new(Vec::new()),
             events: event_inbox,
             closing: AtomicBool::new(false),
         }))
@@ -261,10 +264,15 @@ impl Client {
 
     /// Closes an inbox: its sources end, its completions are discarded.
     pub fn close_inbox(&self, inbox: &Arc<Inbox>, deadline: Option<Instant>) -> Result<(), Status> {
+        if !inbox.is_taken() {
+            lock(&self.leaving).push(Arc::clone(inbox));
+        }
         lock(&self.inboxes).remove(&inbox.id());
         lock(&self.hub.mux).close_inbox(inbox.id());
         self.hub.work.notify_one();
-        inbox.close(deadline)
+        let result = inbox.close(deadline);
+        lock(&self.leaving).retain(|inbox| !inbox.is_over());
+        result
     }
 
     /// Ends the operations of an inbox with a token. Returns how many were asked to end.
@@ -443,8 +451,9 @@ impl Client {
         for inbox in &inboxes {
             inbox.end();
         }
+        let leaving = std::mem::take(&mut *lock(&self.leaving));
         let mut result = Ok(());
-        for inbox in &inboxes {
+        for inbox in inboxes.iter().chain(&leaving) {
             if let Err(status) = inbox.wait_quiet(deadline) {
                 result = Err(status);
             }

@@ -610,6 +610,11 @@ impl Inbox {
         !state.running && state.sink.is_none()
     }
 
+    /// Whether no callback of it runs or will run, if it ever had one.
+    pub fn is_over(&self) -> bool {
+        self.is_taken() || Inbox::is_quiet(&lock(&self.state))
+    }
+
     /// Waits until an ended inbox has no callback left. `TIMEOUT` says that drop has not run.
     pub fn wait_quiet(&self, deadline: Option<Instant>) -> Result<(), Status> {
         if self.is_taken() || inside_callback() {
