@@ -45,6 +45,8 @@ pub struct Client {
     ready: StdArc<Ready>,
     dispatcher: Arc<Dispatcher>,
     inboxes: Mutex<HashMap<u64, Arc<Inbox>>>,
+    /// Inboxes that were closed while a callback of theirs ran: the close of the client waits for those as well.
+    lingering: Mutex<Vec<Arc<Inbox>>>,
     events: Option<Arc<Inbox>>,
     /// Set by the first close.
     closing: AtomicBool,
@@ -203,6 +205,7 @@ impl Client {
             ready,
             dispatcher,
             inboxes: Mutex::new(inboxes),
+            lingering: Mutex::default(),
             events: event_inbox,
             closing: AtomicBool::new(false),
         }))
@@ -261,10 +264,13 @@ impl Client {
 
     /// Closes an inbox: its sources end, its completions are discarded.
     pub fn close_inbox(&self, inbox: &Arc<Inbox>, deadline: Option<Instant>) -> Result<(), Status> {
+        lock(&self.lingering).push(Arc::clone(inbox));
         lock(&self.inboxes).remove(&inbox.id());
         lock(&self.hub.mux).close_inbox(inbox.id());
         self.hub.work.notify_one();
-        inbox.close(deadline)
+        let result = inbox.close(deadline);
+        lock(&self.lingering).retain(|inbox| !inbox.is_quiet());
+        result
     }
 
     /// Ends the operations of an inbox with a token. Returns how many were asked to end.
@@ -434,7 +440,7 @@ impl Client {
     }
 
     fn finish(&self, done: Option<(Arc<Inbox>, u64, Status)>, deadline: Option<Instant>) -> Result<(), Status> {
-        self.end(Status::Ok);
+        self.end();
         if let Some((inbox, token, status)) = done {
             let record = RecordIn { status: status.code(), ..RecordIn::new(Kind::Done, self.hub.id, token) };
             inbox.complete(&record, COMPLETION_ROOM);
@@ -443,8 +449,9 @@ impl Client {
         for inbox in &inboxes {
             inbox.end();
         }
+        let lingering = std::mem::take(&mut *lock(&self.lingering));
         let mut result = Ok(());
-        for inbox in &inboxes {
+        for inbox in inboxes.iter().chain(&lingering) {
             if let Err(status) = inbox.wait_quiet(deadline) {
                 result = Err(status);
             }
@@ -455,12 +462,8 @@ impl Client {
         result
     }
 
-    fn end(&self, status: Status) {
-        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
-        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
-        self.hub.control.send_replace(Run::Closed);
-        self.hub.stop_publishing(Status::Closed);
-        self.hub.questions.abandon();
+    fn end(&self) {
+        self.hub.end(Status::Closed);
         runtime::unregister(self.hub.id);
     }
 
@@ -498,7 +501,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if !self.closing.swap(true, Ordering::SeqCst) {
-            self.end(Status::Ok);
+            self.end();
             for (_, inbox) in lock(&self.inboxes).drain() {
                 inbox.end();
             }
@@ -522,9 +525,7 @@ fn supervise(
         if task.await.is_err_and(|error| error.is_panic()) {
             let text = format!("a defect in the task of the {what}; this client is closed, others go on");
             hub.events.log(Level::Error, &text);
-            lock(&hub.mux).close_all(Status::Internal);
-            hub.control.send_replace(Run::Closed);
-            hub.stop_publishing(Status::Internal);
+            hub.end(Status::Internal);
         }
     });
 }
