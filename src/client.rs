@@ -271,7 +271,7 @@ impl Client {
         lock(&self.hub.mux).close_inbox(inbox.id());
         self.hub.work.notify_one();
         let result = inbox.close(deadline);
-        lock(&self.leaving).retain(|inbox| !inbox.is_over());
+        lock(&self.leaving).retain(|inbox| !inbox.is_quiet());
         result
     }
 
@@ -442,7 +442,7 @@ impl Client {
     }
 
     fn finish(&self, done: Option<(Arc<Inbox>, u64, Status)>, deadline: Option<Instant>) -> Result<(), Status> {
-        self.end(Status::Ok);
+        self.end();
         if let Some((inbox, token, status)) = done {
             let record = RecordIn { status: status.code(), ..RecordIn::new(Kind::Done, self.hub.id, token) };
             inbox.complete(&record, COMPLETION_ROOM);
@@ -464,12 +464,8 @@ impl Client {
         result
     }
 
-    fn end(&self, status: Status) {
-        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
-        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
-        self.hub.control.send_replace(Run::Closed);
-        self.hub.stop_publishing(Status::Closed);
-        self.hub.questions.abandon();
+    fn end(&self) {
+        self.hub.end(Status::Closed);
         runtime::unregister(self.hub.id);
     }
 
@@ -507,7 +503,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if !self.closing.swap(true, Ordering::SeqCst) {
-            self.end(Status::Ok);
+            self.end();
             for (_, inbox) in lock(&self.inboxes).drain() {
                 inbox.end();
             }
@@ -531,9 +527,7 @@ fn supervise(
         if task.await.is_err_and(|error| error.is_panic()) {
             let text = format!("a defect in the task of the {what}; this client is closed, others go on");
             hub.events.log(Level::Error, &text);
-            lock(&hub.mux).close_all(Status::Internal);
-            hub.control.send_replace(Run::Closed);
-            hub.stop_publishing(Status::Internal);
+            hub.end(Status::Internal);
         }
     });
 }

@@ -4,7 +4,7 @@
 //! is a copy without a thread. Its signals are blocked, it is called `redmux-io`, and it never runs a callback.
 
 use crate::error::{Error, Result, Status};
-use crate::mux::hub::{Hub, Run};
+use crate::mux::hub::Hub;
 use crate::sync::{Arc, Mutex, lock};
 use crate::sys::{self, PerProcess};
 use std::collections::HashMap;
@@ -106,7 +106,8 @@ pub fn clients() -> Vec<Arc<Hub>> {
 pub fn shutdown(deadline: Option<Instant>) -> std::result::Result<(), Status> {
     let process = PROCESS.get();
     for hub in clients() {
-        hub.control.send_replace(Run::Closed);
+        // What waits ends now: without the thread no answer and no deadline would come any more.
+        hub.end(Status::Closed);
     }
     let Some(thread) = lock(&process.thread).take() else { return Ok(()) };
     let _ = thread.stop.send(true);

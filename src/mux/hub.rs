@@ -255,6 +255,15 @@ impl Hub {
         control.has_changed().unwrap_or(true) || *control.borrow() != Run::Running
     }
 
+    /// Ends every source and operation, and then the links.
+    pub fn end(&self, status: Status) {
+        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
+        lock(&self.mux).close_all(status);
+        self.control.send_replace(Run::Closed);
+        self.stop_publishing(status);
+        self.questions.abandon();
+    }
+
     /// Called when an inbox got room: a paused link may read again.
     pub fn room(&self) {
         if self.paused.load(Ordering::SeqCst) {
