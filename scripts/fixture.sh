@@ -8,7 +8,8 @@
 # REDMUX_TEST_FIXTURE is the program itself, for tests that want a server of their own with flags of their own.
 
 fixture_build() {
-    cargo build --quiet --example fixture || return 1
+    local log
+    log=$(cargo build --quiet --example fixture 2>&1) || { echo "$log" >&2; return 1; }
     fixture=${CARGO_TARGET_DIR:-target}/debug/examples/fixture
     export REDMUX_TEST_FIXTURE=$fixture
 }

@@ -539,8 +539,26 @@ pub fn completion(what: &str, lent: &Lent) -> Option<Result<()>> {
         return Some(Ok(()));
     }
     let text = String::from_utf8_lossy(record.extra(lent.data()));
+    let word = redis_word(status, &text);
     let text = if text.is_empty() { format!("{what}: {status}") } else { format!("{what}: {text}") };
-    Some(Err(Error::new(status, text)))
+    let error = Error::new(status, text);
+    Some(Err(match word {
+        Some(word) => error.said_by_redis(word),
+        None => error,
+    }))
+}
+
+/// Redis' own error word in what a completion says: what is refused is refused with NOPERM, and a line of Redis begins
+/// with its word, behind what we say of it.
+fn redis_word(status: Status, text: &str) -> Option<&str> {
+    let line = match status {
+        Status::Refused | Status::Partial => "NOPERM",
+        Status::Redis => text,
+        Status::Auth => text.split_once(": ").map_or(text, |(_, line)| line),
+        _ => return None,
+    };
+    let word = line.split(' ').next().unwrap_or_default();
+    (!word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(word)
 }
 
 /// The same for names that were added: refused ones are collected from the records before it, and named.

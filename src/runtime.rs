@@ -39,6 +39,8 @@ const COUNT_BITS: u32 = 48;
 
 /// An id that this process never gave out before. Never 0.
 pub fn next_id() -> u64 {
+    // With the first handle, not with the first client: options may be all that a process has when it forks.
+    sys::install_fork_hooks();
     let count = PROCESS.get().next_id.fetch_add(1, Ordering::Relaxed);
     (u64::from(sys::generation() & 0xffff) << COUNT_BITS) | (count & ((1 << COUNT_BITS) - 1))
 }

@@ -5,6 +5,7 @@
 
 use proptest::prelude::*;
 use redmux::inbox::queue::{Queue, Wave};
+use redmux::inbox::record::ACTIVE_NAME;
 use redmux::inbox::{Block, Buffer, BufferPool, Kind, Record, RecordIn};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -90,7 +91,8 @@ impl Model {
     }
 
     fn push(&mut self, kind: Kind, source: u64, number: u64, data: &[u8], name: &[u8]) {
-        let record = RecordIn { number, name, data, ..RecordIn::new(kind, source, token(source)) };
+        let flags = if kind == Kind::Active && !name.is_empty() { ACTIVE_NAME } else { 0 };
+        let record = RecordIn { flags, number, name, data, ..RecordIn::new(kind, source, token(source)) };
         assert!(self.queue.push(&record));
     }
 

@@ -220,7 +220,7 @@ fn m09_a_kill_is_one_lost_for_each_subscription_after_its_last_message_and_befor
             check(source, &events, source != in_shared[2]);
         }
         // Nobody is whole before everybody was told of the loss.
-        let first_active = events.iter().position(|event| whole(event)).unwrap();
+        let first_active = events.iter().position(whole).unwrap();
         let lost = events.iter().filter(|event| event.kind == Kind::Lost).count();
         assert_eq!((events[..first_active].iter().filter(|e| e.kind == Kind::Lost).count(), lost), (3, 3));
         check(without_names, &empty.through("whole again", whole), false);

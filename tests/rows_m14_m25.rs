@@ -6,6 +6,7 @@ mod tap;
 
 use redmux::error::Status;
 use redmux::inbox::dispatch::Sink;
+use redmux::inbox::record::ACTIVE_NAME;
 use redmux::inbox::{Kind, Lent};
 use redmux::mux::subscription::Ticket;
 use redmux::runtime::next_id;
@@ -306,13 +307,35 @@ fn m23_names_and_payloads_of_any_bytes_come_back_as_they_were() {
 }
 
 #[test]
+fn m23_the_active_of_an_empty_name_is_not_merged_with_that_of_the_subscription() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let sub = subscribed(&client, &tap, 1, &[b"a"]);
+    tap.expect(Kind::Active);
+    server.conn().kill_pubsub();
+    // Nothing is taken until both are there.
+    eventually("it is lost and whole again", PATIENCE, || tap.inbox().counters().waiting == 2);
+    add(&client, sub, &[b""]);
+    tap.expect(Kind::Lost);
+    let whole = tap.expect(Kind::Active);
+    assert_eq!((whole.flags, whole.number), (0, 2));
+    let active = tap.expect(Kind::Active);
+    assert_eq!((active.flags, active.channel()), (ACTIVE_NAME, String::new()));
+    server.conn().publish(b"", b"x");
+    assert_eq!(tap.expect(Kind::Message).number, active.number);
+}
+
+#[test]
 fn m23_a_payload_of_64_mib_makes_the_round_trip() {
     let server = Server::builder().config("client-output-buffer-limit", "pubsub 0 0 0").start();
     let client = open(&server.url(), &[("max_payload", "64MiB")]);
     let mut tap = Tap::on(&client);
     subscribed(&client, &tap, 1, &[b"big"]);
     tap.expect(Kind::Active);
-    let payload: Vec<u8> = (0..64u32 << 20).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect();
+    let some: Vec<u8> = (0..1021u32).map(|i| ((i * 31) >> 2) as u8).collect();
+    let mut payload = some.repeat((64 << 20) / some.len() + 1);
+    payload.truncate(64 << 20);
     client.hub().publish(b"big", &payload, tap.inbox(), 2, deadline()).unwrap();
     assert_eq!(tap.ok(2).number, 1);
     let message = tap.wait(Kind::Message);

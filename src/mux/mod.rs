@@ -74,6 +74,8 @@ pub struct Mux {
     free: Vec<u32>,
     slots: HashMap<u64, u32>,
     stages: Vec<Stage>,
+    /// Places of inboxes whose last source is gone.
+    free_stages: Vec<u32>,
     stage_of: HashMap<u64, u32>,
     touched: Vec<u32>,
     scratch: Vec<u32>,
@@ -113,6 +115,7 @@ impl Mux {
             free: Vec::new(),
             slots: HashMap::new(),
             stages: Vec::new(),
+            free_stages: Vec::new(),
             stage_of: HashMap::new(),
             touched: Vec::new(),
             scratch: Vec::new(),
@@ -178,12 +181,11 @@ impl Mux {
             Some(&stage) => stage,
             None => {
                 // The place of an inbox whose last source is gone is used again.
-                let free = self.stages.iter().position(|stage| stage.sources == 0);
-                let stage = free.unwrap_or(self.stages.len());
-                if free.is_none() {
-                    self.stages.push(Stage::new(Arc::clone(inbox)));
-                } else if let Some(old) = self.stages.get_mut(stage) {
+                let stage = self.free_stages.pop().map_or(self.stages.len(), |free| free as usize);
+                if let Some(old) = self.stages.get_mut(stage) {
                     *old = Stage::new(Arc::clone(inbox));
+                } else {
+                    self.stages.push(Stage::new(Arc::clone(inbox)));
                 }
                 self.stage_of.insert(inbox.id(), stage as u32);
                 stage as u32
@@ -228,6 +230,7 @@ impl Mux {
             stage.sources -= 1;
             if stage.sources == 0 {
                 self.stage_of.remove(&stage.inbox.id());
+                self.free_stages.push(target.stage);
             }
         }
     }
@@ -531,9 +534,11 @@ impl Mux {
         let Some(op) = self.ops.take(id) else { return };
         let text = match &op.what {
             What::Add { remaining, .. } if status == Status::Timeout => {
-                format!("{remaining} names are not active yet; they stay wanted")
+                let names = if *remaining == 1 { "1 name is".into() } else { format!("{remaining} names are") };
+                let why = if self.online { String::new() } else { format!(": {}", self.events.last_failure()) };
+                format!("{names} not active in time and stay wanted{why}")
             }
-            What::Ready if status == Status::Timeout => self.events.last_failure().to_owned(),
+            What::Ready if status == Status::Timeout => self.events.last_failure(),
             What::Leave { .. } if status == Status::Timeout => "the server has not confirmed yet".to_owned(),
             _ => String::new(),
         };

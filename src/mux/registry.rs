@@ -18,6 +18,8 @@ pub const COMMAND_BYTES: usize = 64 * 1024;
 /// The most bytes of acknowledgements that may be outstanding: Redis closes a subscriber whose output buffer passes
 /// 32 MiB at once or 8 MiB for a minute, and one SUBSCRIBE of a million names makes 43 MB of them.
 pub const WINDOW_BYTES: usize = 1024 * 1024;
+/// What a command's acknowledgements cost at most; one more must fit the window before it is sent.
+const FULL_COMMAND: usize = COMMAND_BYTES + COMMAND_NAMES * ACK_OVERHEAD;
 /// What an acknowledgement costs beside its name: `>3\r\n$12\r\npunsubscribe\r\n$…\r\n…\r\n:…\r\n`.
 const ACK_OVERHEAD: usize = 48;
 
@@ -89,6 +91,8 @@ pub struct Registry {
     /// Refused names in the order in which they are tried again; may hold names whose refusal is over.
     refused: VecDeque<NameId>,
     in_refused: HashSet<NameId>,
+    /// How many names are refused, those that are being tried again included.
+    refused_names: usize,
     in_flight: VecDeque<Command>,
     in_flight_bytes: usize,
     online: bool,
@@ -134,11 +138,16 @@ impl Registry {
         let new = !sub.members.contains_key(&id);
         if new {
             if std::mem::take(&mut entry.refused) {
+                self.refused_names -= 1;
                 // Asking again is a fresh try, for everyone who wants it.
                 let others = entry.listeners.clone();
                 for other in others {
                     if let Some(sub) = self.subs.get_mut(&other) {
                         sub.unsettled += 1;
+                        // They were told that it is refused, and are to be told what comes of it.
+                        if let Some(member) = sub.members.get_mut(&id) {
+                            member.ops.get_or_insert_default();
+                        }
                     }
                 }
             }
@@ -266,6 +275,11 @@ impl Registry {
         let online = self.online;
         let Some(entry) = self.names.get_mut(id) else { return };
         let wanted = !entry.listeners.is_empty();
+        if wanted && !entry.leavers.is_empty() {
+            // Somebody wants it again: there is no going to wait for, and if it is refused there never will be.
+            let ops = std::mem::take(&mut entry.leavers);
+            self.effects.push(Effect::Gone { ops });
+        }
         match entry.actual {
             Actual::None if !wanted => {
                 if !entry.leavers.is_empty() {
@@ -273,7 +287,8 @@ impl Registry {
                     self.effects.push(Effect::Gone { ops });
                 }
                 // While a queue holds the id the entry stays, or a name that comes and goes would fill the queue.
-                if !self.names.get(id).is_some_and(|entry| entry.queued) {
+                if !entry.queued {
+                    self.refused_names -= usize::from(entry.refused);
                     self.names.remove(id);
                 }
             }
@@ -284,10 +299,6 @@ impl Registry {
             Actual::Active if online && !wanted && !entry.queued => {
                 entry.queued = true;
                 self.unsubscribe[lane(entry.kind)].push_back(id);
-            }
-            Actual::Active if wanted && !entry.leavers.is_empty() => {
-                let ops = std::mem::take(&mut entry.leavers);
-                self.effects.push(Effect::Gone { ops });
             }
             _ => {}
         }
@@ -313,7 +324,7 @@ impl Registry {
     /// Gives the next command within the window to `write`. `None` if there is none; `Some(false)` if what was
     /// queued needed no command after all.
     pub fn send(&mut self, write: impl FnOnce(Change, Kind, &[&[u8]])) -> Option<bool> {
-        if !self.online || self.in_flight_bytes >= WINDOW_BYTES || self.backlog().0 == 0 {
+        if !self.online || self.in_flight_bytes + FULL_COMMAND > WINDOW_BYTES || self.backlog().0 == 0 {
             return None;
         }
         let Some(command) = self.next_batch().or_else(|| self.next_queued()) else { return Some(false) };
@@ -419,6 +430,7 @@ impl Registry {
             Change::Subscribed => {
                 entry.actual = Actual::Active;
                 let was_refused = std::mem::take(&mut entry.refused);
+                self.refused_names -= usize::from(was_refused);
                 self.settle(id, true, was_refused);
             }
             Change::Unsubscribed => {
@@ -501,6 +513,7 @@ impl Registry {
             self.refused.push_back(id);
         }
         if !known {
+            self.refused_names += 1;
             self.settle(id, false, false);
         }
         self.touch(id);
@@ -527,7 +540,7 @@ impl Registry {
 
     /// How many names are refused.
     pub fn refused_count(&self) -> usize {
-        self.refused.len()
+        self.refused_names
     }
 
     /// The link is up: everything that is wanted and not refused is to be subscribed.
