@@ -22,7 +22,10 @@ static int32_t on_block(void *user, const redmux_block *block)
         const char *data = (const char *)block->data;
         switch (r->kind) {
         case REDMUX_KIND_ACTIVE:
-            printf("active: [%.*s]\n", (int)r->name_len, data + r->name_off);
+            if (r->flags & REDMUX_FLAG_NAME)
+                printf("active: [%.*s]\n", (int)r->name_len, data + r->name_off);
+            else
+                printf("active again\n");
             fflush(stdout);
             break;
         case REDMUX_KIND_LOST:

@@ -1,8 +1,7 @@
-/* Promises: wait for one message on a name that nobody subscribed to by itself. Publishing on p:<suffix> keeps one.
+/* Promises: wait for one message on a name that nobody subscribed to by itself. Publishing on p:<suffix> keeps one,
+ * from wherever; this program shows both ends and publishes itself. The other promise is kept by nobody.
  *
- *     ./promises redis://localhost job-42 &      redis-cli PUBLISH p:job-42 done
- *
- * With a second argument it keeps its own promise, which shows both ends.
+ *     ./promises redis://localhost job-42
  */
 #include <redmux.h>
 #include <stdio.h>
@@ -29,7 +28,7 @@ int main(int argc, char **argv)
     }
     /* In effect when it returns; the token tells promises apart. */
     redmux_promises_make(promises, (const uint8_t *)suffix, strlen(suffix), (redmux_inbox){0}, 1, 5000);
-    redmux_promises_make(promises, (const uint8_t *)"nobody", 6, (redmux_inbox){0}, 2, 200);
+    redmux_promises_make(promises, (const uint8_t *)"nobody", 6, (redmux_inbox){0}, 2, 1000);
     snprintf(channel, sizeof channel, "p:%s", suffix);
     redmux_client_post(client, (const uint8_t *)channel, strlen(channel), (const uint8_t *)"done", 4);
 
