@@ -13,9 +13,9 @@ use crate::link::tls::{TlsOptions, TlsSetup};
 use crate::mux::events::{Events, Level, State};
 use crate::mux::hub::{Counters, Credentials, Hub, Questions, Run, Settings, run_timers};
 use crate::mux::ops::{COMPLETION_ROOM, Op, Outcome, What};
-use crate::mux::publish::Outgoing;
+use crate::mux::outgoing::Outgoing;
 use crate::mux::subscription::Ticket;
-use crate::mux::{Mux, actor, publish};
+use crate::mux::{Mux, actor, publisher};
 use crate::options::{Key, Options};
 use crate::proto::resp::Limits;
 use crate::sync::{Arc, Mutex, lock};
@@ -195,7 +195,7 @@ impl Client {
         });
         runtime::register(&hub);
         supervise(&handle, &hub, "subscriber link", actor::run(Arc::clone(&hub)));
-        supervise(&handle, &hub, "publish link", publish::run(Arc::clone(&hub)));
+        supervise(&handle, &hub, "publish link", publisher::run(Arc::clone(&hub)));
         supervise(&handle, &hub, "timers", run_timers(Arc::clone(&hub)));
         let inboxes = event_inbox.iter().map(|inbox| (inbox.id(), Arc::clone(inbox))).collect();
         Ok(Arc::new(Client {

@@ -5,7 +5,7 @@
 
 use super::Mux;
 use super::events::Events;
-use super::publish::Outgoing;
+use super::outgoing::Outgoing;
 use crate::error::{Error, Result, Status};
 use crate::inbox::{BufferPool, Kind, RecordIn};
 use crate::link::dial::{Address, DialOptions, Socket, dial};
