@@ -62,6 +62,8 @@ pub async fn run(hub: Arc<Hub>) {
                 }
                 end.fault
             }
+            // It may have been looked at a moment too early.
+            Either::Right(Err(_)) if control.has_changed().unwrap_or(true) => continue,
             Either::Right(Err(error)) => Some((error.status(), error.message().to_owned())),
         };
         let Some((status, text)) = error else { continue };

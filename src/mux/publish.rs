@@ -496,6 +496,7 @@ pub async fn run(hub: Arc<Hub>) {
                 hub.events.state(State::PublishOffline, hub.id, Status::LinkLost.code(), &text);
                 text
             }
+            Either::Right(Err(_)) if control.has_changed().unwrap_or(true) => continue,
             Either::Right(Err(error)) => error.message().to_owned(),
         };
         let pause = backoff.next(rng.next_u64());
