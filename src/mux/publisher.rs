@@ -49,6 +49,8 @@ pub async fn run(hub: Arc<Hub>) {
                 hub.events.state(State::PublishOffline, hub.id, Status::LinkLost.code(), &text);
                 text
             }
+            // It may have been looked at a moment too early.
+            Either::Right(Err(_)) if control.has_changed().unwrap_or(true) => continue,
             Either::Right(Err(error)) => error.message().to_owned(),
         };
         let pause = backoff.next(rng.next_u64());
