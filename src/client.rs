@@ -45,8 +45,8 @@ pub struct Client {
     ready: StdArc<Ready>,
     dispatcher: Arc<Dispatcher>,
     inboxes: Mutex<HashMap<u64, Arc<Inbox>>>,
-    /// Inboxes that were closed while a callback of theirs ran: the close of the client waits for those as well.
-    lingering: Mutex<Vec<Arc<Inbox>>>,
+    /// Closed inboxes whose last callback may still run: the client's close waits for them too.
+    leaving: Mutex<Vec<Arc<Inbox>>>,
     events: Option<Arc<Inbox>>,
     /// Set by the first close.
     closing: AtomicBool,
@@ -205,7 +205,7 @@ impl Client {
             ready,
             dispatcher,
             inboxes: Mutex::new(inboxes),
-            lingering: Mutex::default(),
+            leaving: Mutex::new(Vec::new()),
             events: event_inbox,
             closing: AtomicBool::new(false),
         }))
@@ -264,12 +264,14 @@ impl Client {
 
     /// Closes an inbox: its sources end, its completions are discarded.
     pub fn close_inbox(&self, inbox: &Arc<Inbox>, deadline: Option<Instant>) -> Result<(), Status> {
-        lock(&self.lingering).push(Arc::clone(inbox));
+        if !inbox.is_taken() {
+            lock(&self.leaving).push(Arc::clone(inbox));
+        }
         lock(&self.inboxes).remove(&inbox.id());
         lock(&self.hub.mux).close_inbox(inbox.id());
         self.hub.work.notify_one();
         let result = inbox.close(deadline);
-        lock(&self.lingering).retain(|inbox| !inbox.is_quiet());
+        lock(&self.leaving).retain(|inbox| !inbox.is_over());
         result
     }
 
@@ -449,9 +451,9 @@ impl Client {
         for inbox in &inboxes {
             inbox.end();
         }
-        let lingering = std::mem::take(&mut *lock(&self.lingering));
+        let leaving = std::mem::take(&mut *lock(&self.leaving));
         let mut result = Ok(());
-        for inbox in inboxes.iter().chain(&lingering) {
+        for inbox in inboxes.iter().chain(&leaving) {
             if let Err(status) = inbox.wait_quiet(deadline) {
                 result = Err(status);
             }
@@ -540,8 +542,26 @@ pub fn completion(what: &str, lent: &Lent) -> Option<Result<()>> {
         return Some(Ok(()));
     }
     let text = String::from_utf8_lossy(record.extra(lent.data()));
+    let word = redis_word(status, &text);
     let text = if text.is_empty() { format!("{what}: {status}") } else { format!("{what}: {text}") };
-    Some(Err(Error::new(status, text)))
+    let error = Error::new(status, text);
+    Some(Err(match word {
+        Some(word) => error.said_by_redis(word),
+        None => error,
+    }))
+}
+
+/// Redis' own error word in what a completion says: what is refused is refused with NOPERM, and a line of Redis begins
+/// with its word, behind what we say of it.
+fn redis_word(status: Status, text: &str) -> Option<&str> {
+    let line = match status {
+        Status::Refused | Status::Partial => "NOPERM",
+        Status::Redis => text,
+        Status::Auth => text.split_once(": ").map_or(text, |(_, line)| line),
+        _ => return None,
+    };
+    let word = line.split(' ').next().unwrap_or_default();
+    (!word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(word)
 }
 
 /// The same for names that were added: refused ones are collected from the records before it, and named.

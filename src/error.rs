@@ -174,6 +174,12 @@ impl Error {
         Error { status, message: format!("{context}: {line}"), redis: Some(word) }
     }
 
+    /// The same error with Redis' own word.
+    pub fn said_by_redis(mut self, word: &str) -> Error {
+        self.redis = Some(word.to_owned());
+        self
+    }
+
     /// The status.
     pub fn status(&self) -> Status {
         self.status

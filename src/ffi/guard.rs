@@ -40,3 +40,54 @@ fn run(handle: u64, f: impl FnOnce() -> Result<()>) -> Result<()> {
         Err(Error::new(Status::Internal, text))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::handle::{add_options, live, options, remove_options};
+    use super::*;
+    use crate::options::Options;
+
+    /// A defect, as it would happen. Its text on stderr is the test's.
+    fn defect() -> Result<()> {
+        panic!("a defect for the test")
+    }
+
+    #[test]
+    fn rule_11_a_panic_is_a_status_and_the_handle_can_only_be_closed() {
+        let (broken, whole) = (add_options(Options::new()), add_options(Options::new()));
+        let before = live();
+        assert_eq!(guard(broken, defect), Status::Internal.code());
+
+        assert_eq!(guard(broken, || Ok(())), Status::Internal.code(), "nothing half-done is used");
+        assert_eq!(options(broken).err(), Some(Status::Internal), "not through another call either");
+        assert_eq!(guard(whole, || Ok(())), 0, "other handles go on");
+
+        remove_options(broken);
+        assert_eq!(options(broken).err(), Some(Status::Closed), "a poisoned handle can be closed");
+        assert_eq!(live(), before - 1);
+        remove_options(whole);
+    }
+
+    #[test]
+    fn rule_11_a_panic_gives_an_error_with_a_sentence() {
+        let mut error = std::ptr::null_mut();
+        let handle = add_options(Options::new());
+        assert_eq!(guard_error(handle, &mut error, defect), Status::Internal.code());
+        let shown = super::super::error::redmux_error_code(error);
+        assert_eq!(shown, Status::Internal.code());
+        super::super::error::redmux_error_free(error);
+        assert_eq!(guard_error(handle, std::ptr::null_mut(), defect), Status::Internal.code());
+        remove_options(handle);
+    }
+
+    #[test]
+    fn rule_11_a_panic_without_a_handle_poisons_nothing() {
+        assert_eq!(guard(0, defect), Status::Internal.code());
+        assert_eq!(guard(0, || Ok(())), 0, "opening and closing go on");
+    }
+
+    #[test]
+    fn rule_11_a_panic_where_there_is_no_status_gives_the_stand_in() {
+        assert_eq!(guard_value(7, || panic!("a defect for the test")), 7);
+    }
+}

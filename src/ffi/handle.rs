@@ -100,8 +100,11 @@ pub fn check(id: u64) -> Result<(), Status> {
     if poisoned { Err(Status::Internal) } else { Ok(()) }
 }
 
-/// Marks a handle on which a panic happened.
+/// Marks a handle on which a panic happened. 0 is none: calls that make or close a handle have none to mark.
 pub fn poison(id: u64) {
+    if id == 0 {
+        return;
+    }
     let table = TABLE.get();
     table.poisoned.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     table.any_poisoned.store(true, Ordering::Relaxed);

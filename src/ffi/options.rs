@@ -5,8 +5,8 @@ use super::error::redmux_error;
 use super::guard::{guard, guard_error, guard_value};
 use super::handle;
 use super::text::{redmux_text, text};
-use crate::error::{Error, Result, Status};
-use crate::options::{Key, Options};
+use crate::error::Result;
+use crate::options::Options;
 use std::ffi::c_char;
 use std::path::Path;
 use std::sync::PoisonError;
@@ -119,19 +119,11 @@ pub extern "C" fn redmux_options_get(
 ) -> i32 {
     guard_error(options.id, out_error, || {
         let place = Place::new(out_text, "out_text")?;
-        let json = with(options, |options| options.to_json())?;
-        if key.is_null() {
-            place.write(text(json));
-            return Ok(());
-        }
-        let key = read_text(key, "key")?;
-        let unknown = || Error::new(Status::UnknownOption, format!("no option has the key {key:?}"));
-        let key = Key::find(key).ok_or_else(unknown)?;
-        let all: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
-        let value = match all.get(key.name()) {
-            Some(serde_json::Value::String(value)) => value.clone(),
-            Some(value) => value.to_string(),
-            None => String::new(),
+        let value = if key.is_null() {
+            with(options, |options| options.to_json())?
+        } else {
+            let key = read_text(key, "key")?;
+            with(options, |options| options.get(key))??
         };
         place.write(text(value));
         Ok(())

@@ -605,13 +605,14 @@ impl Inbox {
         }
     }
 
-    /// Whether no callback of it runs or will run, and its sink is dropped.
-    pub fn is_quiet(&self) -> bool {
-        self.is_taken() || Inbox::is_quiet_now(&lock(&self.state))
+    /// Whether no callback runs or will run, and its sink is dropped.
+    fn is_quiet(state: &State) -> bool {
+        !state.running && state.sink.is_none()
     }
 
-    fn is_quiet_now(state: &State) -> bool {
-        !state.running && state.sink.is_none()
+    /// Whether no callback of it runs or will run, if it ever had one.
+    pub fn is_over(&self) -> bool {
+        self.is_taken() || Inbox::is_quiet(&lock(&self.state))
     }
 
     /// Waits until an ended inbox has no callback left. `TIMEOUT` says that drop has not run.
@@ -620,7 +621,7 @@ impl Inbox {
             return Ok(());
         }
         let mut state = lock(&self.state);
-        while !Inbox::is_quiet_now(&state) {
+        while !Inbox::is_quiet(&state) {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(Status::Timeout);

@@ -69,6 +69,11 @@ impl Options {
         if key == "url" { self.set_url(value) } else { self.apply(key, value, Origin::Caller) }
     }
 
+    /// The value of one option, as `set` would read it; a secret as stars. `UnknownOption` as for `set`.
+    pub fn get(&self, key: &str) -> Result<String> {
+        Key::find(key).map(|key| self.written(key)).ok_or_else(|| value::unknown(key))
+    }
+
     /// Reads a URL, `redis://user:password@host:port/db?option=value` (also `rediss://` and `redis+unix:///path`), or,
     /// when it has no scheme, a connection string as StackExchange.Redis has it: `host:port,password=...,ssl=true`.
     ///
