@@ -245,12 +245,16 @@ impl Client {
         self.check_open()?;
         let config = inbox_config(options.unwrap_or(&self.options));
         let hub = Arc::downgrade(&self.hub);
+        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
+        let spent = StdArc::clone(&budget);
         let on_room = move || {
             if let Some(hub) = hub.upgrade() {
                 hub.room();
             }
+            if spent.burst_is_over() {
+                runtime::give_memory_back_soon();
+            }
         };
-        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
         let inbox = match sink {
             None => Inbox::by_take(id, config, budget, StdArc::clone(&self.ready), on_room),
             Some(sink) => {
