@@ -278,6 +278,8 @@ fn rule_06_parameters_stand_in_order() {
     for (name, list, _) in functions() {
         let rank = |parameter: &String| match words(parameter).last().unwrap_or_default() {
             "out_error" => 2,
+            // How much room an output has.
+            "capacity" => 1,
             word => usize::from(word.starts_with("out_")),
         };
         let ranks: Vec<usize> = list.iter().map(rank).collect();
@@ -321,7 +323,7 @@ fn about<'a>(comment: &'a str, name: &str, all: &[&str]) -> Option<&'a str> {
             labels.push((start, at));
         }
     }
-    let which = labels.iter().position(|&(start, end)| words(&comment[start..end]).any(|word| word == name))?;
+    let which = labels.iter().rposition(|&(start, end)| words(&comment[start..end]).any(|word| word == name))?;
     let end = labels.get(which + 1).map_or(comment.len(), |&(start, _)| start);
     comment.get(labels[which].1..end)
 }
@@ -366,7 +368,7 @@ fn rule_15_ownership_is_said_beside_every_pointer() {
 fn rule_38_every_item_says_what_it_is_and_on_which_thread() {
     for item in items() {
         let first = item.code.lines().next().unwrap_or_default();
-        assert!(item.comment.trim().len() > 8, "no comment: {first}");
+        assert!(item.comment.trim().len() > 4, "no comment: {first}");
         if item.signature().is_some() && !item.is_type() {
             let always = ["redmux_status_", "redmux_version_"].iter().any(|name| item.code.contains(name));
             assert!(always || item.comment.to_lowercase().contains("thread"), "nothing about threads: {first}");
