@@ -244,12 +244,16 @@ impl Client {
         self.check_open()?;
         let config = inbox_config(options.unwrap_or(&self.options));
         let hub = Arc::downgrade(&self.hub);
+        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
+        let spent = StdArc::clone(&budget);
         let on_room = move || {
             if let Some(hub) = hub.upgrade() {
                 hub.room();
             }
+            if spent.burst_is_over() {
+                runtime::give_memory_back_soon();
+            }
         };
-        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
         let inbox = match sink {
             None => Inbox::by_take(id, config, budget, StdArc::clone(&self.ready), on_room),
             Some(sink) => {
@@ -407,7 +411,8 @@ impl Client {
 
     /// Begins to close, and completes when every source and operation has ended.
     pub fn close_begin(self: &Arc<Client>, ticket: Ticket) -> Result<()> {
-        let inbox = ticket.inbox.ok_or_else(|| Error::new(Status::InvalidArgument, "the close completes in an inbox"))?;
+        let inbox =
+            ticket.inbox.ok_or_else(|| Error::new(Status::InvalidArgument, "the close completes in an inbox"))?;
         inbox.reserve(COMPLETION_ROOM)?;
         if self.closing.swap(true, Ordering::SeqCst) {
             inbox.unreserve(COMPLETION_ROOM);
@@ -440,7 +445,7 @@ impl Client {
     }
 
     fn finish(&self, done: Option<(Arc<Inbox>, u64, Status)>, deadline: Option<Instant>) -> Result<(), Status> {
-        self.end(Status::Ok);
+        self.end();
         if let Some((inbox, token, status)) = done {
             let record = RecordIn { status: status.code(), ..RecordIn::new(Kind::Done, self.hub.id, token) };
             inbox.complete(&record, COMPLETION_ROOM);
@@ -462,12 +467,8 @@ impl Client {
         result
     }
 
-    fn end(&self, status: Status) {
-        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
-        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
-        self.hub.control.send_replace(Run::Closed);
-        self.hub.stop_publishing(Status::Closed);
-        self.hub.questions.abandon();
+    fn end(&self) {
+        self.hub.end(Status::Closed);
         runtime::unregister(self.hub.id);
     }
 
@@ -505,7 +506,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if !self.closing.swap(true, Ordering::SeqCst) {
-            self.end(Status::Ok);
+            self.end();
             for (_, inbox) in lock(&self.inboxes).drain() {
                 inbox.end();
             }
@@ -529,18 +530,15 @@ fn supervise(
         if task.await.is_err_and(|error| error.is_panic()) {
             let text = format!("a defect in the task of the {what}; this client is closed, others go on");
             hub.events.log(Level::Error, &text);
-            lock(&hub.mux).close_all(Status::Internal);
-            hub.control.send_replace(Run::Closed);
-            hub.stop_publishing(Status::Internal);
+            hub.end(Status::Internal);
         }
     });
 }
 
 /// The completion in a block, if there is one: the result of a blocking call. `what` begins its sentence.
 pub fn completion(what: &str, lent: &Lent) -> Option<Result<()>> {
-    let is_completion = |record: &&Record| {
-        [Kind::Done, Kind::Published, Kind::Promise].into_iter().any(|kind| record.is(kind))
-    };
+    let is_completion =
+        |record: &&Record| [Kind::Done, Kind::Published, Kind::Promise].into_iter().any(|kind| record.is(kind));
     let record = lent.records().iter().find(is_completion)?;
     let status = Status::from_code(record.status).unwrap_or(Status::Internal);
     if status == Status::Ok {

@@ -10,7 +10,9 @@ use redmux::inbox::Kind;
 use redmux::mux::events::State;
 use std::collections::HashMap;
 use support::{PATIENCE, Server, eventually};
-use tap::{Event, Tap, add, open, open_with_events, pattern, remove, stat, subscribed, subscription, ticket, ticket_in};
+use tap::{
+    Event, Tap, add, open, open_with_events, pattern, remove, stat, subscribed, subscription, ticket, ticket_in,
+};
 
 /// Everything that was published before has come when this returns.
 #[track_caller]

@@ -45,7 +45,12 @@ pub(super) fn allowed(timeout_ms: i64, options: &Options) -> Result<Option<Durat
 }
 
 /// Where an operation completes. {0} is the source's own inbox. An inbox of another client is refused.
-pub(super) fn ticket(inbox: redmux_inbox, token: u64, timeout_ms: i64, client: &crate::client::Client) -> Result<Ticket> {
+pub(super) fn ticket(
+    inbox: redmux_inbox,
+    token: u64,
+    timeout_ms: i64,
+    client: &crate::client::Client,
+) -> Result<Ticket> {
     let deadline = allowed(timeout_ms, client.options())?.and_then(|limit| Instant::now().checked_add(limit));
     if inbox.id == 0 {
         return Ok(Ticket { inbox: None, token, deadline });

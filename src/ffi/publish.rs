@@ -136,7 +136,12 @@ pub extern "C" fn redmux_client_flush_wait(
 /// inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: 0 is the client's option
 /// timeout, -1 for ever. Any thread, also inside a callback.
 #[unsafe(no_mangle)]
-pub extern "C" fn redmux_client_barrier(client: redmux_client, inbox: redmux_inbox, token: u64, timeout_ms: i64) -> i32 {
+pub extern "C" fn redmux_client_barrier(
+    client: redmux_client,
+    inbox: redmux_inbox,
+    token: u64,
+    timeout_ms: i64,
+) -> i32 {
     guard(client.id, || {
         let client = open(client)?;
         client.barrier(ticket(inbox, token, timeout_ms, &client)?)

@@ -86,9 +86,7 @@ pub const REDMUX_ERR_INTERNAL: i32 = -900;
 /// The result is static: borrowed until the process ends. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_status_name(status: i32) -> *const c_char {
-    guard_value(c"REDMUX_ERR_?".as_ptr(), || {
-        Status::from_code(status).map_or(c"REDMUX_ERR_?", Status::c_name).as_ptr()
-    })
+    guard_value(c"REDMUX_ERR_?".as_ptr(), || Status::from_code(status).map_or(c"REDMUX_ERR_?", Status::c_name).as_ptr())
 }
 
 /// One line about a status, for a person; defined for every number.

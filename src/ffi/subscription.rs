@@ -289,10 +289,7 @@ pub extern "C" fn redmux_subscription_active_wait(
 /// out_list: borrowed for the call, written on success; the list is owned by the caller, release with
 /// redmux_list_free. Any thread, also inside a callback.
 #[unsafe(no_mangle)]
-pub extern "C" fn redmux_subscription_names(
-    subscription: redmux_subscription,
-    out_list: *mut *mut redmux_list,
-) -> i32 {
+pub extern "C" fn redmux_subscription_names(subscription: redmux_subscription, out_list: *mut *mut redmux_list) -> i32 {
     guard(subscription.id, || {
         let place = Place::new(out_list, "out_list")?;
         place.write(list(client_of(subscription)?.hub().names_of(subscription.id)?));

@@ -2,7 +2,7 @@
 //!
 //! The whole of it happens within one `connect_timeout`. A dial never tries twice, never remembers an address (names
 //! are resolved anew each time, so that a failover by DNS is followed), and never sends anything of Redis.
-//! Called by the actors of `mux/`, which register [`Socket::raw_fd`] for the handling of forks.
+//! Called by the actors of `mux/`. Its sockets are tracked from the moment they exist, so that a fork leaves no copy.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixSocket, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::tls::TlsSetup;
 use crate::error::{Error, Result, Status};
+use crate::sys::{Tracked, open_tracked};
 
 /// Where a server listens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -86,21 +87,38 @@ pub struct Socket {
     /// Who is at the other end, for messages: `db.example:6379 (10.0.0.7:6379)`.
     pub peer: String,
     fd: RawFd,
+    /// After `io`, which closes the socket.
+    _tracked: Tracked,
+}
+
+/// A second descriptor of a socket, for writing from other threads.
+#[derive(Debug)]
+pub struct SideWriter {
+    socket: socket2::Socket,
+    /// After `socket`, which is closed first.
+    _tracked: Tracked,
+}
+
+impl SideWriter {
+    /// Sends what the kernel takes at once. A closed peer is an error, never SIGPIPE.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+    }
 }
 
 impl Socket {
-    /// The number of the descriptor, to be registered for the handling of forks. Never to be read, written or closed.
+    /// The number of the descriptor, for messages. Never to be read, written or closed.
     pub fn raw_fd(&self) -> RawFd {
         self.fd
     }
 
     /// A second descriptor of the same socket, for sending from a thread that has no runtime; none with TLS.
     ///
-    /// It is non-blocking, as the first is. Send with `MSG_NOSIGNAL`. The connection stays open as long as either
-    /// lives: drop this one first, or shut it down. It has a number of its own to be registered for forks.
-    pub fn side_writer(&self) -> Option<socket2::Socket> {
+    /// The connection stays open as long as either lives: drop this one first.
+    pub fn side_writer(&self) -> Option<SideWriter> {
         let fd = self.io.plain_fd()?;
-        SockRef::from(&fd).try_clone().ok()
+        let (socket, tracked) = open_tracked(|| SockRef::from(&fd).try_clone()).ok()?;
+        Some(SideWriter { socket, _tracked: tracked })
     }
 }
 
@@ -119,21 +137,26 @@ pub async fn dial(address: &Address, options: &DialOptions) -> Result<Socket> {
                 let message = format!("connect to {address}: a unix socket carries no TLS; turn tls off");
                 return Err(Error::new(Status::Tls, message));
             }
-            let stream = match timeout_at(deadline, UnixStream::connect(path)).await {
+            // Declared before the stream, so that a dial that is dropped closes it first.
+            let (socket, tracked) = open_tracked(UnixSocket::new_stream).map_err(|e| failed(address, &reason(&e)))?;
+            let stream = match timeout_at(deadline, socket.connect(path)).await {
                 Ok(connected) => connected.map_err(|e| failed(address, &reason(&e)))?,
                 Err(_) => return Err(failed(address, &no_answer(options))),
             };
-            Ok(Socket { fd: stream.as_raw_fd(), peer: address.to_string(), io: Box::new(stream) })
+            let fd = stream.as_raw_fd();
+            Ok(Socket { fd, peer: address.to_string(), io: Box::new(stream), _tracked: tracked })
         }
         Address::Tcp { host, port } => {
             let found = resolve(host, *port, deadline, options).await?;
-            let (stream, ip) = connect_any(address, &found, deadline, options).await?;
+            let (tracked, stream, ip) = connect_any(address, &found, deadline, options).await?;
             let fd = stream.as_raw_fd();
             let (named, ip) = (address.to_string(), ip.to_string());
             let peer = if named == ip { named } else { format!("{named} ({ip})") };
-            let Some(tls) = &options.tls else { return Ok(Socket { io: Box::new(stream), peer, fd }) };
+            let Some(tls) = &options.tls else {
+                return Ok(Socket { io: Box::new(stream), peer, fd, _tracked: tracked });
+            };
             match timeout_at(deadline, tls.connect(stream, host)).await {
-                Ok(Ok(io)) => Ok(Socket { io, peer, fd }),
+                Ok(Ok(io)) => Ok(Socket { io, peer, fd, _tracked: tracked }),
                 Ok(Err(error)) => Err(Error::new(error.status(), format!("connect to {address}: {}", error.message()))),
                 Err(_) => {
                     // A plain redis-server waits for the rest of a line that our first bytes do not end, and says
@@ -175,13 +198,13 @@ async fn connect_any(
     found: &[SocketAddr],
     deadline: Instant,
     options: &DialOptions,
-) -> Result<(TcpStream, SocketAddr)> {
+) -> Result<(Tracked, TcpStream, SocketAddr)> {
     let mut reasons: Vec<(SocketAddr, String)> = Vec::new();
     for (tried, &ip) in found.iter().enumerate() {
         let left = u32::try_from(found.len() - tried).unwrap_or(u32::MAX);
         let share = deadline.saturating_duration_since(Instant::now()) / left.max(1);
         let why = match timeout(share, connect_one(ip, options)).await {
-            Ok(Ok(stream)) => return Ok((stream, ip)),
+            Ok(Ok((tracked, stream))) => return Ok((tracked, stream, ip)),
             Ok(Err(e)) => reason(&e),
             Err(_) if found.len() == 1 => no_answer(options),
             Err(_) => format!("no answer within its share ({share:.1?}) of {:?}", options.connect_timeout),
@@ -198,8 +221,9 @@ async fn connect_any(
     })
 }
 
-async fn connect_one(ip: SocketAddr, options: &DialOptions) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(ip).await?;
+async fn connect_one(ip: SocketAddr, options: &DialOptions) -> io::Result<(Tracked, TcpStream)> {
+    let (socket, tracked) = open_tracked(if ip.is_ipv4() { TcpSocket::new_v4 } else { TcpSocket::new_v6 })?;
+    let stream = socket.connect(ip).await?;
     if is_its_own_peer(&stream)? {
         return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
     }
@@ -215,7 +239,7 @@ async fn connect_one(ip: SocketAddr, options: &DialOptions) -> io::Result<TcpStr
     if !options.user_timeout.is_zero() {
         socket.set_tcp_user_timeout(Some(options.user_timeout))?;
     }
-    Ok(stream)
+    Ok((tracked, stream))
 }
 
 /// A dial to a dead local port in the ephemeral range can be given that very port as its own, and is then connected to
@@ -263,7 +287,6 @@ fn deadline_after(wait: Duration) -> Instant {
 #[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
     use super::*;
-    use tokio::net::TcpSocket;
 
     #[test]
     fn an_address_reads_as_a_person_writes_it() {
@@ -303,7 +326,7 @@ mod tests {
         let good_ip = good.local_addr().unwrap();
         let address = Address::Tcp { host: "db.example".into(), port: 1 };
         let deadline = deadline_after(quick().connect_timeout);
-        let (_, ip) = connect_any(&address, &[refusing, swallowing, good_ip], deadline, &quick()).await.unwrap();
+        let (_, _, ip) = connect_any(&address, &[refusing, swallowing, good_ip], deadline, &quick()).await.unwrap();
         assert_eq!(ip, good_ip);
     }
 
@@ -345,7 +368,7 @@ mod tests {
     #[tokio::test]
     async fn every_option_is_set_on_the_socket() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = connect_one(listener.local_addr().unwrap(), &quick()).await.unwrap();
+        let (_tracked, stream) = connect_one(listener.local_addr().unwrap(), &quick()).await.unwrap();
         let socket = SockRef::from(&stream);
         assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
@@ -353,7 +376,7 @@ mod tests {
         #[cfg(target_os = "linux")]
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(15)));
         let off = DialOptions { keepalive: Duration::ZERO, user_timeout: Duration::ZERO, ..quick() };
-        let stream = connect_one(listener.local_addr().unwrap(), &off).await.unwrap();
+        let (_tracked, stream) = connect_one(listener.local_addr().unwrap(), &off).await.unwrap();
         assert!(!SockRef::from(&stream).keepalive().unwrap());
     }
 }

@@ -6,7 +6,7 @@
 
 use super::Mux;
 use super::events::{Level, State};
-use super::hub::{Either, Hub, Run, Tracked, race};
+use super::hub::{Either, Hub, Run, race};
 use super::ops::{Outcome, What};
 use super::registry::Verdict;
 use super::unix_ns;
@@ -14,13 +14,14 @@ use super::wave::Answers;
 use crate::error::Status;
 use crate::inbox::{Buffer, BufferPool};
 use crate::link::backoff::{Backoff, Rng};
+use crate::link::dial::Socket;
 use crate::link::handshake::Greeting;
 use crate::link::health::{Action, Health};
 use crate::proto::resp::{self, Change, Kind, Reply};
 use crate::sync::{Arc, lock};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc as StdArc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -90,7 +91,7 @@ struct End {
 /// One connected link.
 struct Session<'a> {
     hub: &'a Hub,
-    socket: Tracked,
+    socket: Socket,
     reader: Reader,
     asked: Asked,
     out: Vec<u8>,
@@ -176,12 +177,12 @@ enum Wake {
 }
 
 impl<'a> Session<'a> {
-    fn new(hub: &'a Hub, socket: Tracked, greeting: Greeting) -> Session<'a> {
+    fn new(hub: &'a Hub, socket: Socket, greeting: Greeting) -> Session<'a> {
         let now = Instant::now();
         let mut reader = Reader::new(&hub.pool);
         reader.preload(&greeting.leftover);
         hub.events
-            .log(Level::Info, &format!("connected to {} ({} {})", socket.peer(), greeting.server, greeting.version));
+            .log(Level::Info, &format!("connected to {} ({} {})", socket.peer, greeting.server, greeting.version));
         *lock(&hub.greeting) = Some(greeting);
         Session {
             hub,
@@ -203,7 +204,7 @@ impl<'a> Session<'a> {
         self.hub.counters.connects.fetch_add(1, Ordering::Relaxed);
         lock(&self.hub.mux).link_up(Instant::now());
         self.hub.timers.notify_one();
-        self.hub.events.state(State::Online, self.hub.id, 0, self.socket.peer());
+        self.hub.events.state(State::Online, self.hub.id, 0, &self.socket.peer);
         let fault = self.turns().await;
         let now = Instant::now();
         let stable = self.whole_since.is_some_and(|since| now - since >= self.hub.settings.stable_after);
@@ -281,7 +282,7 @@ impl<'a> Session<'a> {
     }
 
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        let Some(mut io) = self.socket.io() else { return Poll::Pending };
+        let mut io = Pin::new(&mut *self.socket.io);
         if let Some(rest) = self.out.get(self.written..).filter(|rest| !rest.is_empty())
             && let Poll::Ready(result) = io.as_mut().poll_write(cx, rest)
         {
@@ -368,7 +369,7 @@ impl<'a> Session<'a> {
     }
 
     fn lost(&self, why: &str) -> (Status, String) {
-        (Status::LinkLost, format!("lost the connection to {}: {why}", self.socket.peer()))
+        (Status::LinkLost, format!("lost the connection to {}: {why}", self.socket.peer))
     }
 
     fn next_timer(&self) -> Instant {
@@ -396,7 +397,7 @@ impl<'a> Session<'a> {
             }
             Action::Dead => {
                 let limit = self.hub.settings.ping_timeout;
-                Err((Status::PingTimeout, format!("ping timeout: {} was silent for {limit:?}", self.socket.peer())))
+                Err((Status::PingTimeout, format!("ping timeout: {} was silent for {limit:?}", self.socket.peer)))
             }
         }
     }

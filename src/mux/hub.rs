@@ -12,10 +12,8 @@ use crate::link::dial::{Address, DialOptions, Socket, dial};
 use crate::link::handshake::{Greeting, Hello, greet};
 use crate::proto::resp::Limits;
 use crate::sync::{Arc, Mutex, lock};
-use crate::sys;
 use std::collections::HashMap;
-use std::os::fd::AsRawFd;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -227,10 +225,10 @@ impl Hub {
     }
 
     /// One attempt: address, credentials, socket, greeting.
-    pub async fn connect(&self) -> Result<(Tracked, Greeting)> {
+    pub async fn connect(&self) -> Result<(Socket, Greeting)> {
         let address = self.address().await?;
         let credentials = self.current_credentials().await?;
-        let mut socket = Tracked::new(dial(&address, &self.settings.dial).await?);
+        let mut socket = dial(&address, &self.settings.dial).await?;
         let hello = Hello {
             user: credentials.user.as_deref().filter(|user| !user.is_empty()),
             password: credentials.password.as_deref().filter(|password| !password.is_empty()),
@@ -240,10 +238,7 @@ impl Hub {
             db: None,
         };
         let limit = self.settings.dial.connect_timeout;
-        let Some(io) = socket.socket.as_mut().map(|socket| &mut socket.io) else {
-            return Err(Status::Internal.into());
-        };
-        match tokio::time::timeout(limit, greet(io, &hello)).await {
+        match tokio::time::timeout(limit, greet(&mut socket.io, &hello)).await {
             Ok(greeting) => Ok((socket, greeting?)),
             Err(_) => Err(Error::new(Status::Connect, format!("{address} did not answer HELLO within {limit:?}"))),
         }
@@ -260,70 +255,19 @@ impl Hub {
         control.has_changed().unwrap_or(true) || *control.borrow() != Run::Running
     }
 
+    /// Ends every source and operation, and then the links.
+    pub fn end(&self, status: Status) {
+        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
+        lock(&self.mux).close_all(status);
+        self.control.send_replace(Run::Closed);
+        self.stop_publishing(status);
+        self.questions.abandon();
+    }
+
     /// Called when an inbox got room: a paused link may read again.
     pub fn room(&self) {
         if self.paused.load(Ordering::SeqCst) {
             self.work.notify_one();
-        }
-    }
-}
-
-/// A socket that a forked child does not keep open.
-#[derive(Debug)]
-pub struct Tracked {
-    socket: Option<Socket>,
-}
-
-impl Tracked {
-    fn new(socket: Socket) -> Tracked {
-        sys::track_socket(socket.raw_fd());
-        Tracked { socket: Some(socket) }
-    }
-
-    /// The stream.
-    pub fn io(&mut self) -> Option<Pin<&mut (dyn crate::link::dial::Transport + 'static)>> {
-        self.socket.as_mut().map(|socket| Pin::new(&mut *socket.io))
-    }
-
-    /// Who is at the other end.
-    pub fn peer(&self) -> &str {
-        self.socket.as_ref().map_or("", |socket| &socket.peer)
-    }
-
-    /// A second descriptor for writing from other threads, closed with the first.
-    pub fn side_writer(&mut self) -> Option<SideWriter> {
-        let writer = self.socket.as_ref()?.side_writer()?;
-        sys::track_socket(writer.as_raw_fd());
-        Some(SideWriter(Some(writer)))
-    }
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            sys::untrack_socket(socket.raw_fd(), || drop(socket));
-        }
-    }
-}
-
-/// The descriptor through which callers write to an idle publish link.
-#[derive(Debug)]
-pub struct SideWriter(Option<socket2::Socket>);
-
-impl SideWriter {
-    /// Sends what the kernel takes at once. A closed peer is an error, never SIGPIPE.
-    pub fn send(&self, bytes: &[u8]) -> std::io::Result<usize> {
-        match &self.0 {
-            Some(socket) => socket.send_with_flags(bytes, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT),
-            None => Ok(0),
-        }
-    }
-}
-
-impl Drop for SideWriter {
-    fn drop(&mut self) {
-        if let Some(socket) = self.0.take() {
-            sys::untrack_socket(socket.as_raw_fd(), || drop(socket));
         }
     }
 }

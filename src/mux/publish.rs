@@ -7,18 +7,19 @@
 
 use super::actor::{Reader, authenticated};
 use super::events::{Level, State};
-use super::hub::{Either, Hub, Run, SideWriter, Tracked, race};
+use super::hub::{Either, Hub, Run, race};
 use super::ops::Outcome;
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind, RecordIn};
 use crate::link::backoff::{Backoff, Rng};
+use crate::link::dial::{SideWriter, Socket};
 use crate::link::health::{Action, Health};
 use crate::proto::resp::{self, Frame, Limits, Reply, Step};
 use crate::sync::{Arc, lock};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -490,7 +491,7 @@ pub async fn run(hub: Arc<Hub>) {
             Either::Right(Ok((socket, _))) => {
                 let since = Instant::now();
                 hub.counters.publish_connects.fetch_add(1, Ordering::Relaxed);
-                hub.events.state(State::PublishOnline, hub.id, 0, socket.peer());
+                hub.events.state(State::PublishOnline, hub.id, 0, &socket.peer);
                 let fault = Session::new(&hub, socket).serve().await;
                 hub.publisher_lost(false);
                 if since.elapsed() >= hub.settings.stable_after {
@@ -530,7 +531,7 @@ async fn with_expiry<F: Future>(hub: &Hub, future: F) -> F::Output {
 
 struct Session<'a> {
     hub: &'a Hub,
-    socket: Tracked,
+    socket: Socket,
     reader: Reader,
     health: Health,
 }
@@ -545,7 +546,7 @@ enum Wake {
 }
 
 impl<'a> Session<'a> {
-    fn new(hub: &'a Hub, mut socket: Tracked) -> Session<'a> {
+    fn new(hub: &'a Hub, socket: Socket) -> Session<'a> {
         let side = socket.side_writer();
         let mut out = lock(&hub.outgoing);
         out.side = side;
@@ -612,13 +613,13 @@ impl<'a> Session<'a> {
                 if !lock(&hub.outgoing).online {
                     return None;
                 }
-                return Some(format!("lost the connection to {}: {why}", self.socket.peer()));
+                return Some(format!("lost the connection to {}: {why}", self.socket.peer));
             }
         }
     }
 
     fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        let Some(mut io) = self.socket.io() else { return Poll::Pending };
+        let mut io = Pin::new(&mut *self.socket.io);
         let mut out = lock(&self.hub.outgoing);
         if !out.online {
             return Poll::Ready(Wake::Failed(std::io::ErrorKind::NotConnected.into()));
