@@ -149,15 +149,14 @@ impl Client {
         let budget = StdArc::new(Budget::new(options.bytes(Key::ClientBytes)));
         let ready = StdArc::new(Ready::default());
         let config = Config { bytes: EVENT_BYTES, records: 0, policy: Policy::DropOldest };
-        let slot: StdArc<std::sync::OnceLock<Events>> = StdArc::default();
+        // Weak: the event inbox may itself be served by this dispatcher, and would keep it for ever.
+        let slot: StdArc<std::sync::OnceLock<std::sync::Weak<Hub>>> = StdArc::default();
         let told = StdArc::clone(&slot);
         let dispatcher =
             Arc::new(Dispatcher::new(options.number(Key::CallbackThreads) as usize, move |inbox, code| {
-                if let Some(events) = told.get() {
-                    events.log(
-                        Level::Warn,
-                        &format!("the callback of inbox {inbox:#x} returned {code}; delivery goes on"),
-                    );
+                if let Some(hub) = told.get().and_then(std::sync::Weak::upgrade) {
+                    let text = format!("the callback of inbox {inbox:#x} returned {code}; delivery goes on");
+                    hub.events.log(Level::Warn, &text);
                 }
             }));
         let event_inbox = match events {
@@ -173,7 +172,6 @@ impl Client {
             }
         };
         let events = Events::new(event_inbox.clone(), log_level(&options));
-        let _ = slot.set(events.clone());
         let credentials = Credentials { user: text(&options, Key::User), password: text(&options, Key::Password) };
         let user = credentials.user.clone().unwrap_or_else(|| "default".into());
         let hub = Arc::new(Hub {
@@ -193,6 +191,7 @@ impl Client {
             pool: StdArc::new(BufferPool::default()),
             greeting: Mutex::new(None),
         });
+        let _ = slot.set(Arc::downgrade(&hub));
         runtime::register(&hub);
         supervise(&handle, &hub, "subscriber link", actor::run(Arc::clone(&hub)));
         supervise(&handle, &hub, "publish link", publisher::run(Arc::clone(&hub)));
@@ -245,12 +244,16 @@ impl Client {
         self.check_open()?;
         let config = inbox_config(options.unwrap_or(&self.options));
         let hub = Arc::downgrade(&self.hub);
+        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
+        let spent = StdArc::clone(&budget);
         let on_room = move || {
             if let Some(hub) = hub.upgrade() {
                 hub.room();
             }
+            if spent.burst_is_over() {
+                runtime::give_memory_back_soon();
+            }
         };
-        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
         let inbox = match sink {
             None => Inbox::by_take(id, config, budget, StdArc::clone(&self.ready), on_room),
             Some(sink) => {
@@ -583,4 +586,33 @@ pub fn completion_with_data(what: &str, lent: &Lent, data: &mut Vec<u8>) -> Opti
         data.extend_from_slice(record.payload(lent.data()));
     }
     completion(what, lent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Ignore;
+
+    impl Sink for Ignore {
+        fn deliver(&mut self, _: &Lent) -> i32 {
+            1
+        }
+    }
+
+    #[test]
+    fn a_closed_client_with_an_event_callback_leaves_nothing_behind() {
+        let mut options = Options::new();
+        options.set_url("redis://127.0.0.1:1").unwrap();
+        options.set("log_level", "debug").unwrap();
+        let client = Client::open(options, EventsBy::Callback(Box::new(Ignore))).unwrap();
+        let inbox = Arc::downgrade(client.events().unwrap());
+        client.close(None).unwrap();
+        drop(client);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while inbox.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "{} still hold the event inbox", inbox.strong_count());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

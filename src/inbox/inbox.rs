@@ -44,17 +44,36 @@ pub struct Config {
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// The most that was used since `burst_is_over` last said so.
+    peak: AtomicUsize,
 }
+
+/// What had to wait for it to be worth giving memory back to the system.
+const BURST: usize = 8 * 1024 * 1024;
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Budget {
-        Budget { limit, used: AtomicUsize::new(0) }
+        Budget { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
     /// The bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether much waited and now little does. Says so once a burst.
+    pub fn burst_is_over(&self) -> bool {
+        let peak = self.peak.load(Ordering::Relaxed);
+        peak >= BURST && self.used() < peak / 8 && self.peak.swap(0, Ordering::Relaxed) >= BURST
+    }
+
+    fn add(&self, bytes: usize) {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // Two that race may leave the smaller one: it is a hint.
+        if used > self.peak.load(Ordering::Relaxed) {
+            self.peak.store(used, Ordering::Relaxed);
+        }
     }
 }
 
@@ -360,7 +379,7 @@ impl Inbox {
         let now = state.bytes();
         state.counters.peak = state.counters.peak.max(now as u64);
         if now >= before {
-            self.budget.used.fetch_add(now - before, Ordering::Relaxed);
+            self.budget.add(now - before);
         } else {
             self.budget.used.fetch_sub(before - now, Ordering::Relaxed);
         }
