@@ -13,9 +13,9 @@ use crate::link::tls::{TlsOptions, TlsSetup};
 use crate::mux::events::{Events, Level, State};
 use crate::mux::hub::{Counters, Credentials, Hub, Questions, Run, Settings, run_timers};
 use crate::mux::ops::{COMPLETION_ROOM, Op, Outcome, What};
-use crate::mux::publish::Outgoing;
+use crate::mux::outgoing::Outgoing;
 use crate::mux::subscription::Ticket;
-use crate::mux::{Mux, actor, publish};
+use crate::mux::{Mux, actor, publisher};
 use crate::options::{Key, Options};
 use crate::proto::resp::Limits;
 use crate::sync::{Arc, Mutex, lock};
@@ -45,6 +45,8 @@ pub struct Client {
     ready: StdArc<Ready>,
     dispatcher: Arc<Dispatcher>,
     inboxes: Mutex<HashMap<u64, Arc<Inbox>>>,
+    /// Closed inboxes whose last callback may still run: the client's close waits for them too.
+    leaving: Mutex<Vec<Arc<Inbox>>>,
     events: Option<Arc<Inbox>>,
     /// Set by the first close.
     closing: AtomicBool,
@@ -147,15 +149,14 @@ impl Client {
         let budget = StdArc::new(Budget::new(options.bytes(Key::ClientBytes)));
         let ready = StdArc::new(Ready::default());
         let config = Config { bytes: EVENT_BYTES, records: 0, policy: Policy::DropOldest };
-        let slot: StdArc<std::sync::OnceLock<Events>> = StdArc::default();
+        // Weak: the event inbox may itself be served by this dispatcher, and would keep it for ever.
+        let slot: StdArc<std::sync::OnceLock<std::sync::Weak<Hub>>> = StdArc::default();
         let told = StdArc::clone(&slot);
         let dispatcher =
             Arc::new(Dispatcher::new(options.number(Key::CallbackThreads) as usize, move |inbox, code| {
-                if let Some(events) = told.get() {
-                    events.log(
-                        Level::Warn,
-                        &format!("the callback of inbox {inbox:#x} returned {code}; delivery goes on"),
-                    );
+                if let Some(hub) = told.get().and_then(std::sync::Weak::upgrade) {
+                    let text = format!("the callback of inbox {inbox:#x} returned {code}; delivery goes on");
+                    hub.events.log(Level::Warn, &text);
                 }
             }));
         let event_inbox = match events {
@@ -171,7 +172,6 @@ impl Client {
             }
         };
         let events = Events::new(event_inbox.clone(), log_level(&options));
-        let _ = slot.set(events.clone());
         let credentials = Credentials { user: text(&options, Key::User), password: text(&options, Key::Password) };
         let user = credentials.user.clone().unwrap_or_else(|| "default".into());
         let hub = Arc::new(Hub {
@@ -191,9 +191,10 @@ impl Client {
             pool: StdArc::new(BufferPool::default()),
             greeting: Mutex::new(None),
         });
+        let _ = slot.set(Arc::downgrade(&hub));
         runtime::register(&hub);
         supervise(&handle, &hub, "subscriber link", actor::run(Arc::clone(&hub)));
-        supervise(&handle, &hub, "publish link", publish::run(Arc::clone(&hub)));
+        supervise(&handle, &hub, "publish link", publisher::run(Arc::clone(&hub)));
         supervise(&handle, &hub, "timers", run_timers(Arc::clone(&hub)));
         let inboxes = event_inbox.iter().map(|inbox| (inbox.id(), Arc::clone(inbox))).collect();
         Ok(Arc::new(Client {
@@ -203,6 +204,7 @@ impl Client {
             ready,
             dispatcher,
             inboxes: Mutex::new(inboxes),
+            leaving: Mutex::new(Vec::new()),
             events: event_inbox,
             closing: AtomicBool::new(false),
         }))
@@ -242,12 +244,16 @@ impl Client {
         self.check_open()?;
         let config = inbox_config(options.unwrap_or(&self.options));
         let hub = Arc::downgrade(&self.hub);
+        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
+        let spent = StdArc::clone(&budget);
         let on_room = move || {
             if let Some(hub) = hub.upgrade() {
                 hub.room();
             }
+            if spent.burst_is_over() {
+                runtime::give_memory_back_soon();
+            }
         };
-        let (id, budget) = (runtime::next_id(), StdArc::clone(&self.budget));
         let inbox = match sink {
             None => Inbox::by_take(id, config, budget, StdArc::clone(&self.ready), on_room),
             Some(sink) => {
@@ -261,10 +267,15 @@ impl Client {
 
     /// Closes an inbox: its sources end, its completions are discarded.
     pub fn close_inbox(&self, inbox: &Arc<Inbox>, deadline: Option<Instant>) -> Result<(), Status> {
+        if !inbox.is_taken() {
+            lock(&self.leaving).push(Arc::clone(inbox));
+        }
         lock(&self.inboxes).remove(&inbox.id());
         lock(&self.hub.mux).close_inbox(inbox.id());
         self.hub.work.notify_one();
-        inbox.close(deadline)
+        let result = inbox.close(deadline);
+        lock(&self.leaving).retain(|inbox| !inbox.is_quiet());
+        result
     }
 
     /// Ends the operations of an inbox with a token. Returns how many were asked to end.
@@ -434,7 +445,7 @@ impl Client {
     }
 
     fn finish(&self, done: Option<(Arc<Inbox>, u64, Status)>, deadline: Option<Instant>) -> Result<(), Status> {
-        self.end(Status::Ok);
+        self.end();
         if let Some((inbox, token, status)) = done {
             let record = RecordIn { status: status.code(), ..RecordIn::new(Kind::Done, self.hub.id, token) };
             inbox.complete(&record, COMPLETION_ROOM);
@@ -443,8 +454,9 @@ impl Client {
         for inbox in &inboxes {
             inbox.end();
         }
+        let leaving = std::mem::take(&mut *lock(&self.leaving));
         let mut result = Ok(());
-        for inbox in &inboxes {
+        for inbox in inboxes.iter().chain(&leaving) {
             if let Err(status) = inbox.wait_quiet(deadline) {
                 result = Err(status);
             }
@@ -455,12 +467,8 @@ impl Client {
         result
     }
 
-    fn end(&self, status: Status) {
-        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
-        lock(&self.hub.mux).close_all(if status == Status::Ok { Status::Closed } else { status });
-        self.hub.control.send_replace(Run::Closed);
-        self.hub.stop_publishing(Status::Closed);
-        self.hub.questions.abandon();
+    fn end(&self) {
+        self.hub.end(Status::Closed);
         runtime::unregister(self.hub.id);
     }
 
@@ -498,7 +506,7 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         if !self.closing.swap(true, Ordering::SeqCst) {
-            self.end(Status::Ok);
+            self.end();
             for (_, inbox) in lock(&self.inboxes).drain() {
                 inbox.end();
             }
@@ -522,9 +530,7 @@ fn supervise(
         if task.await.is_err_and(|error| error.is_panic()) {
             let text = format!("a defect in the task of the {what}; this client is closed, others go on");
             hub.events.log(Level::Error, &text);
-            lock(&hub.mux).close_all(Status::Internal);
-            hub.control.send_replace(Run::Closed);
-            hub.stop_publishing(Status::Internal);
+            hub.end(Status::Internal);
         }
     });
 }
@@ -580,4 +586,33 @@ pub fn completion_with_data(what: &str, lent: &Lent, data: &mut Vec<u8>) -> Opti
         data.extend_from_slice(record.payload(lent.data()));
     }
     completion(what, lent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Ignore;
+
+    impl Sink for Ignore {
+        fn deliver(&mut self, _: &Lent) -> i32 {
+            1
+        }
+    }
+
+    #[test]
+    fn a_closed_client_with_an_event_callback_leaves_nothing_behind() {
+        let mut options = Options::new();
+        options.set_url("redis://127.0.0.1:1").unwrap();
+        options.set("log_level", "debug").unwrap();
+        let client = Client::open(options, EventsBy::Callback(Box::new(Ignore))).unwrap();
+        let inbox = Arc::downgrade(client.events().unwrap());
+        client.close(None).unwrap();
+        drop(client);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while inbox.strong_count() > 0 {
+            assert!(Instant::now() < deadline, "{} still hold the event inbox", inbox.strong_count());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }

@@ -4,11 +4,11 @@
 //! is a copy without a thread. Its signals are blocked, it is called `redmux-io`, and it never runs a callback.
 
 use crate::error::{Error, Result, Status};
-use crate::mux::hub::{Hub, Run};
+use crate::mux::hub::Hub;
 use crate::sync::{Arc, Mutex, lock};
 use crate::sys::{self, PerProcess};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::watch;
@@ -18,6 +18,8 @@ struct Process {
     thread: Mutex<Option<Thread>>,
     clients: Mutex<HashMap<u64, std::sync::Weak<Hub>>>,
     next_id: AtomicU64,
+    /// Memory will be given back to the system.
+    giving_back: AtomicBool,
 }
 
 struct Thread {
@@ -31,7 +33,11 @@ static PROCESS: PerProcess<Process> = PerProcess::new(|| Process {
     thread: Mutex::new(None),
     clients: Mutex::new(HashMap::new()),
     next_id: AtomicU64::new(1),
+    giving_back: AtomicBool::new(false),
 });
+
+/// How long after a burst memory is given back: bursts that follow each other share one walk through the heap.
+const GIVE_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// How many low bits of an id count; the bits above are the process' generation, so that a forked child tells the
 /// handles that it inherited.
@@ -64,6 +70,7 @@ pub fn handle() -> Result<Handle> {
         .enable_io()
         .enable_time()
         .max_blocking_threads(4)
+        .thread_keep_alive(Duration::from_secs(1))
         .thread_name("redmux-io")
         .on_thread_start(sys::block_signals)
         .build()
@@ -87,6 +94,22 @@ pub fn handle() -> Result<Handle> {
     Ok(handle)
 }
 
+/// A burst is over: what the allocator kept of it is given back to the system, a little later. Never waits.
+pub fn give_memory_back_soon() {
+    let process = PROCESS.get();
+    // Not `handle`: after a shutdown this must not start the thread again.
+    let Some(handle) = lock(&process.thread).as_ref().map(|thread| thread.handle.clone()) else { return };
+    if process.giving_back.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    handle.spawn(async {
+        tokio::time::sleep(GIVE_BACK_AFTER).await;
+        PROCESS.get().giving_back.store(false, Ordering::Relaxed);
+        // Beside the library's thread, because it walks the whole heap.
+        tokio::task::spawn_blocking(sys::give_memory_back);
+    });
+}
+
 /// Remembers a client, so that a shutdown closes it.
 pub fn register(hub: &Arc<Hub>) {
     lock(&PROCESS.get().clients).insert(hub.id, Arc::downgrade(hub));
@@ -106,7 +129,8 @@ pub fn clients() -> Vec<Arc<Hub>> {
 pub fn shutdown(deadline: Option<Instant>) -> std::result::Result<(), Status> {
     let process = PROCESS.get();
     for hub in clients() {
-        hub.control.send_replace(Run::Closed);
+        // What waits ends now: without the thread no answer and no deadline would come any more.
+        hub.end(Status::Closed);
     }
     let Some(thread) = lock(&process.thread).take() else { return Ok(()) };
     let _ = thread.stop.send(true);
@@ -119,5 +143,6 @@ pub fn shutdown(deadline: Option<Instant>) -> std::result::Result<(), Status> {
         std::thread::sleep(Duration::from_millis(1));
     }
     let _ = thread.join.join();
+    process.giving_back.store(false, Ordering::Relaxed);
     Ok(())
 }

@@ -72,7 +72,8 @@ fn m14_a_hundred_thousand_adds_one_by_one_while_down_need_at_most_250_commands()
         client.hub().add(sub, &[name.as_bytes()], ticket(i)).unwrap();
     }
     server.restart();
-    tap.through("the last add", |event| event.kind == Kind::Done && event.token == 99_999);
+    // Each event has its own bound: all of them together take their time in a debug build.
+    while !matches!(tap.next(), Event { kind: Kind::Done, token: 99_999, .. }) {}
     let commands = server.conn().commandstats("subscribe");
     assert!(commands <= 250, "{commands} SUBSCRIBE commands for 100,000 names");
 }

@@ -232,7 +232,10 @@ fn b1_drops_for_different_reasons_are_not_added_up() {
         stat(&client, &["publisher", "pending_bytes"]) > 2 << 20
     });
     let posts = stat(&client, &["publisher", "sent"]) - 1;
+    let told = events.inbox().counters().received;
     client.stop().unwrap();
+    // Nothing is taken before the state and both counts are there, so that they could be added up.
+    eventually("all is told", PATIENCE, || events.inbox().counters().received >= told + 3);
     let mut of = |status| events.find(&format!("{status:?}"), |e| e.kind == Kind::Dropped && e.status() == status);
     let (unsent, unknown) = (of(Status::NotSent).number, of(Status::Unknown).number);
     assert!(unknown >= 3 && unsent >= 2, "{unsent} not sent, {unknown} unknown");

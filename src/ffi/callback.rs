@@ -9,15 +9,16 @@ use std::ffi::c_void;
 
 /// Receives blocks, on a thread of the client named redmux-cb.
 ///
-/// user: what was given with the function. block: borrowed until the callback returns; copy what you keep. Return 0;
-/// anything else is logged, and the next block is delivered. Every function of the library may be called, except the
-/// ones that block, which return REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp.
+/// user: what was given with the function, borrowed until drop is called. block: borrowed until the callback returns;
+/// copy what you keep. Return 0; anything else is logged, and the next block is delivered. Every function of the library
+/// may be called, except the ones that block, which return REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp.
 pub type redmux_block_fn = Option<unsafe extern "C" fn(user: *mut c_void, block: *const redmux_block) -> i32>;
 
 /// Tells that a callback will not be called any more, exactly once, also when it could not be registered. user data
 /// may be freed here.
 ///
-/// user: what was given with the callback.
+/// user: what was given with the callback, borrowed until the callback returns, its last use. A thread of the client, or
+/// the one that closes or that could not register.
 pub type redmux_drop_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
 /// A registered callback. Dropping it calls `drop`, once.

@@ -2,7 +2,7 @@
 //!
 //! Every function passes through one guard (`guard.rs`), takes handles out of one table (`handle.rs`), reads what C
 //! gave it in one place (`bytes.rs`), and calls one method of the floors below. All unsafe code of the boundary is in
-//! those three and `callback.rs`; exported functions are `unsafe` only where they are given pointers.
+//! `bytes.rs` and `callback.rs`; `tests/abi.rs` holds it there.
 //!
 //! A rule for each promise made here is in the contract, with a test named after it.
 #![allow(non_camel_case_types, reason = "these are the names that C sees")]

@@ -5,7 +5,7 @@
 //! inbox' policy and counted. Lock order: mux, then inbox, then ready list or dispatcher; never backwards.
 
 use super::block::{Block, Lent};
-use super::dispatch::{Dispatcher, Sink, as_callback, inside_callback};
+use super::dispatch::{Dispatcher, Sink, inside_callback};
 use super::queue::{Queue, Wave};
 use super::ready::Ready;
 use super::record::{Kind, Record, RecordIn};
@@ -44,17 +44,36 @@ pub struct Config {
 pub struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// The most that was used since `burst_is_over` last said so.
+    peak: AtomicUsize,
 }
+
+/// What had to wait for it to be worth giving memory back to the system.
+const BURST: usize = 8 * 1024 * 1024;
 
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Budget {
-        Budget { limit, used: AtomicUsize::new(0) }
+        Budget { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
     /// The bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether much waited and now little does. Says so once a burst.
+    pub fn burst_is_over(&self) -> bool {
+        let peak = self.peak.load(Ordering::Relaxed);
+        peak >= BURST && self.used() < peak / 8 && self.peak.swap(0, Ordering::Relaxed) >= BURST
+    }
+
+    fn add(&self, bytes: usize) {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // Two that race may leave the smaller one: it is a hint.
+        if used > self.peak.load(Ordering::Relaxed) {
+            self.peak.store(used, Ordering::Relaxed);
+        }
     }
 }
 
@@ -89,57 +108,57 @@ pub struct Counters {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Open,
     /// Yields what it holds, then it is closed: its client was closed.
     Ending,
     Closed,
 }
 
-struct State {
-    queue: Queue,
-    lent: usize,
-    lent_messages: u64,
-    reserved: usize,
-    phase: Phase,
-    overflowed: bool,
-    slow: bool,
-    taking: bool,
-    waiting: bool,
-    scheduled: bool,
-    running: bool,
-    sink: Option<Box<dyn Sink>>,
-    counters: Counters,
+pub(super) struct State {
+    pub(super) queue: Queue,
+    pub(super) lent: usize,
+    pub(super) lent_messages: u64,
+    pub(super) reserved: usize,
+    pub(super) phase: Phase,
+    pub(super) overflowed: bool,
+    pub(super) slow: bool,
+    pub(super) taking: bool,
+    pub(super) waiting: bool,
+    pub(super) scheduled: bool,
+    pub(super) running: bool,
+    pub(super) sink: Option<Box<dyn Sink>>,
+    pub(super) counters: Counters,
 }
 
 impl State {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.queue.cost() + self.lent + self.reserved
     }
 }
 
-enum Delivery {
+pub(super) enum Delivery {
     Take(Arc<Ready>),
     Callback(Arc<Dispatcher>),
 }
 
 /// A bounded queue of records.
 pub struct Inbox {
-    id: u64,
-    config: Config,
-    budget: Arc<Budget>,
-    delivery: Delivery,
-    listed: AtomicBool,
+    pub(super) id: u64,
+    pub(super) config: Config,
+    pub(super) budget: Arc<Budget>,
+    pub(super) delivery: Delivery,
+    pub(super) listed: AtomicBool,
     /// As `Phase::Closed` by `close`, for the ready list, which may not take the lock.
-    closed: AtomicBool,
-    state: Mutex<State>,
+    pub(super) closed: AtomicBool,
+    pub(super) state: Mutex<State>,
     /// Takers wait here.
-    filled: Condvar,
+    pub(super) filled: Condvar,
     /// Closers wait here for a running callback.
-    quiet: Condvar,
+    pub(super) quiet: Condvar,
     /// Called when there may be room again, on any thread and under any of the caller's locks: it may only wake, and
     /// must not hold what holds this inbox.
-    on_room: Box<dyn Fn() + Send + Sync>,
+    pub(super) on_room: Box<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for Inbox {
@@ -356,18 +375,18 @@ impl Inbox {
         })
     }
 
-    fn charge(&self, state: &mut State, before: usize) {
+    pub(super) fn charge(&self, state: &mut State, before: usize) {
         let now = state.bytes();
         state.counters.peak = state.counters.peak.max(now as u64);
         if now >= before {
-            self.budget.used.fetch_add(now - before, Ordering::Relaxed);
+            self.budget.add(now - before);
         } else {
             self.budget.used.fetch_sub(before - now, Ordering::Relaxed);
         }
     }
 
     /// Wakes the taker, or puts the inbox on the ready list or in the dispatcher's line.
-    fn tell(self: &Arc<Inbox>, mut state: MutexGuard<'_, State>) {
+    pub(super) fn tell(self: &Arc<Inbox>, mut state: MutexGuard<'_, State>) {
         let due = !state.queue.is_empty() || state.phase != Phase::Open;
         if !due {
             return;
@@ -394,7 +413,7 @@ impl Inbox {
     }
 
     /// No thread will serve it any more: what waits stays until it is closed, and an ended one has no callback left.
-    fn abandon(&self) {
+    pub(super) fn abandon(&self) {
         let mut state = lock(&self.state);
         state.scheduled = false;
         if state.phase != Phase::Open {
@@ -521,7 +540,7 @@ impl Inbox {
         }
     }
 
-    fn pop(&self, state: &mut State) -> Option<Block> {
+    pub(super) fn pop(&self, state: &mut State) -> Option<Block> {
         let block = state.queue.pop()?;
         state.lent += block.cost;
         state.lent_messages += block.messages;
@@ -545,109 +564,6 @@ impl Inbox {
         drop(state);
         // Any inbox of the client may be waiting for room in the budget that they share.
         (self.on_room)();
-    }
-
-    /// Runs the callback on one block. Returns whether the inbox must be put in line again.
-    pub(super) fn run(self: &Arc<Inbox>, dispatcher: &Dispatcher) -> bool {
-        let mut state = lock(&self.state);
-        let block = if state.phase == Phase::Closed { None } else { self.pop(&mut state) };
-        let Some(block) = block else {
-            state.scheduled = false;
-            if state.phase != Phase::Open {
-                state.phase = Phase::Closed;
-                self.retire(state);
-            }
-            return false;
-        };
-        let Some(mut sink) = state.sink.take() else { return false };
-        let more = u32::try_from(state.queue.len()).unwrap_or(u32::MAX);
-        state.running = true;
-        drop(state);
-        let lent = Lent::new(block, Arc::clone(self), more);
-        let code = as_callback(|| sink.deliver(&lent)).unwrap_or(Status::Internal.code());
-        drop(lent);
-        if code != 0 {
-            dispatcher.failed(self.id, code);
-        }
-        let mut state = lock(&self.state);
-        state.sink = Some(sink);
-        if state.phase == Phase::Closed {
-            state.scheduled = false;
-            self.retire(state);
-            return false;
-        }
-        state.running = false;
-        let again = !state.queue.is_empty() || state.phase == Phase::Ending;
-        state.scheduled = again;
-        drop(state);
-        self.quiet.notify_all();
-        again
-    }
-
-    /// Drops the sink, which tells its owner that no call will come, and then lets closers go.
-    ///
-    /// Nothing to do if there is none: another thread may be dropping it just now, and closers wait for that one.
-    fn retire(&self, mut state: MutexGuard<'_, State>) {
-        let Some(sink) = state.sink.take() else { return };
-        state.running = true;
-        drop(state);
-        as_callback(|| drop(sink));
-        lock(&self.state).running = false;
-        self.quiet.notify_all();
-    }
-
-    /// Its client was closed: it yields what it holds, then answers `CLOSED`.
-    pub fn end(self: &Arc<Inbox>) {
-        let mut state = lock(&self.state);
-        if state.phase == Phase::Open {
-            state.phase = Phase::Ending;
-            self.tell(state);
-        }
-    }
-
-    /// Whether no callback runs or will run, and its sink is dropped.
-    fn is_quiet(state: &State) -> bool {
-        !state.running && state.sink.is_none()
-    }
-
-    /// Waits until an ended inbox has no callback left. `TIMEOUT` says that drop has not run.
-    pub fn wait_quiet(&self, deadline: Option<Instant>) -> Result<(), Status> {
-        if self.is_taken() || inside_callback() {
-            return Ok(());
-        }
-        let mut state = lock(&self.state);
-        while !Inbox::is_quiet(&state) {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(Status::Timeout);
-            }
-            state = wait(&self.quiet, state, left);
-        }
-        Ok(())
-    }
-
-    /// Closes it now: what waits is discarded, and its callback, if one runs, is the last.
-    ///
-    /// On an application's thread it returns when no callback runs and the sink is dropped; inside a callback at once.
-    pub fn close(self: &Arc<Inbox>, deadline: Option<Instant>) -> Result<(), Status> {
-        let mut state = lock(&self.state);
-        let before = state.bytes();
-        state.phase = Phase::Closed;
-        state.queue.clear();
-        state.reserved = 0;
-        self.charge(&mut state, before);
-        self.closed.store(true, Ordering::SeqCst);
-        match &self.delivery {
-            Delivery::Take(ready) => {
-                drop(state);
-                self.filled.notify_all();
-                ready.forget(self);
-            }
-            Delivery::Callback(_) if state.running => drop(state),
-            Delivery::Callback(_) => self.retire(state),
-        }
-        (self.on_room)();
-        self.wait_quiet(deadline)
     }
 
     /// Its counters.

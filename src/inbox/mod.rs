@@ -6,6 +6,7 @@
 
 pub mod block;
 pub mod dispatch;
+mod ending;
 #[allow(clippy::module_inception, reason = "the file is named for the one idea it holds")]
 pub mod inbox;
 pub mod queue;

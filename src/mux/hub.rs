@@ -5,7 +5,7 @@
 
 use super::Mux;
 use super::events::Events;
-use super::publish::Outgoing;
+use super::outgoing::Outgoing;
 use crate::error::{Error, Result, Status};
 use crate::inbox::{BufferPool, Kind, RecordIn};
 use crate::link::dial::{Address, DialOptions, Socket, dial};
@@ -253,6 +253,15 @@ impl Hub {
     /// end it too: its answers would belong to what was asked before.
     pub fn session_over(control: &watch::Receiver<Run>) -> bool {
         control.has_changed().unwrap_or(true) || *control.borrow() != Run::Running
+    }
+
+    /// Ends every source and operation, and then the links.
+    pub fn end(&self, status: Status) {
+        // The sources first: the link, told to end, interrupts what still waits, and a promise ended as interrupted.
+        lock(&self.mux).close_all(status);
+        self.control.send_replace(Run::Closed);
+        self.stop_publishing(status);
+        self.questions.abandon();
     }
 
     /// Called when an inbox got room: a paused link may read again.

@@ -5,167 +5,22 @@
 //! repeated silently: what the kernel was never given waits for the next link until its deadline (`NOT_SENT`), what it
 //! was given and nobody answered is `UNKNOWN` when the link is lost.
 
-use super::actor::{Reader, authenticated};
-use super::events::{Level, State};
-use super::hub::{Either, Hub, Run, race};
+use super::actor::authenticated;
+use super::events::Level;
+use super::hub::Hub;
 use super::ops::Outcome;
+use super::outgoing::{Job, Pending, Told};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind, RecordIn};
-use crate::link::backoff::{Backoff, Rng};
-use crate::link::dial::{SideWriter, Socket};
-use crate::link::health::{Action, Health};
-use crate::proto::resp::{self, Frame, Limits, Reply, Step};
+use crate::proto::resp::{self, Limits, Reply};
 use crate::sync::{Arc, lock};
 use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::io::ReadBuf;
 
 /// Room for the completion of a publish: its record and a short sentence.
 pub const PUBLISH_ROOM: usize = RECORD_SIZE + 128;
-
-/// What an answer belongs to.
-#[derive(Debug)]
-enum Job {
-    Publish {
-        inbox: Arc<Inbox>,
-        token: u64,
-    },
-    Post,
-    /// Ends when everything before it is answered; sends nothing.
-    Flush {
-        op: u64,
-        lost: u64,
-    },
-    /// The same, and then goes on with a PING through the subscriber link.
-    Barrier {
-        op: u64,
-        lost: u64,
-    },
-    Authenticate {
-        op: u64,
-    },
-    Ping,
-    /// Completed before its answer came; the answer is still counted off.
-    Abandoned,
-}
-
-#[derive(Debug)]
-struct Pending {
-    job: Job,
-    /// Where its bytes begin and end in the stream of this link.
-    start: u64,
-    end: u64,
-    deadline: Option<Instant>,
-}
-
-/// What is on its way to the server.
-#[derive(Debug, Default)]
-pub struct Outgoing {
-    bytes: Vec<u8>,
-    /// Where `bytes` begins in the stream.
-    base: u64,
-    /// How much of the stream the kernel was given.
-    written: u64,
-    pending: VecDeque<Pending>,
-    next_deadline: Option<Instant>,
-    side: Option<SideWriter>,
-    online: bool,
-    wanted: bool,
-    stopped: Option<Status>,
-}
-
-/// An operation that an answer ended, told to the mux after the lock is gone.
-enum Told {
-    Flushed(u64, u64),
-    Barrier(u64, u64),
-    Authenticated(u64, Option<String>),
-}
-
-impl Outgoing {
-    fn end(&self) -> u64 {
-        self.base + self.bytes.len() as u64
-    }
-
-    fn push(&mut self, job: Job, start: u64, deadline: Option<Instant>) {
-        let end = self.end();
-        if let Some(deadline) = deadline {
-            self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
-        }
-        self.pending.push_back(Pending { job, start, end, deadline });
-    }
-
-    fn unsent(&self) -> &[u8] {
-        self.bytes.get((self.written - self.base) as usize..).unwrap_or_default()
-    }
-
-    /// The kernel took so many bytes. Bytes stay until the command that they belong to is given whole, because a
-    /// command that was cut off is sent again in whole on the next link.
-    fn wrote(&mut self, count: usize) {
-        self.written += count as u64;
-        if self.written == self.end() {
-            self.base = self.written;
-            self.bytes.clear();
-            if self.bytes.capacity() > 1024 * 1024 {
-                self.bytes.shrink_to(64 * 1024);
-            }
-        } else if self.written - self.base > 256 * 1024 {
-            let at = self.pending.partition_point(|pending| pending.end <= self.written);
-            let keep = self.pending.get(at).map_or(self.written, |pending| pending.start.min(self.written));
-            self.bytes.drain(..(keep - self.base) as usize);
-            self.base = keep;
-        }
-    }
-
-    /// How many bytes wait, and whether anything does.
-    pub fn backlog(&self) -> (usize, usize) {
-        (self.unsent().len(), self.pending.len())
-    }
-
-    /// Takes out of the stream what no byte was given of and `which` picks. Returns those.
-    fn remove_unsent(&mut self, mut which: impl FnMut(&Pending) -> bool) -> Vec<Pending> {
-        let first = self.pending.partition_point(|pending| pending.start < self.written);
-        let mut kept = VecDeque::new();
-        let mut removed = Vec::new();
-        let tail = self.pending.split_off(first);
-        if !tail.iter().any(&mut which) {
-            self.pending.extend(tail);
-            return removed;
-        }
-        let from = tail.front().map_or(self.end(), |pending| pending.start);
-        let mut bytes = self.bytes.get(..(from - self.base) as usize).unwrap_or_default().to_vec();
-        for mut pending in tail {
-            if which(&pending) {
-                removed.push(pending);
-                continue;
-            }
-            let (start, end) = ((pending.start - self.base) as usize, (pending.end - self.base) as usize);
-            pending.start = self.base + bytes.len() as u64;
-            bytes.extend_from_slice(self.bytes.get(start..end).unwrap_or_default());
-            pending.end = self.base + bytes.len() as u64;
-            kept.push_back(pending);
-        }
-        self.bytes = bytes;
-        self.pending.append(&mut kept);
-        removed
-    }
-
-    /// Counts off flushes and barriers that everything before is answered of.
-    fn settle(&mut self, told: &mut Vec<Told>) {
-        while let Some(front) = self.pending.front() {
-            match front.job {
-                Job::Flush { op, lost } => told.push(Told::Flushed(op, lost)),
-                Job::Barrier { op, lost } => told.push(Told::Barrier(op, lost)),
-                _ => return,
-            }
-            self.pending.pop_front();
-        }
-    }
-}
 
 /// What a completion says when it is not the number of receivers.
 fn sentence(status: Status) -> &'static str {
@@ -287,7 +142,7 @@ impl Hub {
         true
     }
 
-    fn tell(&self, told: Vec<Told>) {
+    pub(super) fn tell(&self, told: Vec<Told>) {
         if told.is_empty() {
             return;
         }
@@ -342,7 +197,7 @@ impl Hub {
     }
 
     /// The link is gone: what was given and not answered is unknown; the rest waits for the next link, unless `all`.
-    fn publisher_lost(&self, all: bool) {
+    pub(super) fn publisher_lost(&self, all: bool) {
         let mut told = Vec::new();
         let mut out = lock(&self.outgoing);
         out.side = None;
@@ -397,7 +252,7 @@ impl Hub {
     }
 
     /// Ends publishes whose time is over; returns when to look again.
-    fn expire_publishes(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn expire_publishes(&self, now: Instant) -> Option<Instant> {
         let mut out = lock(&self.outgoing);
         if out.next_deadline.is_none_or(|next| now < next) {
             return out.next_deadline;
@@ -430,7 +285,7 @@ impl Hub {
     }
 
     /// One answer of the server.
-    fn answered(&self, reply: Reply<'_>, told: &mut Vec<Told>) -> Option<String> {
+    pub(super) fn answered(&self, reply: Reply<'_>, told: &mut Vec<Told>) -> Option<String> {
         let mut out = lock(&self.outgoing);
         out.settle(told);
         if !out.online {
@@ -472,244 +327,5 @@ impl Hub {
             _ => {}
         }
         None
-    }
-}
-
-/// The task of the publish link: connects when something is first to be published, and then stays.
-pub async fn run(hub: Arc<Hub>) {
-    let mut control = hub.control.subscribe();
-    let mut backoff = Backoff::new(hub.settings.backoff_min, hub.settings.backoff_max);
-    let mut rng = Rng::from_entropy();
-    loop {
-        let now = *control.borrow_and_update();
-        if now == Run::Closed {
-            return;
-        }
-        if now == Run::Stopped || !lock(&hub.outgoing).wanted {
-            let _ = race(hub.publish_work.notified(), control.changed()).await;
-            continue;
-        }
-        let connected = race(control.changed(), with_expiry(&hub, hub.connect())).await;
-        let text = match connected {
-            Either::Left(_) => continue,
-            Either::Right(Ok((socket, _))) => {
-                let since = Instant::now();
-                hub.counters.publish_connects.fetch_add(1, Ordering::Relaxed);
-                hub.events.state(State::PublishOnline, hub.id, 0, &socket.peer);
-                let fault = Session::new(&hub, socket).serve().await;
-                hub.publisher_lost(false);
-                if since.elapsed() >= hub.settings.stable_after {
-                    backoff.reset();
-                }
-                // A session that a stop took the publishes from may meet their answers before it sees the stop.
-                let Some(text) = fault.filter(|_| hub.running()) else { continue };
-                hub.events.state(State::PublishOffline, hub.id, Status::LinkLost.code(), &text);
-                text
-            }
-            Either::Right(Err(error)) => error.message().to_owned(),
-        };
-        let pause = backoff.next(rng.next_u64());
-        hub.events.log(Level::Warn, &format!("publish link: {text}; retrying in {pause:?}"));
-        let _ = race(with_expiry(&hub, tokio::time::sleep(pause)), control.changed()).await;
-    }
-}
-
-/// Waits for `future`, and ends publishes whose time is over meanwhile.
-async fn with_expiry<F: Future>(hub: &Hub, future: F) -> F::Output {
-    let mut future = pin!(future);
-    loop {
-        let next = hub.expire_publishes(Instant::now());
-        let pause = async {
-            match next {
-                Some(next) => {
-                    race(tokio::time::sleep_until(next.into()), hub.publish_work.notified()).await;
-                }
-                None => hub.publish_work.notified().await,
-            }
-        };
-        if let Either::Left(done) = race(future.as_mut(), pause).await {
-            return done;
-        }
-    }
-}
-
-struct Session<'a> {
-    hub: &'a Hub,
-    socket: Socket,
-    reader: Reader,
-    health: Health,
-}
-
-enum Wake {
-    Wrote,
-    Read(std::io::Result<usize>),
-    Work,
-    Timer,
-    Control,
-    Failed(std::io::Error),
-}
-
-impl<'a> Session<'a> {
-    fn new(hub: &'a Hub, socket: Socket) -> Session<'a> {
-        let side = socket.side_writer();
-        let mut out = lock(&hub.outgoing);
-        out.side = side;
-        out.online = true;
-        drop(out);
-        let health = Health::new(hub.settings.ping_interval, hub.settings.ping_timeout, Instant::now());
-        Session { hub, socket, reader: Reader::new(&hub.pool), health }
-    }
-
-    /// Serves until the link fails, or until the client is stopped or closed.
-    async fn serve(mut self) -> Option<String> {
-        let hub = self.hub;
-        let mut control = hub.control.subscribe();
-        let mut work = pin!(hub.publish_work.notified());
-        let mut armed = self.health.deadline();
-        let mut sleep = pin!(tokio::time::sleep_until(armed.into()));
-        loop {
-            if Hub::session_over(&control) {
-                return None;
-            }
-            let now = Instant::now();
-            let expiry = hub.expire_publishes(now);
-            let next = expiry.map_or(self.health.deadline(), |expiry| expiry.min(self.health.deadline()));
-            if next < armed {
-                armed = next;
-                sleep.as_mut().reset(armed.into());
-            }
-            let wake = {
-                let mut control = pin!(control.changed());
-                poll_fn(|cx| {
-                    if let Poll::Ready(wake) = self.poll_socket(cx) {
-                        return Poll::Ready(wake);
-                    }
-                    if control.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Wake::Control);
-                    }
-                    if work.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Wake::Work);
-                    }
-                    sleep.as_mut().poll(cx).map(|()| Wake::Timer)
-                })
-                .await
-            };
-            let result = match wake {
-                Wake::Wrote => Ok(()),
-                Wake::Control => return None,
-                Wake::Failed(error) => Err(error.to_string()),
-                Wake::Read(Ok(0)) => Err("closed by the server".into()),
-                Wake::Read(Ok(count)) => self.read(count),
-                Wake::Read(Err(error)) => Err(error.to_string()),
-                Wake::Work => {
-                    work.set(hub.publish_work.notified());
-                    Ok(())
-                }
-                Wake::Timer => {
-                    let now = Instant::now();
-                    let result = self.judge(now);
-                    armed = self.health.deadline();
-                    sleep.as_mut().reset(armed.into());
-                    result
-                }
-            };
-            if let Err(why) = result {
-                if !lock(&hub.outgoing).online {
-                    return None;
-                }
-                return Some(format!("lost the connection to {}: {why}", self.socket.peer));
-            }
-        }
-    }
-
-    fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
-        let mut io = Pin::new(&mut *self.socket.io);
-        let mut out = lock(&self.hub.outgoing);
-        if !out.online {
-            return Poll::Ready(Wake::Failed(std::io::ErrorKind::NotConnected.into()));
-        }
-        let unsent = out.unsent();
-        if !unsent.is_empty() {
-            match io.as_mut().poll_write(cx, unsent) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Wake::Failed(std::io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => {
-                    out.wrote(count);
-                    return Poll::Ready(Wake::Wrote);
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Wake::Failed(error)),
-                Poll::Pending => {}
-            }
-        }
-        drop(out);
-        if !self.reader.prepare() {
-            return Poll::Ready(Wake::Failed(std::io::ErrorKind::OutOfMemory.into()));
-        }
-        let Some(space) = self.reader.space() else { return Poll::Pending };
-        let mut buf = ReadBuf::new(space);
-        match io.as_mut().poll_read(cx, &mut buf) {
-            Poll::Ready(Ok(())) => Poll::Ready(Wake::Read(Ok(buf.filled().len()))),
-            Poll::Ready(Err(error)) => Poll::Ready(Wake::Read(Err(error))),
-            Poll::Pending => {
-                let _ = io.poll_flush(cx);
-                Poll::Pending
-            }
-        }
-    }
-
-    fn judge(&mut self, now: Instant) -> Result<(), String> {
-        match self.health.poll(now) {
-            Action::Nothing => Ok(()),
-            Action::SendPing => {
-                let mut out = lock(&self.hub.outgoing);
-                let start = out.end();
-                resp::command(&mut out.bytes, &[b"PING"]);
-                out.push(Job::Ping, start, None);
-                drop(out);
-                self.health.on_ping_sent(now);
-                Ok(())
-            }
-            Action::Dead => Err(format!("ping timeout: silent for {:?}", self.hub.settings.ping_timeout)),
-        }
-    }
-
-    fn read(&mut self, count: usize) -> Result<(), String> {
-        self.reader.filled(count);
-        let now = Instant::now();
-        self.health.on_bytes(now);
-        let Some((buffer, from, to)) = self.reader.unread() else { return self.judge(now) };
-        let bytes = buffer.bytes().get(..to).unwrap_or_default();
-        let mut at = from;
-        let mut need = 1;
-        let mut told = Vec::new();
-        let mut fault = None;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            match resp::next(rest, &self.hub.settings.limits) {
-                Ok(Step::Frame { used, frame }) => {
-                    at += used;
-                    if let Frame::Reply(reply) = frame {
-                        fault = self.hub.answered(reply, &mut told);
-                    }
-                    if fault.is_some() {
-                        break;
-                    }
-                }
-                Ok(Step::More { at_least }) => {
-                    need = at_least;
-                    break;
-                }
-                Ok(Step::Oversized { .. }) => {
-                    fault = Some("the server sent a message to a connection without subscriptions".into());
-                    break;
-                }
-                Err(error) => {
-                    fault = Some(format!("the server sent {} (byte {})", error.what, error.at));
-                    break;
-                }
-            }
-        }
-        drop(buffer);
-        self.reader.used(at - from, need, 0);
-        self.hub.tell(told);
-        fault.map_or(Ok(()), Err)
     }
 }

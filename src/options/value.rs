@@ -255,8 +255,8 @@ fn write_units(number: u64, units: &[(&str, u64)], smallest: &str) -> String {
 /// A value or a key of the caller as an error may show it: short, escaped, and not at all when it looks like a whole
 /// URL or connection string given to the wrong option, because those carry passwords.
 pub(super) fn shown(text: &str) -> String {
-    if text.contains(['@', '=']) {
-        return "the text with \"@\" or \"=\" (not shown, it may hold a password)".to_owned();
+    if text.contains(['@', '=']) || text.contains("://") {
+        return "the text with \"@\", \"=\" or \"://\" (not shown, it may hold a password)".to_owned();
     }
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),

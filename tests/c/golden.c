@@ -1,8 +1,7 @@
 /* Decodes the golden blocks with the header's own structs, and holds the layout of both structs.
  *
  * It prints what it finds in the canonical spelling of docs/records.md and compares it with NAME.json byte by byte, so
- * it needs no reader of JSON. Usage: golden [folder]; without one, tests/golden. */
-#define _POSIX_C_SOURCE 200809L
+ * it needs no reader of JSON. Compiled with -D_POSIX_C_SOURCE=200809L. Usage: golden [folder]; without one, tests/golden. */
 #include <redmux.h>
 
 #include <dirent.h>

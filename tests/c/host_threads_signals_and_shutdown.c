@@ -1,0 +1,162 @@
+/* The host's threads are its own: one redmux-io however many clients, redmux-cb only where there are callbacks, all
+ * signals blocked in them; redmux_shutdown ends the thread and a new client works after it. */
+#include "check.h"
+#include <dirent.h>
+#include <signal.h>
+
+static struct fixture fixture;
+
+/* Counts threads with that name, and checks that every signal but the faults is blocked in them. */
+static int threads_named(const char *name)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    int count = 0;
+    CHECK(tasks != NULL, "the kernel says");
+    while ((task = readdir(tasks)) != NULL) {
+        char path[300], line[256];
+        unsigned long long blocked = 0;
+        int named = 0;
+        FILE *file;
+        if (task->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/self/task/%.200s/status", task->d_name);
+        file = fopen(path, "r");
+        if (file == NULL)
+            continue;
+        while (fgets(line, sizeof line, file) != NULL) {
+            if (strncmp(line, "Name:\t", 6) == 0)
+                named = strncmp(line + 6, name, strlen(name)) == 0 && line[6 + strlen(name)] == '\n';
+            if (strncmp(line, "SigBlk:\t", 8) == 0)
+                blocked = strtoull(line + 8, NULL, 16);
+        }
+        fclose(file);
+        if (!named)
+            continue;
+        count++;
+        for (int signal = 1; signal < 32; signal++) {
+            int fault = signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL ||
+                        signal == SIGABRT || signal == SIGTRAP;
+            if (fault || signal == SIGKILL || signal == SIGSTOP)
+                continue;
+            CHECK(blocked >> (signal - 1) & 1, "signals of the host stay with the host's threads");
+        }
+    }
+    closedir(tasks);
+    return count;
+}
+
+static void threads_become(const char *name, int wanted)
+{
+    for (int64_t end = now_ms() + WAIT_MS; threads_named(name) != wanted; sleep_ms(10))
+        if (now_ms() >= end)
+            CHECK_EQ(wanted, threads_named(name), name);
+}
+
+static int32_t called(void *user, const redmux_block *block)
+{
+    (void)block;
+    CHECK_STATUS(REDMUX_ERR_WOULD_DEADLOCK, redmux_shutdown(1000));
+    flag_add(user, 1);
+    return 0;
+}
+
+static void *waits_for_ever(void *arg)
+{
+    redmux_bytes names[1] = {bytes_of("never")};
+    CHECK_STATUS(REDMUX_ERR_CLOSED, redmux_subscription_add_wait(*(redmux_subscription *)arg, names, 1, -1, NULL));
+    return NULL;
+}
+
+static volatile sig_atomic_t alarms;
+static volatile pthread_t alarmed;
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+    alarmed = pthread_self();
+    alarms++;
+}
+
+int main(void)
+{
+    redmux_client clients[5];
+    redmux_inbox inbox;
+    struct flag calls = FLAG;
+    struct sigaction action;
+
+    fixture_start(&fixture, NULL);
+    CHECK_EQ(0, threads_named("redmux-io"), "no thread before the first client");
+    for (int i = 0; i < 5; i++) {
+        clients[i] = client_open(fixture.url);
+        subscribe(clients[i], inbox_new(clients[i]), "x", 1);
+    }
+    CHECK_EQ(1, threads_named("redmux-io"), "one thread for all clients");
+    CHECK_EQ(0, threads_named("redmux-cb"), "and no other where there is no callback");
+    for (int i = 0; i < 2; i++)
+        subscribe(clients[i], inbox_new_callback(clients[i], called, &calls, NULL), "x", 1);
+    CHECK_EQ(2, threads_named("redmux-cb"), "one for each client with callbacks");
+    FLAG_AWAIT(&calls, 2, "callbacks run");
+
+    /* A signal of the process reaches a thread of the host. */
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_alarm;
+    sigaction(SIGALRM, &action, NULL);
+    for (int i = 0; i < 20; i++) {
+        kill(getpid(), SIGALRM);
+        sleep_ms(1);
+        CHECK(pthread_equal(alarmed, pthread_self()), "the handler runs on the host's thread");
+    }
+    CHECK(alarms > 0, "signals come");
+
+    for (int i = 0; i < 5; i++)
+        CHECK_OK(redmux_client_close(clients[i], WAIT_MS));
+    threads_become("redmux-cb", 0);
+    CHECK_EQ(1, threads_named("redmux-io"), "it stays, parked");
+    CHECK_OK(redmux_shutdown(WAIT_MS));
+    threads_become("redmux-io", 0);
+    CHECK_OK(redmux_shutdown(WAIT_MS));
+
+    /* A new client starts it again. */
+    for (int round = 0; round < 3; round++) {
+        clients[0] = client_open(fixture.url);
+        inbox = inbox_new(clients[0]);
+        subscribe(clients[0], inbox, "again", 1);
+        CHECK_EQ(1, publish(clients[0], "again", "x"), "a new client works after it");
+        CHECK_EQ(1, threads_named("redmux-io"), "with one thread");
+        CHECK_OK(redmux_client_close(clients[0], WAIT_MS));
+        CHECK_OK(redmux_shutdown(WAIT_MS));
+    }
+
+    /* With a client left open: what waits ends, nothing hangs, and the client can be closed. */
+    {
+        redmux_subscription subscription;
+        struct reader reader;
+        const redmux_record *record;
+        pthread_t waiter;
+        int ended = 0;
+        int32_t status = REDMUX_OK;
+        fixture_do(&fixture, "{\"do\":\"freeze\"}");
+        clients[0] = client_open(fixture.url);
+        inbox = inbox_new(clients[0]);
+        reader = reader_of(inbox);
+        CHECK_OK(redmux_subscription_new(clients[0], inbox, 1, &subscription));
+        CHECK_OK(redmux_client_ready(clients[0], inbox, 7, -1));
+        CHECK_OK(redmux_client_publish(clients[0], (const uint8_t *)"x", 1, NULL, 0, inbox, 8, -1));
+        waiter = thread_start(waits_for_ever, &subscription);
+        sleep_ms(100);
+        CHECK_OK(redmux_shutdown(WAIT_MS));
+        thread_join(waiter);
+        CHECK_STATUS(REDMUX_ERR_CLOSED, redmux_client_ready_wait(clients[0], -1, NULL));
+        CHECK_OK(redmux_client_close(clients[0], WAIT_MS));
+        while ((record = reader_next(&reader, WAIT_MS, &status)) != NULL)
+            ended += (record->kind == REDMUX_KIND_DONE && record->token == 7) ||
+                     (record->kind == REDMUX_KIND_PUBLISHED && record->token == 8) ||
+                     record->kind == REDMUX_KIND_CLOSED;
+        CHECK_STATUS(REDMUX_ERR_CLOSED, status);
+        CHECK_EQ(3, ended, "each operation ended, and the source");
+        fixture_do(&fixture, "{\"do\":\"thaw\"}");
+    }
+    fixture_end(&fixture);
+    return 0;
+}
