@@ -7,7 +7,7 @@
  * you name. You drain an inbox by taking blocks of records, or give it a callback. This page is all you need.
  *
  * The shortest program, without its error handling (`cc news.c $(pkg-config --cflags --libs redmux)`, for a server from
- * Redis 7.0 on, or Valkey):
+ * Redis 7.0 on):
  *
  *     redmux_client client;
  *     redmux_inbox inbox;

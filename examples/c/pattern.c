@@ -55,6 +55,7 @@ int main(int argc, char **argv)
     redmux_subscription subscription;
     redmux_block block = {0};
     redmux_error *error = NULL;
+    int ended = 0;
 
     if (redmux_client_open(argc > 1 ? argv[1] : NULL, &heard.client, &error) != REDMUX_OK) {
         fprintf(stderr, "%s\n", redmux_error_message(error));
@@ -63,13 +64,16 @@ int main(int argc, char **argv)
     }
     redmux_inbox_new(heard.client, (redmux_options){0}, &heard.done, NULL);
     redmux_inbox_new_callback(heard.client, (redmux_options){0}, on_block, &heard, NULL, &inbox, NULL);
-    redmux_subscription_new_pattern(heard.client, inbox, (const uint8_t *)pattern, strlen(pattern), 0, heard.done, 0, 0,
-                                    &subscription);
-    /* The first done: the pattern is active, or why not. The second: everything was heard. */
-    for (int i = 0; i < 2; i++) {
-        if (redmux_inbox_take(heard.done, -1, &block) != REDMUX_OK || block.records[0].status != REDMUX_OK) {
-            fprintf(stderr, "cannot subscribe to %s\n", pattern);
-            return 1;
+    if (redmux_subscription_new_pattern(heard.client, inbox, (const uint8_t *)pattern, strlen(pattern), 0, heard.done, 0,
+                                        0, &subscription) != REDMUX_OK)
+        return 1;
+    /* The first done: the pattern is active, or why not. The second: everything was heard. One block may hold both. */
+    while (ended < 2 && redmux_inbox_take(heard.done, -1, &block) == REDMUX_OK) {
+        for (size_t i = 0; i < block.count; i++, ended++) {
+            if (block.records[i].status != REDMUX_OK) {
+                fprintf(stderr, "cannot subscribe to %s: %s\n", pattern, redmux_status_name(block.records[i].status));
+                return 1;
+            }
         }
     }
     redmux_block_release(&block);
