@@ -8,7 +8,7 @@
 use super::actor::authenticated;
 use super::events::Level;
 use super::hub::Hub;
-use super::ops::Outcome;
+use super::ops::{Outcome, cut};
 use super::outgoing::{Job, Pending, Told};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
@@ -33,7 +33,7 @@ fn sentence(status: Status) -> &'static str {
 
 impl Hub {
     fn complete(&self, inbox: &Arc<Inbox>, token: u64, status: Status, number: u64, text: &str) {
-        let text = text.get(..text.len().min(128)).unwrap_or_default();
+        let text = cut(text, PUBLISH_ROOM - RECORD_SIZE);
         let record = RecordIn {
             status: status.code(),
             number,
