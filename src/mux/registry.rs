@@ -524,9 +524,11 @@ impl Registry {
         tried
     }
 
-    /// How many names are refused.
+    /// How many names are refused, those included that are being tried again.
     pub fn refused_count(&self) -> usize {
-        self.refused.len()
+        let tried = self.batches.iter().map(|(_, names)| names).chain(self.in_flight.iter().map(|sent| &sent.names));
+        let refused = |id: &&NameId| self.names.get(**id).is_some_and(|entry| entry.refused);
+        self.refused.iter().chain(tried.flatten()).filter(refused).count()
     }
 
     /// The link is up: everything that is wanted and not refused is to be subscribed.
