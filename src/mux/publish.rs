@@ -177,6 +177,8 @@ fn sentence(status: Status) -> &'static str {
 }
 
 impl Hub {
+    /// Called under the lock of what was pending: a client that closes takes it before it ends its inboxes, and would
+    /// find neither the publish nor, in an inbox that has ended, its completion.
     fn complete(&self, inbox: &Arc<Inbox>, token: u64, status: Status, number: u64, text: &str) {
         let text = text.get(..text.len().min(128)).unwrap_or_default();
         let record = RecordIn {
@@ -320,7 +322,6 @@ impl Hub {
         let mut out = lock(&self.outgoing);
         let matches = |job: &Job| matches!(job, Job::Publish { inbox, token } if inbox.id() == id && *token == with);
         let removed = out.remove_unsent(|pending| matches(&pending.job));
-        drop(out);
         let count = removed.len();
         for pending in removed {
             if let Job::Publish { inbox, token } = pending.job {
@@ -386,11 +387,11 @@ impl Hub {
         }
         (out.base, out.written, out.bytes, out.pending) = (0, 0, bytes, kept);
         out.settle(&mut told);
-        drop(out);
-        self.counters.publish_lost.fetch_add(lost, Ordering::Relaxed);
         for (inbox, token, status) in completions {
             self.complete(&inbox, token, status, 0, sentence(status));
         }
+        drop(out);
+        self.counters.publish_lost.fetch_add(lost, Ordering::Relaxed);
         self.events.posts_lost(posts[0], Status::NotSent.code());
         self.events.posts_lost(posts[1], Status::Unknown.code());
         self.tell(told);
@@ -411,7 +412,6 @@ impl Hub {
         }
         out.next_deadline = out.pending.iter().filter_map(|pending| pending.deadline).min();
         let next = out.next_deadline;
-        drop(out);
         let mut posts = [0u64; 2];
         for (job, status) in ended {
             match job {
@@ -421,6 +421,7 @@ impl Hub {
             }
             self.counters.publish_lost.fetch_add(1, Ordering::Relaxed);
         }
+        drop(out);
         self.events.posts_lost(posts[0], Status::NotSent.code());
         self.events.posts_lost(posts[1], Status::Unknown.code());
         next
@@ -444,7 +445,6 @@ impl Hub {
             });
         };
         out.settle(told);
-        drop(out);
         match (front.job, reply) {
             (Job::Publish { inbox, token }, Reply::Integer(count)) => {
                 self.complete(&inbox, token, Status::Ok, count.max(0) as u64, "");
