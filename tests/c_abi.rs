@@ -115,6 +115,8 @@ fn run(name: &str) {
     for name in ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"] {
         command.env_remove(name);
     }
+    // Cargo's LD_LIBRARY_PATH comes before the program's own, and may lead to the library of an earlier build.
+    command.env("LD_LIBRARY_PATH", dir);
     command.env("REDMUX_FIXTURE", fixture()).stdin(Stdio::null());
     command.stdout(out.try_clone().unwrap()).stderr(out);
     let mut child = command.spawn().unwrap();
