@@ -609,9 +609,9 @@ typedef struct redmux_options {
 /**
  * Receives blocks, on a thread of the client named redmux-cb.
  *
- * user: what was given with the function. block: borrowed until the callback returns; copy what you keep. Return 0;
- * anything else is logged, and the next block is delivered. Every function of the library may be called, except the
- * ones that block, which return REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp.
+ * user: what was given with the function, borrowed until drop is called. block: borrowed until the callback returns;
+ * copy what you keep. Return 0; anything else is logged, and the next block is delivered. Every function of the library
+ * may be called, except the ones that block, which return REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp.
  */
 typedef int32_t (*redmux_block_fn)(void *user, const struct redmux_block *block);
 
@@ -619,7 +619,8 @@ typedef int32_t (*redmux_block_fn)(void *user, const struct redmux_block *block)
  * Tells that a callback will not be called any more, exactly once, also when it could not be registered. user data
  * may be freed here.
  *
- * user: what was given with the callback.
+ * user: what was given with the callback, borrowed until the callback returns, its last use. A thread of the client, or
+ * the one that closes or that could not register.
  */
 typedef void (*redmux_drop_fn)(void *user);
 

@@ -355,6 +355,8 @@ impl Client {
     /// Disconnects and keeps what is subscribed. `STOPPED` if it was stopped before.
     pub fn stop(&self) -> Result<(), Status> {
         self.check_open()?;
+        // Before the link is told: one that came up after a restart must not be taken for the old one.
+        lock(&self.hub.mux).leave();
         let changed = self.hub.control.send_if_modified(|run| {
             let was = *run == Run::Running;
             if was {

@@ -229,7 +229,7 @@ fn b1_drops_for_different_reasons_are_not_added_up() {
     // The rest cannot be given: socket buffers and proxy are full of the first large ones.
     eventually("the kernel takes no more", PATIENCE, || {
         client.hub().post(b"news", &vec![0; 1 << 20], None).unwrap();
-        stat(&client, &["publisher", "pending_bytes"]) > 2 << 20
+        stat(&client, &["publisher", "pending_bytes"]) > 8 << 20
     });
     let posts = stat(&client, &["publisher", "sent"]) - 1;
     let told = events.inbox().counters().received;
@@ -238,7 +238,7 @@ fn b1_drops_for_different_reasons_are_not_added_up() {
     eventually("all is told", PATIENCE, || events.inbox().counters().received >= told + 3);
     let mut of = |status| events.find(&format!("{status:?}"), |e| e.kind == Kind::Dropped && e.status() == status);
     let (unsent, unknown) = (of(Status::NotSent).number, of(Status::Unknown).number);
-    assert!(unknown >= 3 && unsent >= 2, "{unsent} not sent, {unknown} unknown");
+    assert!(unknown >= 3 && unsent >= 1, "{unsent} not sent, {unknown} unknown");
     assert_eq!(unsent + unknown, posts);
 }
 

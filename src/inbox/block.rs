@@ -119,6 +119,13 @@ impl Block {
         block
     }
 
+    /// A block over `len` bytes of a shared buffer from `base` on, all messages, whose cost is known.
+    pub(super) fn staged(records: Vec<Record>, buffer: Arc<Buffer>, base: usize, len: usize, cost: usize) -> Block {
+        let messages = records.len() as u64;
+        let block = Block::new(records, Data::Shared { buffer, off: base, len });
+        Block { cost, messages, message_cost: cost, ..block }
+    }
+
     fn new(records: Vec<Record>, data: Data) -> Block {
         Block { records, start: 0, blanks: 0, cost: 0, messages: 0, message_cost: 0, data }
     }

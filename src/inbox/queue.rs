@@ -186,6 +186,16 @@ fn is_mark(record: &Record) -> bool {
 pub enum Wave<'a> {
     /// The buffer that was read into, which blocks may share.
     Shared(&'a Arc<Buffer>),
+    /// The same, summed up while it was staged, so that nothing looks at each record again: the records fit one block,
+    /// are all messages, use the `len` bytes from `base` on, and cost `cost`.
+    Staged {
+        /// The buffer.
+        buffer: &'a Arc<Buffer>,
+        /// How many bytes from `base` on the records use.
+        len: usize,
+        /// What they cost together.
+        cost: usize,
+    },
     /// Bytes that must be copied.
     Bytes(&'a [u8]),
 }
@@ -194,7 +204,7 @@ impl<'a> Wave<'a> {
     /// The bytes from `base` on.
     pub fn bytes(self, base: usize) -> &'a [u8] {
         let bytes = match self {
-            Wave::Shared(buffer) => buffer.bytes(),
+            Wave::Shared(buffer) | Wave::Staged { buffer, .. } => buffer.bytes(),
             Wave::Bytes(bytes) => bytes,
         };
         bytes.get(base..).unwrap_or_default()
@@ -289,6 +299,14 @@ impl Queue {
     ///
     /// Returns source and token of those that had to be left out for want of memory.
     pub fn push_wave(&mut self, records: &mut Vec<Record>, base: usize, wave: Wave<'_>) -> Vec<(u64, u64)> {
+        if let Wave::Staged { buffer, len, cost } = wave
+            && cost * 2 >= buffer.bytes().len()
+        {
+            debug_assert_eq!(next_block(records), Some((records.len(), (0, len as u32), cost)));
+            let records = self.swap_spare(records);
+            self.push_shared(Block::staged(records, Arc::clone(buffer), base, len, cost));
+            return Vec::new();
+        }
         let bytes = wave.bytes(base);
         let mut missing = Vec::new();
         while let Some((count, span, cost)) = next_block(records) {
@@ -311,24 +329,31 @@ impl Queue {
 
     /// Appends the first `count` records as a block over the buffer that they point into.
     fn share(&mut self, records: &mut Vec<Record>, count: usize, buffer: Arc<Buffer>, base: usize, span: (u32, u32)) {
-        let (mut vec, data) = self.spares.pop().unwrap_or_default();
-        if data.capacity() > 0 {
-            self.spares.push((Vec::new(), data));
-        }
-        if count == records.len() {
-            std::mem::swap(&mut vec, records);
+        let vec = if count == records.len() {
+            self.swap_spare(records)
         } else {
+            let mut vec = self.spare_records();
             vec.extend(records.drain(..count));
-        }
+            vec
+        };
+        self.push_shared(Block::shared(vec, buffer, base, span));
+    }
+
+    /// Takes the records and leaves an empty vector that was used before.
+    fn swap_spare(&mut self, records: &mut Vec<Record>) -> Vec<Record> {
+        let spare = self.spare_records();
+        std::mem::replace(records, spare)
+    }
+
+    fn push_shared(&mut self, block: Block) {
         if !self.back.marks.is_empty() {
-            for record in &vec {
+            for record in &block.records {
                 self.back.marks.remove(&record.source);
             }
         }
-        if let Some(last) = vec.iter().rev().find(|record| record.droppable()) {
+        if let Some(last) = block.records.iter().rev().find(|record| record.droppable()) {
             self.newest_cost = last.cost();
         }
-        let block = Block::shared(vec, buffer, base, span);
         self.cost += block.cost;
         self.messages += block.messages;
         self.message_cost += block.message_cost;

@@ -207,9 +207,10 @@ impl<'a> Session<'a> {
 
     async fn serve(mut self) -> End {
         self.hub.counters.connects.fetch_add(1, Ordering::Relaxed);
+        // Before whoever waited for the link is told: a client that is closed then has said that it was online.
+        self.hub.events.state(State::Online, self.hub.id, 0, &self.socket.peer);
         lock(&self.hub.mux).link_up(Instant::now());
         self.hub.timers.notify_one();
-        self.hub.events.state(State::Online, self.hub.id, 0, &self.socket.peer);
         let fault = self.turns().await;
         let now = Instant::now();
         let stable = self.whole_since.is_some_and(|since| now - since >= self.hub.settings.stable_after);

@@ -89,6 +89,8 @@ pub struct Mux {
     /// An inbox with the policy `pause` said that it has no room.
     pub full: bool,
     online: bool,
+    /// The application stopped the client, and the link has not noticed yet.
+    leaving: bool,
     generation: u64,
     user: String,
     closed: bool,
@@ -126,6 +128,7 @@ impl Mux {
             armed: None,
             full: false,
             online: false,
+            leaving: false,
             generation: 0,
             user,
             closed: false,
@@ -135,9 +138,14 @@ impl Mux {
         }
     }
 
+    /// The link that is up, if one is, will go: nobody who asks from now on is told that it is there.
+    pub fn leave(&mut self) {
+        self.leaving = self.online;
+    }
+
     /// Whether the subscriber link is up.
     pub fn online(&self) -> bool {
-        self.online
+        self.online && !self.leaving
     }
 
     /// Whether the client was closed: nothing may begin any more, for nothing would end it.
@@ -460,6 +468,7 @@ impl Mux {
     /// The link is up.
     pub fn link_up(&mut self, now: Instant) {
         self.online = true;
+        self.leaving = false;
         self.generation += 1;
         self.registry.link_up();
         self.apply(now);
@@ -474,6 +483,7 @@ impl Mux {
             return;
         }
         self.online = false;
+        self.leaving = false;
         self.flush_stages(None);
         let mut slots: Vec<u32> = self.slots.values().copied().collect();
         slots.sort_unstable_by_key(|&slot| self.target(slot).map(|target| target.source));

@@ -98,16 +98,12 @@ impl Names {
 
     /// Finds a name for a message: the one of the message before is tried first.
     #[inline]
-    pub fn find_again(&mut self, kind: Kind, name: &[u8]) -> Option<NameId> {
-        if let Some(id) = self.last
-            && let Some(entry) = self.get(id)
-            && *entry.name == *name
-            && entry.kind == kind
-        {
-            return Some(id);
+    pub fn find_again(&mut self, kind: Kind, name: &[u8]) -> Option<&Entry> {
+        let same = |entry: &Entry| *entry.name == *name && entry.kind == kind;
+        if !self.last.and_then(|last| self.get(last)).is_some_and(same) {
+            self.last = self.find(kind, name);
         }
-        self.last = self.find(kind, name);
-        self.last
+        self.get(self.last?)
     }
 
     /// Finds a name, or adds it with a number of its own.

@@ -15,6 +15,12 @@ pub const COMPLETION_ROOM: usize = RECORD_SIZE + 512;
 /// Room for a refused name beside the name itself: its record and Redis' error word.
 pub const REFUSED_ROOM: usize = RECORD_SIZE + 16;
 
+/// The beginning of a sentence that has room for so many bytes, never ending inside a character.
+pub fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
 /// What an operation waits for.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are named for what they are; each variant says the rest")]
@@ -186,7 +192,7 @@ impl Op {
             _ => Kind::Done,
         };
         let status = outcome.status.unwrap_or(Status::Ok);
-        let text = outcome.text.get(..outcome.text.len().min(512)).unwrap_or_default().as_bytes();
+        let text = cut(outcome.text, COMPLETION_ROOM - RECORD_SIZE).as_bytes();
         let name: &[u8] = match &self.what {
             What::Promise { name, .. } | What::Maker { name, .. } => name,
             _ => outcome.name,
@@ -201,5 +207,18 @@ impl Op {
             ..RecordIn::new(kind, self.source, self.token)
         };
         self.inbox.complete(&record, self.room);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut;
+
+    #[test]
+    fn a_sentence_is_cut_before_the_character_that_does_not_fit() {
+        assert_eq!(cut("naïve", 5), "naïv");
+        assert_eq!(cut("naïve", 3), "na");
+        assert_eq!(cut("naïve", 100), "naïve");
+        assert_eq!(cut("", 0), "");
     }
 }

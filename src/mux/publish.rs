@@ -8,7 +8,7 @@
 use super::actor::authenticated;
 use super::events::Level;
 use super::hub::Hub;
-use super::ops::Outcome;
+use super::ops::{Outcome, cut};
 use super::outgoing::{Job, Pending, Told};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
@@ -32,8 +32,10 @@ fn sentence(status: Status) -> &'static str {
 }
 
 impl Hub {
+    /// Called under the lock of what was pending: a client that closes takes it before it ends its inboxes, and would
+    /// find neither the publish nor, in an inbox that has ended, its completion.
     fn complete(&self, inbox: &Arc<Inbox>, token: u64, status: Status, number: u64, text: &str) {
-        let text = text.get(..text.len().min(128)).unwrap_or_default();
+        let text = cut(text, PUBLISH_ROOM - RECORD_SIZE);
         let record = RecordIn {
             status: status.code(),
             number,
@@ -175,7 +177,6 @@ impl Hub {
         let mut out = lock(&self.outgoing);
         let matches = |job: &Job| matches!(job, Job::Publish { inbox, token } if inbox.id() == id && *token == with);
         let removed = out.remove_unsent(|pending| matches(&pending.job));
-        drop(out);
         let count = removed.len();
         for pending in removed {
             if let Job::Publish { inbox, token } = pending.job {
@@ -241,11 +242,11 @@ impl Hub {
         }
         (out.base, out.written, out.bytes, out.pending) = (0, 0, bytes, kept);
         out.settle(&mut told);
-        drop(out);
-        self.counters.publish_lost.fetch_add(lost, Ordering::Relaxed);
         for (inbox, token, status) in completions {
             self.complete(&inbox, token, status, 0, sentence(status));
         }
+        drop(out);
+        self.counters.publish_lost.fetch_add(lost, Ordering::Relaxed);
         self.events.posts_lost(posts[0], Status::NotSent.code());
         self.events.posts_lost(posts[1], Status::Unknown.code());
         self.tell(told);
@@ -266,7 +267,6 @@ impl Hub {
         }
         out.next_deadline = out.pending.iter().filter_map(|pending| pending.deadline).min();
         let next = out.next_deadline;
-        drop(out);
         let mut posts = [0u64; 2];
         for (job, status) in ended {
             if matches!(job, Job::Publish { .. } | Job::Post) {
@@ -279,6 +279,7 @@ impl Hub {
                 _ => {}
             }
         }
+        drop(out);
         self.events.posts_lost(posts[0], Status::NotSent.code());
         self.events.posts_lost(posts[1], Status::Unknown.code());
         next
@@ -303,7 +304,6 @@ impl Hub {
             });
         };
         out.settle(told);
-        drop(out);
         match (front.job, reply) {
             (Job::Publish { inbox, token }, Reply::Integer(count)) => {
                 self.complete(&inbox, token, Status::Ok, count.max(0) as u64, "");

@@ -538,7 +538,7 @@ impl Registry {
         tried
     }
 
-    /// How many names are refused.
+    /// How many names are refused, those included that are being tried again.
     pub fn refused_count(&self) -> usize {
         self.refused_names
     }

@@ -4,7 +4,6 @@
 //! are staged per inbox and handed over together; control frames are rare and handled as they come, after what was
 //! staged before them, so that every inbox keeps the link's order.
 
-use super::names::Entry;
 use super::{Mux, Role, Target};
 use crate::error::Status;
 use crate::inbox::block::{BLOCK_BYTES, BLOCK_RECORDS, Buffer};
@@ -21,12 +20,15 @@ pub struct Stage {
     pub(super) inbox: Arc<Inbox>,
     pub(super) sources: usize,
     records: Vec<Record>,
+    /// Where in the buffer the first record's bytes begin, how many bytes follow, and what the records cost.
     base: usize,
+    len: usize,
+    cost: usize,
 }
 
 impl Stage {
     pub(super) fn new(inbox: Arc<Inbox>) -> Stage {
-        Stage { inbox, sources: 0, records: Vec::new(), base: 0 }
+        Stage { inbox, sources: 0, records: Vec::new(), base: 0, len: 0, cost: 0 }
     }
 }
 
@@ -128,50 +130,43 @@ impl Mux {
         time: u64,
     ) {
         self.received += 1;
-        let Some(id) = self.registry.names_mut().find_again(kind, name) else {
+        let Some(entry) = self.registry.names_mut().find_again(kind, name) else {
             self.unmatched += 1;
             return;
         };
-        let Some(entry) = self.registry.names().get(id) else { return };
         let start = bytes.as_ptr() as usize;
         // An empty part may point anywhere; its place is never used.
         let place = |part: &[u8]| if part.is_empty() { 0 } else { part.as_ptr() as usize - start };
-        let extra: &[u8] = if kind == Kind::Pattern { name } else { &[] };
-        let mut record = Record {
+        let of_pattern = kind == Kind::Pattern;
+        let extra: &[u8] = if of_pattern { name } else { &[] };
+        let record = Record {
             kind: Rec::Message as u16,
-            flags: u16::from(kind == Kind::Pattern),
-            number: if kind == Kind::Pattern { 0 } else { entry.number },
+            flags: u16::from(of_pattern),
+            number: if of_pattern { 0 } else { entry.number },
             aux: time,
+            name_off: place(channel) as u32,
             name_len: channel.len() as u32,
+            extra_off: place(extra) as u32,
             extra_len: extra.len() as u32,
+            data_off: place(payload) as u32,
             data_len: payload.len() as u32,
             ..Record::default()
         };
-        let offs = (place(channel), place(extra), place(payload));
-        // In a frame the pattern comes first, then the channel, then the payload.
-        let parts = [(extra, offs.1), (channel, offs.0), (payload, offs.2)];
-        let first = parts.iter().find(|(part, _)| !part.is_empty()).map_or(0, |&(_, off)| off);
-        let end = parts.iter().map(|(part, off)| off + part.len()).max().unwrap_or(0);
-        let Entry { listeners, .. } = entry;
-        if let [slot] = **listeners
+        if let [slot] = *entry.listeners
             && let Some(target) = self.targets.get(slot as usize).and_then(Option::as_ref)
             && let Target { role: Role::Subscription, stage, source, token, .. } = *target
         {
-            record.source = source;
-            record.token = token;
-            self.stage(buffer, stage, record, offs, first, end);
+            self.stage(buffer, stage, Record { source, token, ..record });
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.extend_from_slice(listeners);
+        scratch.extend_from_slice(&entry.listeners);
         for slot in scratch.drain(..) {
             let Some(target) = self.target(slot) else { continue };
             match target.role {
                 Role::Subscription => {
-                    record.source = target.source;
-                    record.token = target.token;
-                    let stage = target.stage;
-                    self.stage(buffer, stage, record, offs, first, end);
+                    let (stage, source, token) = (target.stage, target.source, target.token);
+                    self.stage(buffer, stage, Record { source, token, ..record });
                 }
                 _ => self.fulfil_in(buffer, slot, channel, payload),
             }
@@ -179,32 +174,34 @@ impl Mux {
         self.scratch = scratch;
     }
 
-    /// Puts a record on its inbox' stage.
+    /// Puts a record, whose offsets count from the start of the buffer, on its inbox' stage.
     #[inline]
-    fn stage(
-        &mut self,
-        buffer: &StdArc<Buffer>,
-        at: u32,
-        mut record: Record,
-        offs: (usize, usize, usize),
-        first: usize,
-        end: usize,
-    ) {
+    fn stage(&mut self, buffer: &Arc<Buffer>, at: u32, mut record: Record) {
+        // In a frame the pattern comes first, then the channel, then the payload.
+        let parts = (record.extra_len != 0, record.name_len != 0, record.data_len != 0);
+        let (first, end) = match parts {
+            (false, true, true) => (record.name_off, record.data_off + record.data_len),
+            (false, false, false) => (0, 0),
+            _ => record.span().unwrap_or_default(),
+        };
+        let (first, end) = (first as usize, end as usize);
         let Some(stage) = self.stages.get_mut(at as usize) else { return };
-        if !stage.records.is_empty()
-            && (stage.records.len() >= BLOCK_RECORDS || end.saturating_sub(stage.base) > BLOCK_BYTES)
-        {
+        let wide = stage.len > 0 && end.saturating_sub(stage.base) > BLOCK_BYTES;
+        if stage.records.len() >= BLOCK_RECORDS || wide {
             self.flush_stage(at, Some(buffer));
         }
         let Some(stage) = self.stages.get_mut(at as usize) else { return };
         if stage.records.is_empty() {
-            stage.base = first;
+            (stage.len, stage.cost) = (0, 0);
             self.touched.push(at);
         }
-        let offset = |off: usize, len: u32| if len == 0 { 0 } else { (off - stage.base) as u32 };
-        record.name_off = offset(offs.0, record.name_len);
-        record.extra_off = offset(offs.1, record.extra_len);
-        record.data_off = offset(offs.2, record.data_len);
+        if stage.len == 0 {
+            // Records without bytes point nowhere, so the first one with some says where they begin.
+            stage.base = first;
+        }
+        record.rebase(stage.base as u32);
+        stage.len = stage.len.max(end.saturating_sub(stage.base)); // a record without bytes ends at 0
+        stage.cost += record.cost();
         stage.records.push(record);
     }
 
@@ -221,7 +218,8 @@ impl Mux {
         // Nothing is staged outside a wave, so a flush without a buffer finds nothing.
         let (Some(buffer), false) = (buffer, stage.records.is_empty()) else { return };
         let inbox = Arc::clone(&stage.inbox);
-        let pushed = inbox.push_wave(&mut stage.records, stage.base, Wave::Shared(buffer));
+        let (len, cost) = (stage.len, stage.cost);
+        let pushed = inbox.push_wave(&mut stage.records, stage.base, Wave::Staged { buffer, len, cost });
         self.pushed(&inbox, pushed);
     }
 

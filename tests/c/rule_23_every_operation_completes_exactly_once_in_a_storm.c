@@ -8,7 +8,7 @@ enum { THREADS = 4, TOKENS = 1 << 18 };
 static struct fixture fixture;
 static redmux_client client;
 static redmux_inbox inboxes[THREADS];
-/* What was asked (1) and how often it ended, by token. Each token is written by one thread and counted by one. */
+/* What was asked (1 and the number of its case) and how often it ended, by token. Each token is written by one thread and counted by one. */
 static unsigned char asked[THREADS][TOKENS], ended[THREADS][TOKENS];
 static uint64_t next[THREADS];
 static volatile int over;
@@ -49,6 +49,7 @@ static void *storms(void *arg)
         uint64_t token = next[thread]++;
         redmux_subscription *s = &subscriptions[dice(&seed) % 3];
         int32_t status = REDMUX_OK;
+        uint32_t what;
         int64_t timeout = dice(&seed) % 4 == 0 ? (int64_t)(1 + dice(&seed) % 30) : -1;
         for (int i = 0; i < 3; i++) {
             snprintf(text[i], sizeof text[i], "n%u", dice(&seed) % 20);
@@ -58,8 +59,9 @@ static void *storms(void *arg)
             CHECK_OK(redmux_subscription_new(client, inbox, TOKENS - 1, s));
         if (promises.id == 0)
             CHECK_OK(redmux_promises_new(client, inbox, (const uint8_t *)"n", 1, TOKENS - 1, &promises));
-        asked[thread][token] = 1;
-        switch (dice(&seed) % 20) {
+        what = dice(&seed) % 20;
+        asked[thread][token] = (unsigned char)(1 + what);
+        switch (what) {
         case 0: case 1: case 2:
             status = redmux_subscription_add(*s, names, 3, dice(&seed) % 2 ? inbox : own, token, timeout);
             break;
@@ -189,7 +191,9 @@ static void storm(int64_t ms, int begin)
             took(i, &block);
         CHECK_STATUS(REDMUX_ERR_CLOSED, status);
         for (uint64_t token = 0; token < TOKENS; token++) {
-            CHECK_EQ(asked[i][token], ended[i][token], "what was asked ended");
+            if (asked[i][token] != 0 && ended[i][token] == 0)
+                fprintf(stderr, "case %d, token %d of thread %d did not end\n", asked[i][token] - 1, (int)token, i);
+            CHECK_EQ(asked[i][token] != 0, ended[i][token], "what was asked ended");
             total += ended[i][token];
         }
         CHECK_OK(redmux_inbox_close(inboxes[i], 0));

@@ -199,9 +199,29 @@ static void inboxes_yield_what_they_hold(void)
     CHECK_EQ(0, redmux_debug_live(), "nothing is left");
 }
 
+/* A close that gives publishes no time meets their answers on the way: each still ends once. */
+static void a_close_among_answers_loses_no_completion(void)
+{
+    for (int round = 0; round < 300; round++) {
+        redmux_client client = client_open(fixture.url);
+        redmux_inbox inbox = inbox_new(client);
+        struct reader reader = reader_of(inbox);
+        int asked = 0, ended = 0;
+        CHECK_EQ(0, publish(client, "nobody", "x"), "the link is up");
+        for (int i = 0; i < 10 + round % 40; i++)
+            asked += redmux_client_publish(client, (const uint8_t *)"nobody", 6, NULL, 0, inbox, 1, -1) == REDMUX_OK;
+        redmux_client_close(client, 0);
+        while (reader_next(&reader, WAIT_MS, NULL) != NULL)
+            ended++;
+        CHECK_EQ(asked, ended, "each publish ended once");
+        CHECK_OK(redmux_inbox_close(inbox, 0));
+    }
+}
+
 int main(void)
 {
     fixture_start(&fixture, NULL);
+    a_close_among_answers_loses_no_completion();
     every_order();
     from_any_thread();
     inboxes_yield_what_they_hold();
