@@ -184,7 +184,7 @@ impl Client {
             timers: Notify::new(),
             control: watch::Sender::new(Run::Running),
             paused: AtomicBool::new(false),
-            credentials: Mutex::new(credentials),
+            credentials: Arc::new(Mutex::new(credentials)),
             questions: Questions::default(),
             events,
             counters: Counters::default(),
@@ -333,21 +333,22 @@ impl Client {
     pub fn authenticate(&self, user: Option<&str>, password: &str, ticket: Ticket) -> Result<()> {
         self.check_open()?;
         let credentials = Credentials { user: user.map(str::to_owned), password: Some(password.to_owned()) };
-        *lock(&self.hub.credentials) = credentials;
+        let shared = Arc::clone(&self.hub.credentials);
+        let before = std::mem::replace(&mut *lock(&shared), credentials);
         let mut command = Vec::new();
         link::handshake::auth_command(&mut command, user, password);
-        let id = self.begin(ticket, What::Authenticate { links: 2 })?;
+        let id = self.begin(ticket, What::Authenticate { links: 2, shared, before })?;
         let publisher = self.hub.authenticate_publisher(id, &command);
         let mut mux = lock(&self.hub.mux);
         if !publisher {
-            actor::authenticated(&mut mux, id, None);
+            actor::authenticated(&mut mux, id, Ok(()));
         }
         if mux.online() {
             mux.auths.push((id, command));
             drop(mux);
             self.hub.work.notify_one();
         } else {
-            actor::authenticated(&mut mux, id, None);
+            actor::authenticated(&mut mux, id, Ok(()));
         }
         Ok(())
     }

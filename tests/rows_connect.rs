@@ -10,6 +10,7 @@ use redmux::inbox::Kind;
 use redmux::mux::events::State;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(feature = "tls")]
 use support::proxy::Proxy;
 use support::server::Server;
 use support::{Fake, FakeConn, PATIENCE, eventually};

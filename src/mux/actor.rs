@@ -129,7 +129,7 @@ impl Answers for Asked {
                 Ok(())
             }
             (Some(Expect::Authenticate(id)), error) => {
-                authenticated(mux, id, error.as_deref());
+                authenticated(mux, id, error.as_deref().map_or(Ok(()), |line| Err((Status::Auth, line))));
                 Ok(())
             }
             (Some(Expect::Names), Some(line)) => {
@@ -159,15 +159,22 @@ impl Answers for Asked {
     }
 }
 
-/// Counts one link of an authentication; the last one ends it.
-pub fn authenticated(mux: &mut Mux, id: u64, error: Option<&str>) {
-    if let Some(line) = error {
-        let text = format!("the server refused to authenticate the live connection: {line}");
-        mux.ops.end(id, Outcome { status: Some(Status::Auth), text: &text, ..Outcome::default() });
-    } else if let Some(What::Authenticate { links }) = mux.ops.get_mut(id).map(|op| &mut op.what) {
-        *links -= 1;
-        if *links == 0 {
-            mux.ops.end(id, Outcome::default());
+/// Counts one link of an authentication; the last one ends it, and so does a refusal, which later links must not repeat.
+pub fn authenticated(mux: &mut Mux, id: u64, result: Result<(), (Status, &str)>) {
+    let Some(What::Authenticate { links, shared, before }) = mux.ops.get_mut(id).map(|op| &mut op.what) else { return };
+    match result {
+        Ok(()) => {
+            *links -= 1;
+            if *links == 0 {
+                mux.ops.end(id, Outcome::default());
+            }
+        }
+        Err((status, why)) => {
+            if status == Status::Auth {
+                *lock(shared) = std::mem::take(before);
+            }
+            let text = format!("authenticate the live connection: {why}");
+            mux.ops.end(id, Outcome { status: Some(status), text: &text, ..Outcome::default() });
         }
     }
 }

@@ -155,7 +155,7 @@ pub struct Hub {
     /// The subscriber link waits for room in an inbox.
     pub paused: AtomicBool,
     /// Who we are.
-    pub credentials: Mutex<Credentials>,
+    pub credentials: Arc<Mutex<Credentials>>,
     /// Questions under way.
     pub questions: Questions,
     /// Where states and logs go.

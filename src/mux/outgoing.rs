@@ -65,7 +65,7 @@ pub struct Outgoing {
 pub(super) enum Told {
     Flushed(u64, u64),
     Barrier(u64, u64),
-    Authenticated(u64, Option<String>),
+    Authenticated(u64, Result<(), (Status, String)>),
 }
 
 impl Outgoing {

@@ -8,7 +8,7 @@ use super::ops::{Op, Outcome, What};
 use super::{Mux, Role};
 use crate::error::Status;
 use crate::inbox::record::RECORD_SIZE;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
 /// A set of promises under a prefix.
@@ -17,7 +17,7 @@ pub struct Promises {
     /// What every name in it begins with.
     pub prefix: Box<[u8]>,
     /// Who waits for which name.
-    waiting: HashMap<Box<[u8]>, Vec<u64>>,
+    waiting: HashMap<Box<[u8]>, BTreeSet<u64>>,
     /// Promises to be made when the set is active.
     makers: Vec<u64>,
 }
@@ -30,7 +30,7 @@ impl Promises {
 
     /// How many promises wait.
     pub fn len(&self) -> usize {
-        self.waiting.values().map(Vec::len).sum()
+        self.waiting.values().map(BTreeSet::len).sum()
     }
 
     /// Whether none waits.
@@ -79,7 +79,7 @@ impl Mux {
         let name = name.clone();
         let id = self.ops.begin(op);
         if let Some(promises) = self.promises_mut(slot) {
-            promises.waiting.entry(name).or_default().push(id);
+            promises.waiting.entry(name).or_default().insert(id);
         }
     }
 
@@ -112,7 +112,8 @@ impl Mux {
     pub(super) fn fulfil(&mut self, slot: u32, name: &[u8], message: Result<&[u8], u64>) {
         let (ids, prefix, alone) = match self.target_mut(slot).map(|target| &mut target.role) {
             Some(Role::Promises(promises)) => {
-                (promises.waiting.remove(name).unwrap_or_default(), promises.prefix.len(), false)
+                let ids: Vec<u64> = promises.waiting.remove(name).into_iter().flatten().collect();
+                (ids, promises.prefix.len(), false)
             }
             Some(Role::Promise(id)) => (vec![*id], 0, true),
             _ => return,
@@ -142,7 +143,7 @@ impl Mux {
     pub(super) fn forget_promise(&mut self, slot: u32, name: &[u8], id: u64) {
         let Some(promises) = self.promises_mut(slot) else { return };
         if let Some(ids) = promises.waiting.get_mut(name) {
-            ids.retain(|&other| other != id);
+            ids.remove(&id);
             if ids.is_empty() {
                 promises.waiting.remove(name);
                 if promises.waiting.is_empty() {

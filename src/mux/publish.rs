@@ -167,7 +167,13 @@ impl Hub {
                         mux.ops.end(op, Outcome::of(Status::Interrupted));
                     }
                 }
-                Told::Authenticated(op, error) => authenticated(&mut mux, op, error.as_deref()),
+                Told::Authenticated(op, result) => {
+                    authenticated(
+                        &mut mux,
+                        op,
+                        result.as_ref().map_err(|(status, why)| (*status, why.as_str())).copied(),
+                    );
+                }
             }
         }
     }
@@ -216,7 +222,10 @@ impl Hub {
                     *before += lost;
                     kept.push_back(pending);
                 }
-                Job::Authenticate { op } => told.push(Told::Authenticated(*op, Some("the connection was lost".into()))),
+                Job::Authenticate { op } => {
+                    let lost = (Status::Interrupted, "the connection was lost".into());
+                    told.push(Told::Authenticated(*op, Err(lost)));
+                }
                 Job::Ping | Job::Abandoned => {}
                 _ if !given && !all => kept.push_back(pending),
                 Job::Publish { inbox, token } => {
@@ -318,9 +327,10 @@ impl Hub {
                 self.events.log(Level::Warn, &format!("a post was refused: {}", String::from_utf8_lossy(line)));
             }
             (Job::Authenticate { op }, Reply::Error(line)) => {
-                told.push(Told::Authenticated(op, Some(String::from_utf8_lossy(line).into_owned())));
+                let refused = (Status::Auth, String::from_utf8_lossy(line).into_owned());
+                told.push(Told::Authenticated(op, Err(refused)));
             }
-            (Job::Authenticate { op }, _) => told.push(Told::Authenticated(op, None)),
+            (Job::Authenticate { op }, _) => told.push(Told::Authenticated(op, Ok(()))),
             (Job::Publish { inbox, token }, _) => {
                 self.complete(&inbox, token, Status::Protocol, 0, "the answer is no number");
             }
