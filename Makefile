@@ -45,6 +45,8 @@ build: $(LIBRARY)
 # Built by whoever runs `make`, so that `sudo make install` after it needs no cargo.
 $(LIBRARY): $(SOURCES)
 	cargo build --release --lib
+	@scripts/native-libs >/dev/null
+	@ln -sf libredmux.so "$(TARGET)/release/$$(objdump -p $@ | awk '/SONAME/ { print $$2 }')"
 	@touch $@
 
 install: $(LIBRARY)

@@ -1339,7 +1339,7 @@ int32_t redmux_subscription_new_pattern(struct redmux_client client,
  * the same token; the others are active. REDMUX_ERR_SUPERSEDED: a later remove won. REDMUX_ERR_TIMEOUT: not yet; they
  * stay wanted. Names that it has already are counted and not subscribed twice.
  *
- * REDMUX_ERR_FULL at once: room for the completion and for a refused record per name must be free in the inbox; add
+ * REDMUX_ERR_CONFLICT at once: it is to a pattern, which it has for its whole life. REDMUX_ERR_FULL at once: room for the completion and for a refused record per name must be free in the inbox; add
  * many names in several calls. names: count names of any bytes, borrowed for the call. inbox: where done comes; {0} is
  * the subscription's own. token: comes back in it. timeout_ms: 0 is the client's option timeout, -1 for ever. Any
  * thread, also inside a callback.

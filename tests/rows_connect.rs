@@ -192,6 +192,14 @@ fn x1_authenticate_changes_the_password_of_live_links_and_of_later_ones() {
     assert_eq!(refused.status(), Status::Auth);
     assert!(refused.text().contains("WRONGPASS") && !refused.text().contains("nonsense"), "{refused:?}");
     talks(&client);
+    // And later links are made with what was good before.
+    events.rest();
+    server.conn().kill_pubsub();
+    server.conn().kill_normal();
+    tap.wait(Kind::Lost);
+    tap.find("whole again", |e| e.kind == Kind::Active && e.name.is_empty());
+    talks(&client);
+    assert!(!events.rest().iter().any(|e| e.code == Status::Auth.code()), "the refused password was used again");
 }
 
 #[test]

@@ -56,6 +56,17 @@ fn m06_a_shared_pattern_is_one_for_the_server_goes_with_its_last_subscription_an
 }
 
 #[test]
+fn m06_a_pattern_subscription_has_one_pattern_for_its_whole_life() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let tap = Tap::on(&client);
+    let source = pattern(&client, &tap, 1, b"news.*");
+    let refused = client.hub().add(source, &[b"sport.*"], ticket_in(&tap, 2)).unwrap_err();
+    assert_eq!(refused.status(), Status::Conflict);
+    assert_eq!(client.hub().names_of(source).unwrap(), [b"news.*".to_vec()]);
+}
+
+#[test]
 fn m06_a_pattern_closed_and_recreated_at_once_is_active_again() {
     let server = Server::start();
     let client = open(&server.url(), &[]);

@@ -244,6 +244,11 @@ impl Registry {
         self.subs.get(&slot).map_or(0, |sub| sub.members.len())
     }
 
+    /// What a subscription is to.
+    pub fn kind(&self, slot: u32) -> Option<Kind> {
+        self.subs.get(&slot).map(|sub| sub.kind)
+    }
+
     /// How many names of a subscription the server has.
     pub fn active_count(&self, slot: u32) -> usize {
         let Some(sub) = self.subs.get(&slot) else { return 0 };

@@ -70,7 +70,7 @@ impl Hub {
         let kind = if pattern.is_some() { Kind::Pattern } else { Kind::Channel };
         lock(&self.mux).open(source, token, inbox, kind, Role::Subscription)?;
         if let Some((pattern, ticket)) = pattern
-            && let Err(error) = self.add(source, &[pattern], ticket)
+            && let Err(error) = self.add_names(source, &[pattern], ticket, true)
         {
             let mut mux = lock(&self.mux);
             if let Ok(slot) = mux.slot(source) {
@@ -81,14 +81,21 @@ impl Hub {
         Ok(())
     }
 
-    /// Adds names; completes when they are active or refused.
+    /// Adds channels; completes when they are active or refused. A pattern subscription has one pattern for its life.
     pub fn add(&self, source: u64, names: &[&[u8]], ticket: Ticket) -> Result<()> {
+        self.add_names(source, names, ticket, false)
+    }
+
+    fn add_names(&self, source: u64, names: &[&[u8]], ticket: Ticket, pattern: bool) -> Result<()> {
         for name in names {
             self.check_name(name)?;
         }
         let room = COMPLETION_ROOM + names.iter().map(|name| REFUSED_ROOM + name.len()).sum::<usize>();
         let mut mux = lock(&self.mux);
         let slot = mux.slot(source)?;
+        if !pattern && mux.registry.kind(slot) == Some(Kind::Pattern) {
+            return Err(Error::new(Status::Conflict, "a pattern subscription has one pattern for its whole life"));
+        }
         let what = What::Add { slot, remaining: names.len(), active: 0, refused: 0, superseded: 0 };
         let op = self.op(&mux, slot, source, ticket, room, what)?;
         let id = mux.ops.begin(op);
