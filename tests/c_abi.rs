@@ -20,6 +20,7 @@ macro_rules! c_tests {
 }
 
 c_tests! {
+    golden
     rule_01_02_names_and_types
     rule_03_handles
     rule_04_05_bytes
