@@ -55,7 +55,7 @@ static pid_t burst(const char *path, long count)
         int fd = socket(AF_UNIX, SOCK_STREAM, 0);
         memset(&to, 0, sizeof to);
         to.sun_family = AF_UNIX;
-        snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
+        snprintf(to.sun_path, sizeof to.sun_path, "%.107s", path);
         CHECK(connect(fd, (struct sockaddr *)&to, sizeof to) == 0, "the server is there");
         for (int i = 0; i < BATCH; i++)
             memcpy(out + i * (sizeof command - 1), command, sizeof command - 1);
