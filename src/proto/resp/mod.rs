@@ -172,7 +172,7 @@ impl fmt::Display for ProtocolError {
 impl std::error::Error for ProtocolError {}
 
 /// Reads what stands at the front of `buf`.
-#[inline]
+#[inline(always)] // so that the parts of a message stay in registers where it is read
 pub fn next<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ProtocolError> {
     match message(buf, limits) {
         Some((used, frame)) => Ok(Step::Frame { used, frame }),
