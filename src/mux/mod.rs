@@ -3,7 +3,7 @@
 //! Floor 2. [`Mux`] is plain state behind one lock. Callers that subscribe change it on their own threads; the task
 //! of the subscriber link enters it once per wave of reading. It pushes into inboxes while it is locked, so that a
 //! `closed` is the last record of its source and an `active` comes before the first message. It never waits.
-#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod actor;
 pub mod events;

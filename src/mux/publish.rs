@@ -276,7 +276,7 @@ impl Hub {
         }
         out.next_deadline = out.pending.iter().filter_map(|pending| pending.deadline).min();
         let next = out.next_deadline;
-        let mut posts = [0u64; 2];
+        let (mut unsent, mut unknown) = (0, 0);
         for (job, status) in ended {
             if matches!(job, Job::Publish { .. } | Job::Post) {
                 // Before its completion, or who looks at the statistics then misses it.
@@ -284,13 +284,14 @@ impl Hub {
             }
             match job {
                 Job::Publish { inbox, token } => self.complete(&inbox, token, status, 0, sentence(status)),
-                Job::Post => posts[usize::from(status == Status::Unknown)] += 1,
+                Job::Post if status == Status::NotSent => unsent += 1,
+                Job::Post => unknown += 1,
                 _ => {}
             }
         }
         drop(out);
-        self.events.posts_lost(posts[0], Status::NotSent.code());
-        self.events.posts_lost(posts[1], Status::Unknown.code());
+        self.events.posts_lost(unsent, Status::NotSent.code());
+        self.events.posts_lost(unknown, Status::Unknown.code());
         next
     }
 

@@ -84,8 +84,8 @@ pub struct Registry {
     names: Names,
     subs: HashMap<u32, Sub>,
     /// Names to change, by what and of which kind. May hold names whose need is gone.
-    subscribe: [VecDeque<NameId>; 3],
-    unsubscribe: [VecDeque<NameId>; 3],
+    subscribe: Waiting,
+    unsubscribe: Waiting,
     /// Batches that are sent as they are: halves of refused ones, and names that are tried again alone.
     batches: VecDeque<(Kind, Vec<NameId>)>,
     /// Refused names in the order in which they are tried again; may hold names whose refusal is over.
@@ -99,11 +99,25 @@ pub struct Registry {
     effects: Vec<Effect>,
 }
 
-fn lane(kind: Kind) -> usize {
-    match kind {
-        Kind::Channel => 0,
-        Kind::Pattern => 1,
-        Kind::Shard => 2,
+/// Names that wait to be changed, by kind.
+#[derive(Debug, Default)]
+struct Waiting {
+    channels: VecDeque<NameId>,
+    patterns: VecDeque<NameId>,
+    shards: VecDeque<NameId>,
+}
+
+impl Waiting {
+    fn of(&mut self, kind: Kind) -> &mut VecDeque<NameId> {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+            Kind::Shard => &mut self.shards,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.channels.len() + self.patterns.len() + self.shards.len()
     }
 }
 
@@ -269,10 +283,7 @@ impl Registry {
 
     /// Whether the link is up and every wanted name is active or refused.
     pub fn is_settled(&self) -> bool {
-        self.online
-            && self.in_flight.is_empty()
-            && self.batches.is_empty()
-            && self.subscribe.iter().all(VecDeque::is_empty)
+        self.online && self.in_flight.is_empty() && self.batches.is_empty() && self.subscribe.len() == 0
     }
 
     /// Queues a name if what is wanted and what is differ and nothing is in flight for it.
@@ -299,11 +310,11 @@ impl Registry {
             }
             Actual::None if online && !entry.refused && !entry.queued => {
                 entry.queued = true;
-                self.subscribe[lane(entry.kind)].push_back(id);
+                self.subscribe.of(entry.kind).push_back(id);
             }
             Actual::Active if online && !wanted && !entry.queued => {
                 entry.queued = true;
-                self.unsubscribe[lane(entry.kind)].push_back(id);
+                self.unsubscribe.of(entry.kind).push_back(id);
             }
             _ => {}
         }
@@ -311,7 +322,7 @@ impl Registry {
 
     /// How many names wait to be sent, and how many bytes of acknowledgements are outstanding.
     pub fn backlog(&self) -> (usize, usize) {
-        let queued: usize = self.subscribe.iter().chain(&self.unsubscribe).map(VecDeque::len).sum();
+        let queued = self.subscribe.len() + self.unsubscribe.len();
         let batches: usize = self.batches.iter().map(|(_, names)| names.len()).sum();
         (queued + batches, self.in_flight_bytes)
     }
@@ -379,8 +390,8 @@ impl Registry {
         let mut bytes = 0;
         while names.len() < COMMAND_NAMES {
             let queue = match change {
-                Change::Subscribed => &mut self.subscribe[lane(kind)],
-                Change::Unsubscribed => &mut self.unsubscribe[lane(kind)],
+                Change::Subscribed => self.subscribe.of(kind),
+                Change::Unsubscribed => self.unsubscribe.of(kind),
             };
             let Some(&id) = queue.front() else { break };
             let Some(entry) = self.names.get_mut(id) else {
@@ -565,7 +576,7 @@ impl Registry {
         self.in_flight.clear();
         self.in_flight_bytes = 0;
         self.batches.clear();
-        self.subscribe.iter_mut().chain(&mut self.unsubscribe).for_each(VecDeque::clear);
+        (self.subscribe, self.unsubscribe) = Default::default();
         for sub in self.subs.values_mut() {
             sub.unsettled = sub.members.len();
         }
