@@ -1,4 +1,4 @@
-//! Acceptance rows M14, M18, M20, M21, M23, M24 and M25: what users of RedisMPX find, against a real server.
+//! Acceptance rows M14, M18, M20 to M25: what users of RedisMPX find, against a real server.
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/tap.rs"]
@@ -424,6 +424,49 @@ impl Sink for Failing {
 fn failing(code: i32) -> (Box<dyn Sink>, Receiver<Event>) {
     let (seen, receiver) = channel();
     (Box::new(Failing { seen, code }), receiver)
+}
+
+/// How fast, and how soon, is for the benches; here every one arrives, once and in order.
+#[test]
+fn m22_two_hundred_thousand_messages_reach_one_callback_each_once_and_in_order() {
+    const COUNT: u64 = 200_000;
+    struct Counting(Sender<Result<u64, String>>, u64);
+    impl Sink for Counting {
+        fn deliver(&mut self, block: &Lent) -> i32 {
+            for record in block.records().iter().filter(|record| record.is(Kind::Message)) {
+                let expected = self.1.to_string();
+                if record.payload(block.data()) != expected.as_bytes() {
+                    let got = String::from_utf8_lossy(record.payload(block.data())).into_owned();
+                    let _ = self.0.send(Err(format!("{got} in place of {expected}")));
+                }
+                self.1 += 1;
+            }
+            let _ = self.0.send(Ok(self.1));
+            0
+        }
+    }
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let (sender, seen) = channel();
+    let inbox = client.new_inbox(None, Some(Box::new(Counting(sender, 0)))).unwrap();
+    let mut own = Tap::on(&client);
+    let source = next_id();
+    client.hub().subscribe(source, 1, &inbox, None).unwrap();
+    client.hub().add(source, &[b"fast"], ticket_in(&own, 1)).unwrap();
+    own.ok(1);
+    for number in 0..COUNT {
+        let post = || client.hub().post(b"fast", number.to_string().as_bytes(), deadline());
+        while let Err(error) = post() {
+            assert_eq!(error.status(), Status::Full);
+            client.flush(ticket_in(&own, 2)).unwrap();
+            own.ok(2);
+        }
+    }
+    let mut got = 0;
+    while got < COUNT {
+        got = seen.recv_timeout(BOUND).expect("messages go on coming").expect("the order of the publisher");
+    }
+    assert_eq!((got, inbox.counters().dropped), (COUNT, 0));
 }
 
 #[test]
