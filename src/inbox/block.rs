@@ -215,6 +215,18 @@ impl Block {
         }
     }
 
+    /// Gives back room that it will not use, where that is more than it uses.
+    pub(super) fn settle(&mut self) {
+        if self.records.capacity() > 2 * self.records.len() + 16 {
+            self.records.shrink_to_fit();
+        }
+        if let Data::Own(data) = &mut self.data
+            && data.capacity() > 2 * data.len() + 1024
+        {
+            data.shrink_to_fit();
+        }
+    }
+
     /// Its vectors, emptied, for the next block; `None` if they are not worth keeping.
     pub(super) fn recycle(self) -> (Vec<Record>, Vec<u8>) {
         let mut records = self.records;

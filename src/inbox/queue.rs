@@ -71,12 +71,21 @@ impl Lane {
     /// The block that takes the next record of `bytes`, and where that record will be.
     fn tail(&mut self, bytes: usize, spares: &mut Vec<(Vec<Record>, Vec<u8>)>) -> Option<(&mut Block, Place)> {
         if !self.blocks.back().is_some_and(|block| block.has_room(bytes)) {
-            self.blocks.push_back(Block::own(spares.pop()));
+            self.append(Block::own(spares.pop()));
         }
         let number = self.first + self.blocks.len() as u64 - 1;
         let block = self.blocks.back_mut()?;
         let place = Place { block: number, index: block.records.len() };
         Some((block, place))
+    }
+
+    /// Appends a block. The one before it gets no more records, so it gives back room that it has too much: a small
+    /// block in vectors that were used before held several times what it was charged, for as long as nobody took it.
+    fn append(&mut self, block: Block) {
+        if let Some(last) = self.blocks.back_mut() {
+            last.settle();
+        }
+        self.blocks.push_back(block);
     }
 
     /// Merges a mark into an earlier one of its source. Returns what changed, or `None`.
@@ -358,7 +367,7 @@ impl Queue {
         self.messages += block.messages;
         self.message_cost += block.message_cost;
         self.records += block.records.len() as u64;
-        self.back.blocks.push_back(block);
+        self.back.append(block);
     }
 
     /// Appends a copy of one message. `false` if there is no memory for it.
