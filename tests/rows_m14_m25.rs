@@ -533,3 +533,32 @@ fn m25_a_refused_name_is_told_to_its_subscription_and_nothing_reconnects() {
     assert_eq!(stat(&client, &["subscriber", "connects"]), 1);
     assert_eq!(other.rest(), [], "nobody else hears of it");
 }
+
+#[test]
+fn m25_one_forbidden_name_among_a_hundred_allowed_ones_is_found_and_named() {
+    let server = Server::builder().acl("user web on >secret ~* &allowed:* +@all").start();
+    let client = open(&server.url_as("web", "secret"), &[]);
+    let mut tap = Tap::on(&client);
+    let sub = subscription(&client, &tap, 1);
+    let mut names: Vec<String> = (0..100).map(|number| format!("allowed:{number}")).collect();
+    names.insert(37, "forbidden".into());
+    let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    client.hub().add(sub, &names, ticket(5)).unwrap();
+    let done = tap.done(5);
+    assert_eq!((done.status(), done.number, done.aux), (Status::Partial, 100, 1));
+    assert_eq!(server.conn().publish(b"allowed:99", b"works"), 1);
+    assert_eq!(tap.wait(Kind::Message).payload(), "works");
+    // A blocking add names who was refused, and the client lives on.
+    let more: [&[u8]; 2] = [b"allowed:more", b"forbidden too"];
+    let mut refused = Vec::new();
+    let error = client
+        .wait_for(
+            Some(PATIENCE),
+            |ticket| client.hub().add(sub, &more, ticket),
+            |lent| redmux::client::completion_of_add(lent, &mut refused),
+        )
+        .unwrap_err();
+    assert_eq!(error.status(), Status::Partial);
+    assert!(error.message().starts_with("add \"forbidden too\": 1 refused by ACL (NOPERM)"), "{error}");
+    assert_eq!(stat(&client, &["subscriber", "connects"]), 1);
+}
