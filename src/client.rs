@@ -7,21 +7,18 @@ use crate::error::{Error, Result, Status};
 use crate::inbox::dispatch::{Dispatcher, Sink, inside_callback};
 use crate::inbox::inbox::{Config, Policy};
 use crate::inbox::ready::Ready;
-use crate::inbox::{Budget, BufferPool, Inbox, Kind, Lent, Record, RecordIn};
-use crate::link::dial::{Address, DialOptions};
-use crate::link::tls::{TlsOptions, TlsSetup};
+use crate::inbox::{Budget, BufferPool, Inbox, Kind, Lent, RecordIn};
 use crate::mux::events::{Events, Level, State};
-use crate::mux::hub::{Counters, Credentials, Hub, Questions, Run, Settings, run_timers};
+use crate::mux::hub::{Counters, Credentials, Hub, Questions, Run, run_timers};
 use crate::mux::ops::{COMPLETION_ROOM, Op, Outcome, What};
 use crate::mux::outgoing::Outgoing;
 use crate::mux::subscription::Ticket;
 use crate::mux::{Mux, actor, publisher};
 use crate::options::{Key, Options};
-use crate::proto::resp::Limits;
+use crate::settings::{inbox_config, log_level, settings, text};
 use crate::sync::{Arc, Mutex, lock};
 use crate::{link, runtime, stats};
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -60,78 +57,6 @@ impl std::fmt::Debug for Client {
 
 /// The event inbox has 1 MiB of its own, and gives way oldest first.
 const EVENT_BYTES: usize = 1024 * 1024;
-
-fn path(options: &Options, key: Key) -> Option<PathBuf> {
-    Some(options.text(key)).filter(|text| !text.is_empty()).map(PathBuf::from)
-}
-
-fn text(options: &Options, key: Key) -> Option<String> {
-    Some(options.text(key)).filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-/// The machine's name, for CLIENT LIST.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().chars().filter(|c| c.is_ascii_graphic()).collect()
-}
-
-fn settings(options: &Options) -> Result<Settings> {
-    let address = match path(options, Key::Path) {
-        Some(path) => Address::Unix(path),
-        None => Address::Tcp { host: options.text(Key::Host).into(), port: options.number(Key::Port) as u16 },
-    };
-    let tls = if options.flag(Key::Tls) {
-        Some(TlsSetup::load(&TlsOptions {
-            ca: path(options, Key::TlsCa),
-            cert: path(options, Key::TlsCert),
-            key: path(options, Key::TlsKey),
-            server_name: text(options, Key::TlsServerName),
-        })?)
-    } else {
-        None
-    };
-    let ask = options.list(Key::Ask);
-    let wrapper = options.text(Key::Wrapper);
-    Ok(Settings {
-        address,
-        dial: DialOptions {
-            connect_timeout: options.duration(Key::ConnectTimeout),
-            keepalive: options.duration(Key::Keepalive),
-            user_timeout: options.duration(Key::UserTimeout),
-            tls,
-        },
-        name: text(options, Key::Name).unwrap_or_else(host_name),
-        lib_name: if wrapper.is_empty() { "redmux".into() } else { format!("redmux({wrapper})") },
-        limits: Limits { max_payload: options.bytes(Key::MaxPayload), max_name: options.bytes(Key::MaxName) },
-        ping_interval: options.duration(Key::PingInterval),
-        ping_timeout: options.duration(Key::PingTimeout),
-        backoff_min: options.duration(Key::BackoffMin),
-        backoff_max: options.duration(Key::BackoffMax),
-        stable_after: options.duration(Key::StableAfter),
-        refused_retry: options.duration(Key::RefusedRetry),
-        publish_queue: options.bytes(Key::PublishQueue),
-        ask_address: ask.contains("address"),
-        ask_credentials: ask.contains("credentials"),
-    })
-}
-
-fn inbox_config(options: &Options) -> Config {
-    Config {
-        bytes: options.bytes(Key::InboxBytes),
-        records: options.number(Key::InboxRecords),
-        policy: match options.choice(Key::InboxPolicy) {
-            "drop-newest" => Policy::DropNewest,
-            "close" => Policy::Close,
-            "pause" => Policy::Pause,
-            _ => Policy::DropOldest,
-        },
-    }
-}
-
-fn log_level(options: &Options) -> u8 {
-    ["off", "error", "warn", "info", "debug"].iter().position(|&l| l == options.choice(Key::LogLevel)).unwrap_or(0)
-        as u8
-}
 
 impl Client {
     /// Opens a client. Nothing is awaited: the server may be away, and is connected to as soon as it is there.
@@ -536,59 +461,6 @@ fn supervise(
             hub.end(Status::Internal);
         }
     });
-}
-
-/// The completion in a block, if there is one: the result of a blocking call. `what` begins its sentence.
-pub fn completion(what: &str, lent: &Lent) -> Option<Result<()>> {
-    let is_completion =
-        |record: &&Record| [Kind::Done, Kind::Published, Kind::Promise].into_iter().any(|kind| record.is(kind));
-    let record = lent.records().iter().find(is_completion)?;
-    let status = Status::from_code(record.status).unwrap_or(Status::Internal);
-    if status == Status::Ok {
-        return Some(Ok(()));
-    }
-    let text = String::from_utf8_lossy(record.extra(lent.data()));
-    let word = redis_word(status, &text);
-    let text = if text.is_empty() { format!("{what}: {status}") } else { format!("{what}: {text}") };
-    let error = Error::new(status, text);
-    Some(Err(match word {
-        Some(word) => error.said_by_redis(word),
-        None => error,
-    }))
-}
-
-/// Redis' own error word in what a completion says: what is refused is refused with NOPERM, and a line of Redis begins
-/// with its word, behind what we say of it.
-fn redis_word(status: Status, text: &str) -> Option<&str> {
-    let line = match status {
-        Status::Refused | Status::Partial => "NOPERM",
-        Status::Redis => text,
-        Status::Auth => text.split_once(": ").map_or(text, |(_, line)| line),
-        _ => return None,
-    };
-    let word = line.split(' ').next().unwrap_or_default();
-    (!word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase())).then_some(word)
-}
-
-/// The same for names that were added: refused ones are collected from the records before it, and named.
-pub fn completion_of_add(lent: &Lent, refused: &mut Vec<String>) -> Option<Result<()>> {
-    for record in lent.records().iter().filter(|record| record.is(Kind::Refused)) {
-        refused.push(format!("{:?}", String::from_utf8_lossy(record.name(lent.data()))));
-    }
-    let most = 10;
-    let mut names = refused.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
-    if refused.len() > most {
-        names.push_str(&format!(" and {} more", refused.len() - most));
-    }
-    completion(format!("add {names}").trim_end(), lent)
-}
-
-/// The same for a promise, whose message goes into `data`.
-pub fn completion_with_data(what: &str, lent: &Lent, data: &mut Vec<u8>) -> Option<Result<()>> {
-    if let Some(record) = lent.records().iter().find(|record| record.is(Kind::Promise)) {
-        data.extend_from_slice(record.payload(lent.data()));
-    }
-    completion(what, lent)
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //! * 0 `proto`, `sys`, `sync`, `error`: bytes and their meaning; what only the system can do.
 //! * 1 `link`: the life of one socket. `inbox`: where everything arrives.
 //! * 2 `mux`: who wants which names, and making the links agree.
-//! * 4 `client`, `options`, `runtime`, `stats`: the front door.
+//! * 4 `client`, `completion`, `options`, `settings`, `runtime`, `stats`: the front door.
 //! * 5 `ffi`: the C ABI, a file a noun, no logic.
 //!
 //! `docs/architecture.md` tells why it is built so, and `include/redmux.h` is what C programs read.
 #![warn(missing_docs)]
 
 pub mod client;
+pub mod completion;
 pub mod error;
 pub mod ffi;
 pub mod inbox;
@@ -20,6 +21,7 @@ pub mod mux;
 pub mod options;
 pub mod proto;
 pub mod runtime;
+mod settings;
 pub mod stats;
 pub mod sync;
 pub mod sys;

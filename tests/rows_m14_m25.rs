@@ -555,7 +555,7 @@ fn m25_one_forbidden_name_among_a_hundred_allowed_ones_is_found_and_named() {
         .wait_for(
             Some(PATIENCE),
             |ticket| client.hub().add(sub, &more, ticket),
-            |lent| redmux::client::completion_of_add(lent, &mut refused),
+            |lent| redmux::completion::completion_of_add(lent, &mut refused),
         )
         .unwrap_err();
     assert_eq!(error.status(), Status::Partial);

@@ -5,7 +5,7 @@ use super::client::{open, redmux_client};
 use super::error::redmux_error;
 use super::guard::{guard, guard_error};
 use super::inbox::{allowed, redmux_inbox, ticket};
-use crate::client::completion;
+use crate::completion::completion;
 use crate::error::{Error, Status};
 use std::time::Instant;
 
