@@ -42,6 +42,7 @@ c_tests! {
     rule_28_after_close_no_callback_runs_and_drop_has_run_once
     rule_29_any_order_of_closing_is_legal
     rule_30_a_process_may_exit_while_busy
+    rule_31_a_fork_inside_a_callback
     rule_31_after_a_fork_handles_are_forked_and_new_clients_work
     rule_32_logs_and_states_are_records_and_none_by_default
     rule_35_versions

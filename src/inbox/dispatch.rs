@@ -7,6 +7,7 @@
 use super::block::Lent;
 use super::inbox::Inbox;
 use crate::sync::{Arc, Condvar, Mutex, lock, thread, thread_local, wait};
+use crate::sys::generation;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,17 +20,18 @@ pub trait Sink: Send {
 }
 
 thread_local! {
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// In a callback: one more than the process' generation, so that a child forked there is outside of it. Else 0.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Whether this thread is running a callback: blocking calls refuse then.
 pub fn inside_callback() -> bool {
-    INSIDE.with(Cell::get)
+    INSIDE.with(Cell::get) == generation() + 1
 }
 
 /// Runs `f` as a callback; `None` if it panicked. A thread that unwound would leave its inbox running for ever.
 pub(super) fn as_callback<R>(f: impl FnOnce() -> R) -> Option<R> {
-    let before = INSIDE.with(|inside| inside.replace(true));
+    let before = INSIDE.with(|inside| inside.replace(generation() + 1));
     let result = catch_unwind(AssertUnwindSafe(f)).ok();
     INSIDE.with(|inside| inside.set(before));
     result
