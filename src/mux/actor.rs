@@ -244,7 +244,7 @@ impl<'a> Session<'a> {
         let mut armed = self.next_timer();
         let mut work = pin!(hub.work.notified());
         let mut unyielded = 0;
-        if let Err(fault) = self.parse() {
+        if let Err(fault) = self.parse(Instant::now()) {
             return Some(fault);
         }
         loop {
@@ -355,7 +355,7 @@ impl<'a> Session<'a> {
                 let now = Instant::now();
                 self.health.on_bytes(now);
                 self.last_byte = unix_ns();
-                self.parse()?;
+                self.parse(now)?;
                 // A busy socket is always ready, so the timers are looked at here as well.
                 self.timers(now)
             }
@@ -363,14 +363,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn parse(&mut self) -> Result<(), (Status, String)> {
+    fn parse(&mut self, now: Instant) -> Result<(), (Status, String)> {
         while let Some((buffer, from, to)) = self.reader.unread() {
             let mut mux = lock(&self.hub.mux);
-            let progress = mux.wave(&buffer, from, to, &self.hub.settings.limits, self.last_byte, &mut self.asked)?;
+            let read_at = (self.last_byte, now);
+            let progress = mux.wave(&buffer, from, to, &self.hub.settings.limits, read_at, &mut self.asked)?;
             if mux.full && mux.must_pause() {
                 self.hub.paused.store(true, Ordering::SeqCst);
             }
-            self.note_whole(&mux, Instant::now);
+            self.note_whole(&mux, || now);
             drop(mux);
             drop(buffer);
             self.reader.used(progress.used, progress.need, progress.skip);

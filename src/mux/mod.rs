@@ -6,7 +6,9 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod actor;
+pub mod batch;
 pub mod events;
+pub mod few;
 pub mod hub;
 pub mod names;
 pub mod ops;
@@ -24,6 +26,7 @@ use crate::inbox::record::ACTIVE_NAME;
 use crate::inbox::{Inbox, Kind as Record, Pushed, RecordIn};
 use crate::proto::resp::Kind;
 use crate::sync::Arc;
+use batch::Batch;
 use events::Events;
 use ops::{Op, Ops, Outcome, REFUSED_ROOM, What};
 use promise::Promises;
@@ -81,7 +84,9 @@ pub struct Mux {
     free_stages: Vec<u32>,
     stage_of: HashMap<u64, u32>,
     touched: Vec<u32>,
-    scratch: Vec<u32>,
+    /// The messages of a wave that are being sorted, and effects that are being applied: kept for their memory.
+    batch: Batch,
+    effects: Vec<Effect>,
     /// Inboxes whose sources are to be closed.
     overflowed: Vec<u64>,
     /// When the timers' task will look again.
@@ -123,7 +128,8 @@ impl Mux {
             free_stages: Vec::new(),
             stage_of: HashMap::new(),
             touched: Vec::new(),
-            scratch: Vec::new(),
+            batch: Batch::default(),
+            effects: Vec::new(),
             overflowed: Vec::new(),
             armed: None,
             full: false,
@@ -310,15 +316,18 @@ impl Mux {
 
     /// Turns what the registry did into records and completions.
     pub fn apply(&mut self, now: Instant) {
+        let mut effects = std::mem::take(&mut self.effects);
         loop {
-            let effects = self.registry.effects();
+            self.registry.effects_into(&mut effects);
             if effects.is_empty() {
-                return;
+                break;
             }
-            for effect in effects {
+            for effect in effects.drain(..) {
                 self.apply_one(effect, now);
             }
         }
+        effects.shrink_to(64);
+        self.effects = effects;
     }
 
     fn apply_one(&mut self, effect: Effect, now: Instant) {
@@ -337,11 +346,11 @@ impl Mux {
                     let pushed = inbox.push(&record);
                     self.pushed(&inbox, pushed);
                 }
-                self.count(&ops, |_, active, _, _| *active += 1);
+                self.count(ops.as_slice(), |_, active, _, _| *active += 1);
             }
-            Effect::Refused { slot, name, ops } => self.refused(slot, name, &ops),
-            Effect::Superseded { ops, .. } => self.count(&ops, |_, _, _, superseded| *superseded += 1),
-            Effect::Gone { ops } => self.left(&ops),
+            Effect::Refused { slot, name, ops } => self.refused(slot, name, ops.as_slice()),
+            Effect::Superseded { ops, .. } => self.count(ops.as_slice(), |_, _, _, superseded| *superseded += 1),
+            Effect::Gone { ops } => self.left(ops.as_slice()),
             Effect::Whole { slot } => self.whole(slot, now),
         }
     }

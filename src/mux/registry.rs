@@ -7,9 +7,13 @@
 //! Called under the mux' lock by callers that subscribe and by the task of the link. `tests/registry.rs` runs random
 //! programs against a model server.
 
+use super::few::Few;
 use super::names::{Actual, NameId, Names};
 use crate::proto::resp::{Change, Kind};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::RandomState>;
+type Set<K> = hashbrown::HashSet<K, foldhash::fast::RandomState>;
 
 /// The most names in one command.
 pub const COMMAND_NAMES: usize = 512;
@@ -28,15 +32,15 @@ const ACK_OVERHEAD: usize = 48;
 #[expect(missing_docs, reason = "the fields are the same in every variant and said above")]
 pub enum Effect {
     /// The server has the name, and this subscription was waiting for it.
-    Active { slot: u32, name: NameId, ops: Vec<u64> },
+    Active { slot: u32, name: NameId, ops: Few<u64> },
     /// The server refused the name to this subscription.
-    Refused { slot: u32, name: NameId, ops: Vec<u64> },
+    Refused { slot: u32, name: NameId, ops: Few<u64> },
     /// The subscription let the name go before the server had it.
-    Superseded { slot: u32, name: NameId, ops: Vec<u64> },
+    Superseded { slot: u32, name: NameId, ops: Few<u64> },
     /// Every name of the subscription is active or refused.
     Whole { slot: u32 },
     /// An operation that waited for a name to be gone may count it.
-    Gone { ops: Vec<u64> },
+    Gone { ops: Few<u64> },
 }
 
 /// A command that was sent and is not wholly acknowledged.
@@ -64,25 +68,34 @@ pub enum Verdict {
 }
 
 /// A subscription: which names it wants, and for whom it waits.
-#[derive(Debug, Default)]
-struct Member {
-    /// Operations that wait for this name; `None` once it was settled for this subscription.
-    ops: Option<Vec<u64>>,
-}
-
 #[derive(Debug)]
 struct Sub {
     kind: Kind,
-    members: HashMap<NameId, Member>,
+    members: Set<NameId>,
+    /// The names of which the subscription is still to be told what became of them, and the operations that wait for
+    /// that. Apart from `members`, because names live long and wait shortly.
+    waiting: Map<NameId, Few<u64>>,
     /// How many of its names are neither active nor refused.
     unsettled: usize,
+}
+
+impl Sub {
+    /// Takes out what waits for a name; `None` if nothing is to be told.
+    fn told(&mut self, id: NameId) -> Option<Few<u64>> {
+        let ops = self.waiting.remove(&id)?;
+        if self.waiting.is_empty() {
+            self.waiting = Map::default();
+        }
+        Some(ops)
+    }
 }
 
 /// Wanted and actual names of one link.
 #[derive(Debug, Default)]
 pub struct Registry {
     names: Names,
-    subs: HashMap<u32, Sub>,
+    /// By slot, of which the caller keeps few.
+    subs: Vec<Option<Sub>>,
     /// Names to change, by what and of which kind. May hold names whose need is gone.
     subscribe: Waiting,
     unsubscribe: Waiting,
@@ -90,7 +103,7 @@ pub struct Registry {
     batches: VecDeque<(Kind, Vec<NameId>)>,
     /// Refused names in the order in which they are tried again; may hold names whose refusal is over.
     refused: VecDeque<NameId>,
-    in_refused: HashSet<NameId>,
+    in_refused: Set<NameId>,
     /// How many names are refused, those that are being tried again included.
     refused_names: usize,
     in_flight: VecDeque<Command>,
@@ -121,6 +134,11 @@ impl Waiting {
     }
 }
 
+/// The subscription in a slot, to change beside the names.
+fn sub_mut(subs: &mut [Option<Sub>], slot: u32) -> Option<&mut Sub> {
+    subs.get_mut(slot as usize)?.as_mut()
+}
+
 const KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Shard];
 
 impl Registry {
@@ -129,67 +147,70 @@ impl Registry {
         std::mem::take(&mut self.effects)
     }
 
+    /// The same into an empty list, which is used again: there is one for each acknowledgement.
+    pub fn effects_into(&mut self, into: &mut Vec<Effect>) {
+        std::mem::swap(&mut self.effects, into);
+    }
+
     /// The names.
     pub fn names(&self) -> &Names {
         &self.names
     }
 
-    /// The names, for the lookup that remembers the last one.
-    pub fn names_mut(&mut self) -> &mut Names {
-        &mut self.names
+    fn sub(&self, slot: u32) -> Option<&Sub> {
+        self.subs.get(slot as usize)?.as_ref()
     }
 
     /// A new subscription in a slot of the caller's.
     pub fn open(&mut self, slot: u32, kind: Kind) {
-        self.subs.insert(slot, Sub { kind, members: HashMap::new(), unsettled: 0 });
+        let at = slot as usize;
+        if at >= self.subs.len() {
+            self.subs.resize_with(at + 1, || None);
+        }
+        if let Some(place) = self.subs.get_mut(at) {
+            *place = Some(Sub { kind, members: Set::default(), waiting: Map::default(), unsettled: 0 });
+        }
     }
 
     /// Wants a name for a subscription. `op` waits until it is settled. Duplicates are one.
     pub fn add(&mut self, slot: u32, name: &[u8], op: Option<u64>) {
-        let Some(sub) = self.subs.get_mut(&slot) else { return };
+        let Some(sub) = sub_mut(&mut self.subs, slot) else { return };
         let id = self.names.intern(sub.kind, name);
         let Some(entry) = self.names.get_mut(id) else { return };
-        let new = !sub.members.contains_key(&id);
+        let new = sub.members.insert(id);
         if new {
             if std::mem::take(&mut entry.refused) {
                 self.refused_names -= 1;
                 // Asking again is a fresh try, for everyone who wants it.
-                let others = entry.listeners.clone();
-                for other in others {
-                    if let Some(sub) = self.subs.get_mut(&other) {
+                for &other in entry.listeners.as_slice() {
+                    if let Some(sub) = sub_mut(&mut self.subs, other) {
                         sub.unsettled += 1;
                         // They were told that it is refused, and are to be told what comes of it.
-                        if let Some(member) = sub.members.get_mut(&id) {
-                            member.ops.get_or_insert_default();
-                        }
+                        sub.waiting.entry(id).or_default();
                     }
                 }
             }
-            let Some(sub) = self.subs.get_mut(&slot) else { return };
             entry.listeners.push(slot);
-            if entry.actual != Actual::Active {
-                sub.unsettled += 1;
-            }
         }
-        let Some(sub) = self.subs.get_mut(&slot) else { return };
-        let member = sub.members.entry(id).or_default();
-        if new || member.ops.is_some() {
-            member.ops.get_or_insert_default().extend(op);
-        } else if entry.refused {
-            if let Some(op) = op {
-                self.effects.push(Effect::Refused { slot, name: id, ops: vec![op] });
-            }
-            return;
-        } else if entry.actual != Actual::Active {
-            // Known from before an outage; it is being subscribed again.
-            member.ops = Some(op.into_iter().collect());
-        } else if let Some(op) = op {
-            self.effects.push(Effect::Active { slot, name: id, ops: vec![op] });
-            return;
+        let Some(sub) = sub_mut(&mut self.subs, slot) else { return };
+        if new && entry.actual != Actual::Active {
+            sub.unsettled += 1;
         }
         if entry.actual == Actual::Active {
-            let ops = member.ops.take().unwrap_or_default();
-            self.effects.push(Effect::Active { slot, name: id, ops });
+            let waited = sub.told(id);
+            if new || waited.is_some() || op.is_some() {
+                let mut ops = waited.unwrap_or_default();
+                ops.extend(op);
+                self.effects.push(Effect::Active { slot, name: id, ops });
+            }
+        } else if entry.refused && !new && !sub.waiting.contains_key(&id) {
+            if let Some(op) = op {
+                self.effects.push(Effect::Refused { slot, name: id, ops: Few::One(op) });
+            }
+            return;
+        } else {
+            // New, or waited for, or known from before an outage and being subscribed again.
+            sub.waiting.entry(id).or_default().extend(op);
         }
         self.touch(id);
     }
@@ -198,7 +219,7 @@ impl Registry {
     ///
     /// Returns whether the subscription had it.
     pub fn remove(&mut self, slot: u32, name: &[u8], op: Option<u64>) -> bool {
-        let Some(sub) = self.subs.get(&slot) else { return false };
+        let Some(sub) = self.sub(slot) else { return false };
         match self.names.find(sub.kind, name) {
             Some(id) => self.remove_id(slot, id, op),
             None => false,
@@ -207,10 +228,15 @@ impl Registry {
 
     /// The same by id.
     pub fn remove_id(&mut self, slot: u32, id: NameId, op: Option<u64>) -> bool {
-        let Some(sub) = self.subs.get_mut(&slot) else { return false };
-        let Some(member) = sub.members.remove(&id) else { return false };
+        let Some(sub) = sub_mut(&mut self.subs, slot) else { return false };
+        if !sub.members.remove(&id) {
+            return false;
+        }
+        if sub.members.is_empty() {
+            sub.members = Set::default();
+        }
         let Some(entry) = self.names.get_mut(id) else { return false };
-        if let Some(ops) = member.ops
+        if let Some(ops) = sub.told(id)
             && !ops.is_empty()
         {
             self.effects.push(Effect::Superseded { slot, name: id, ops });
@@ -221,12 +247,12 @@ impl Registry {
                 self.effects.push(Effect::Whole { slot });
             }
         }
-        entry.listeners.retain(|&other| other != slot);
+        entry.listeners.remove(slot);
         if let Some(op) = op {
             if entry.listeners.is_empty() && entry.actual != Actual::None {
-                entry.leavers.push(op);
+                entry.leavers.get_or_insert_default().push(op);
             } else {
-                self.effects.push(Effect::Gone { ops: vec![op] });
+                self.effects.push(Effect::Gone { ops: Few::One(op) });
             }
         }
         self.touch(id);
@@ -245,40 +271,42 @@ impl Registry {
     /// Forgets a subscription and lets its names go.
     pub fn close(&mut self, slot: u32) {
         self.clear(slot, None);
-        self.subs.remove(&slot);
+        if let Some(place) = self.subs.get_mut(slot as usize) {
+            *place = None;
+        }
     }
 
     /// The names that a subscription wants.
     pub fn members(&self, slot: u32) -> Vec<NameId> {
-        self.subs.get(&slot).map(|sub| sub.members.keys().copied().collect()).unwrap_or_default()
+        self.sub(slot).map(|sub| sub.members.iter().copied().collect()).unwrap_or_default()
     }
 
     /// How many names a subscription wants.
     pub fn member_count(&self, slot: u32) -> usize {
-        self.subs.get(&slot).map_or(0, |sub| sub.members.len())
+        self.sub(slot).map_or(0, |sub| sub.members.len())
     }
 
     /// What a subscription is to.
     pub fn kind(&self, slot: u32) -> Option<Kind> {
-        self.subs.get(&slot).map(|sub| sub.kind)
+        self.sub(slot).map(|sub| sub.kind)
     }
 
     /// How many names of a subscription the server has.
     pub fn active_count(&self, slot: u32) -> usize {
-        let Some(sub) = self.subs.get(&slot) else { return 0 };
+        let Some(sub) = self.sub(slot) else { return 0 };
         let active = |id: &&NameId| self.names.get(**id).is_some_and(|entry| entry.actual == Actual::Active);
-        sub.members.keys().filter(active).count()
+        sub.members.iter().filter(active).count()
     }
 
     /// The operations that wait for names of a subscription.
     pub fn pending(&self, slot: u32) -> Vec<u64> {
-        let Some(sub) = self.subs.get(&slot) else { return Vec::new() };
-        sub.members.values().filter_map(|member| member.ops.as_ref()).flatten().copied().collect()
+        let Some(sub) = self.sub(slot) else { return Vec::new() };
+        sub.waiting.values().flat_map(Few::as_slice).copied().collect()
     }
 
     /// Whether the link is up and every name of the subscription is active or refused.
     pub fn is_whole(&self, slot: u32) -> bool {
-        self.online && self.subs.get(&slot).is_some_and(|sub| sub.unsettled == 0)
+        self.online && self.sub(slot).is_some_and(|sub| sub.unsettled == 0)
     }
 
     /// Whether the link is up and every wanted name is active or refused.
@@ -291,17 +319,13 @@ impl Registry {
         let online = self.online;
         let Some(entry) = self.names.get_mut(id) else { return };
         let wanted = !entry.listeners.is_empty();
-        if wanted && !entry.leavers.is_empty() {
-            // Somebody wants it again: there is no going to wait for, and if it is refused there never will be.
-            let ops = std::mem::take(&mut entry.leavers);
-            self.effects.push(Effect::Gone { ops });
+        if entry.leavers.is_some() && (wanted || entry.actual == Actual::None) {
+            // Gone; or somebody wants it again: then there is no going to wait for, and if it is refused there never
+            // will be.
+            self.effects.push(Effect::Gone { ops: entry.take_leavers() });
         }
         match entry.actual {
             Actual::None if !wanted => {
-                if !entry.leavers.is_empty() {
-                    let ops = std::mem::take(&mut entry.leavers);
-                    self.effects.push(Effect::Gone { ops });
-                }
                 // While a queue holds the id the entry stays, or a name that comes and goes would fill the queue.
                 if !entry.queued {
                     self.refused_names -= usize::from(entry.refused);
@@ -421,6 +445,13 @@ impl Registry {
             };
             names.push(id);
         }
+        let queue = match change {
+            Change::Subscribed => self.subscribe.of(kind),
+            Change::Unsubscribed => self.unsubscribe.of(kind),
+        };
+        if queue.is_empty() && queue.capacity() > COMMAND_NAMES {
+            *queue = VecDeque::new();
+        }
         names
     }
 
@@ -451,9 +482,8 @@ impl Registry {
             }
             Change::Unsubscribed => {
                 entry.actual = Actual::None;
-                let ops = std::mem::take(&mut entry.leavers);
-                if !ops.is_empty() {
-                    self.effects.push(Effect::Gone { ops });
+                if entry.leavers.is_some() {
+                    self.effects.push(Effect::Gone { ops: entry.take_leavers() });
                 }
             }
         }
@@ -463,18 +493,18 @@ impl Registry {
     /// A name became active or refused: tells everyone who waits. `counted`: it was settled before, as refused.
     fn settle(&mut self, id: NameId, active: bool, counted: bool) {
         let Some(entry) = self.names.get(id) else { return };
-        for &slot in &entry.listeners {
-            let Some(sub) = self.subs.get_mut(&slot) else { continue };
-            if let Some(ops) = sub.members.get_mut(&id).and_then(|member| member.ops.take()) {
+        for &slot in entry.listeners.as_slice() {
+            let Some(sub) = sub_mut(&mut self.subs, slot) else { continue };
+            if let Some(ops) = sub.told(id) {
                 self.effects.push(if active {
                     Effect::Active { slot, name: id, ops }
                 } else {
                     Effect::Refused { slot, name: id, ops }
                 });
             } else if !active {
-                self.effects.push(Effect::Refused { slot, name: id, ops: Vec::new() });
+                self.effects.push(Effect::Refused { slot, name: id, ops: Few::None });
             } else if counted {
-                self.effects.push(Effect::Active { slot, name: id, ops: Vec::new() });
+                self.effects.push(Effect::Active { slot, name: id, ops: Few::None });
             }
             if counted {
                 continue;
@@ -492,8 +522,8 @@ impl Registry {
         let Some(entry) = self.names.get_mut(id) else { return };
         if change == Change::Unsubscribed && entry.actual == Actual::Active {
             entry.actual = Actual::None;
-            for &slot in &entry.listeners {
-                if let Some(sub) = self.subs.get_mut(&slot) {
+            for &slot in entry.listeners.as_slice() {
+                if let Some(sub) = sub_mut(&mut self.subs, slot) {
                     sub.unsettled += 1;
                 }
             }
@@ -566,8 +596,10 @@ impl Registry {
         for id in ids {
             self.touch(id);
         }
-        let whole: Vec<u32> = self.subs.iter().filter(|(_, sub)| sub.unsettled == 0).map(|(&slot, _)| slot).collect();
-        self.effects.extend(whole.into_iter().map(|slot| Effect::Whole { slot }));
+        let whole = |(at, sub): (usize, &Option<Sub>)| {
+            sub.as_ref().is_some_and(|sub| sub.unsettled == 0).then_some(Effect::Whole { slot: at as u32 })
+        };
+        self.effects.extend(self.subs.iter().enumerate().filter_map(whole));
     }
 
     /// The link is gone: nothing is subscribed, nothing is in flight. What is wanted stays.
@@ -577,7 +609,7 @@ impl Registry {
         self.in_flight_bytes = 0;
         self.batches.clear();
         (self.subscribe, self.unsubscribe) = Default::default();
-        for sub in self.subs.values_mut() {
+        for sub in self.subs.iter_mut().flatten() {
             sub.unsettled = sub.members.len();
         }
         let ids: Vec<NameId> = self.names.ids().collect();
@@ -590,8 +622,8 @@ impl Registry {
                 self.refused.push_back(id);
             }
             if entry.refused {
-                for &slot in &entry.listeners {
-                    if let Some(sub) = self.subs.get_mut(&slot) {
+                for &slot in entry.listeners.as_slice() {
+                    if let Some(sub) = sub_mut(&mut self.subs, slot) {
                         sub.unsettled -= 1;
                     }
                 }

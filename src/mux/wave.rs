@@ -1,14 +1,14 @@
 //! A wave of reading: from the bytes of one read to records in inboxes.
 //!
-//! This is the path of every message: one lookup, one record of 64 bytes written, no allocation, no lock. Records
-//! are staged per inbox and handed over together; control frames are rare and handled as they come, after what was
-//! staged before them, so that every inbox keeps the link's order.
+//! This is the path of every message: parsed into a batch, looked up together with its neighbours, written as one
+//! record of 64 bytes; no allocation, no lock. Records are staged per inbox and handed over together; control frames
+//! are rare and handled as they come, after what was staged before them, so that every inbox keeps the link's order.
 
-use super::{Mux, Role, Target};
+use super::batch::{BATCH, Batch, Message, Part, Route, Run, To};
+use super::{Mux, Role};
 use crate::error::Status;
-use crate::inbox::block::{BLOCK_BYTES, BLOCK_RECORDS, Buffer};
+use crate::inbox::block::Buffer;
 use crate::inbox::queue::Wave;
-use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, Record, RecordIn};
 use crate::proto::resp::{self, Frame, Kind, Limits, ProtocolError, Reply, Step};
 use crate::sync::Arc;
@@ -20,16 +20,18 @@ use std::time::Instant;
 pub struct Stage {
     pub(super) inbox: Arc<Inbox>,
     pub(super) sources: usize,
-    records: Vec<Record>,
+    pub(super) records: Vec<Record>,
     /// Where in the buffer the first record's bytes begin, how many bytes follow, and what the records cost.
-    base: usize,
-    len: usize,
-    cost: usize,
+    pub(super) base: usize,
+    pub(super) len: usize,
+    pub(super) cost: usize,
+    /// How many records it had the last time that it was handed over.
+    pub(super) usual: usize,
 }
 
 impl Stage {
     pub(super) fn new(inbox: Arc<Inbox>) -> Stage {
-        Stage { inbox, sources: 0, records: Vec::new(), base: 0, len: 0, cost: 0 }
+        Stage { inbox, sources: 0, records: Vec::new(), base: 0, len: 0, cost: 0, usual: 0 }
     }
 }
 
@@ -44,15 +46,6 @@ pub struct Progress {
     pub skip: u64,
 }
 
-/// Whom the messages of one channel are for, while nothing changes that.
-struct Again<'a> {
-    channel: &'a [u8],
-    number: u64,
-    stage: u32,
-    source: u64,
-    token: u64,
-}
-
 /// An answer that is not a message, for the task of the link.
 pub trait Answers {
     /// The server answered the oldest thing that was asked. An error ends the link.
@@ -62,20 +55,20 @@ pub trait Answers {
 }
 
 impl Mux {
-    /// Reads every whole frame in `bytes[from..to]` of a buffer.
+    /// Reads every whole frame in `bytes[from..to]` of a buffer, which was read at `(time, now)` by the two clocks.
     pub fn wave(
         &mut self,
         buffer: &StdArc<Buffer>,
         from: usize,
         to: usize,
         limits: &Limits,
-        time: u64,
+        (time, now): (u64, Instant),
         answers: &mut impl Answers,
     ) -> Result<Progress, (Status, String)> {
         let bytes = buffer.bytes().get(..to).unwrap_or_default();
         let mut at = from;
-        let mut again: Option<Again<'_>> = None;
-        let mut last: &[u8] = &[];
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut name: (Kind, &[u8]) = (Kind::Channel, &[]);
         let result = loop {
             let rest = bytes.get(at..).unwrap_or_default();
             if rest.is_empty() {
@@ -83,49 +76,71 @@ impl Mux {
             }
             match resp::next(rest, limits) {
                 Ok(Step::Frame { used, frame }) => {
-                    match frame {
+                    at += used;
+                    let (next, pattern, channel, payload) = match frame {
                         Frame::Message { channel, payload } => {
-                            let staged = again.as_ref().is_some_and(|again| {
-                                channel == again.channel && self.stage_again(again, bytes, channel, payload, time)
-                            });
-                            if !staged {
-                                self.message(buffer, bytes, Kind::Channel, channel, channel, payload, time);
-                                // Worth a second look only where a channel comes twice in a row.
-                                again = if channel == last { self.again(channel) } else { None };
-                                last = channel;
-                            }
+                            ((Kind::Channel, channel), &[] as &[u8], channel, payload)
                         }
                         Frame::PatternMessage { pattern, channel, payload } => {
-                            // It may keep a promise, which may close whom the message before was for.
-                            again = None;
-                            self.message(buffer, bytes, Kind::Pattern, pattern, channel, payload, time);
+                            ((Kind::Pattern, pattern), pattern, channel, payload)
                         }
                         Frame::ShardMessage { channel, payload } => {
-                            self.message(buffer, bytes, Kind::Shard, channel, channel, payload, time);
+                            ((Kind::Shard, channel), &[] as &[u8], channel, payload)
                         }
+                        Frame::OtherPush => continue,
                         Frame::Change { change, kind, name, .. } => {
-                            again = None;
+                            self.deliver(buffer, bytes, &mut batch, time);
                             self.flush_stages(Some(buffer));
                             if let Some(name) = name {
                                 self.registry.acknowledged(change, kind, name);
-                                self.apply(Instant::now());
+                                self.apply(now);
                             }
                             answers.acknowledged(self);
+                            continue;
                         }
                         Frame::Reply(reply) => {
-                            again = None;
+                            self.deliver(buffer, bytes, &mut batch, time);
                             self.flush_stages(Some(buffer));
                             if let Err(fault) = answers.answer(self, reply) {
                                 break Err(fault);
                             }
-                            self.apply(Instant::now());
+                            self.apply(now);
+                            continue;
                         }
-                        Frame::OtherPush => {}
+                    };
+                    if batch.messages.len() >= BATCH {
+                        self.deliver(buffer, bytes, &mut batch, time);
                     }
-                    at += used;
+                    let start = bytes.as_ptr() as usize;
+                    // Of an empty part the place is never used.
+                    let part = |part: &[u8]| Part {
+                        off: (part.as_ptr() as usize).wrapping_sub(start) as u32,
+                        len: part.len() as u32,
+                    };
+                    if next != name || batch.messages.is_empty() {
+                        name = next;
+                        let (kind, name) = next;
+                        let hash = self.registry.names().hash(kind, name);
+                        let first = batch.messages.len();
+                        batch.runs.push(Run {
+                            kind,
+                            name: part(name),
+                            first,
+                            hash,
+                            guess: None,
+                            number: 0,
+                            to: To::Nobody,
+                        });
+                    }
+                    batch.messages.push(Message {
+                        channel: part(channel),
+                        payload: part(payload),
+                        pattern: part(pattern),
+                    });
                 }
                 Ok(Step::More { at_least }) => break Ok(Progress { used: at - from, need: at_least, skip: 0 }),
                 Ok(Step::Oversized { used, skip, pattern, channel, len }) => {
+                    self.deliver(buffer, bytes, &mut batch, time);
                     self.flush_stages(Some(buffer));
                     self.oversized(pattern, channel, len);
                     break Ok(Progress { used: at + used - from, need: 1, skip });
@@ -135,152 +150,97 @@ impl Mux {
                 }
             }
         };
+        self.deliver(buffer, bytes, &mut batch, time);
+        self.batch = batch;
         self.flush_stages(Some(buffer));
         self.close_overflowed();
         result
     }
 
-    /// Where the next message of a channel goes, if the channel has exactly one subscription and nothing in between can
-    /// change that. Most messages have the channel of the message before.
-    fn again<'a>(&mut self, channel: &'a [u8]) -> Option<Again<'a>> {
-        let entry = self.registry.names_mut().find_again(Kind::Channel, channel)?;
-        let &[slot] = entry.listeners.as_slice() else { return None };
-        let number = entry.number;
-        match self.target(slot)? {
-            &Target { role: Role::Subscription, stage, source, token, .. } => {
-                (!channel.is_empty()).then_some(Again { channel, number, stage, source, token })
+    /// Stages the messages of a batch, and empties it.
+    fn deliver(&mut self, buffer: &StdArc<Buffer>, bytes: &[u8], batch: &mut Batch, time: u64) {
+        self.received += batch.messages.len() as u64;
+        // A step for all before the next one: each waits for memory, and they wait together.
+        for run in &mut batch.runs {
+            run.guess = self.registry.names().guess(run.hash);
+        }
+        for run in &mut batch.runs {
+            let name = part_of(bytes, run.name);
+            (run.number, run.to) = self.route(run, name, &mut batch.routes);
+        }
+        for at in 0..batch.runs.len() {
+            let Some((run, messages)) = batch.run(at) else { break };
+            match run.to {
+                To::One(route) => self.append(buffer, &route, run, messages, time),
+                To::Nobody => self.unmatched += messages.len() as u64,
+                To::Many { first, count } => {
+                    for route in batch.routes.iter().skip(first).take(count) {
+                        self.append(buffer, route, run, messages, time);
+                    }
+                }
+                To::Each => {
+                    for message in messages {
+                        self.each(buffer, bytes, run, message, time);
+                    }
+                }
             }
-            _ => None,
+        }
+        batch.clear();
+    }
+
+    /// Whom the messages of a name are for.
+    #[inline]
+    fn route(&self, run: &Run, name: &[u8], routes: &mut Vec<Route>) -> (u64, To) {
+        let Some(entry) = self.registry.names().confirm(run.guess, run.hash, run.kind, name) else {
+            return (0, To::Nobody);
+        };
+        // Only the name of a channel is worth keeping by its number: that of a pattern is not the name of its messages.
+        let number = if run.kind == Kind::Pattern { 0 } else { entry.number };
+        let route = |&slot: &u32| self.target(slot).and_then(Route::of);
+        let listeners = entry.listeners.as_slice();
+        if let [slot] = listeners {
+            return (number, route(slot).map_or(To::Each, To::One));
+        }
+        let first = routes.len();
+        routes.extend(listeners.iter().map_while(route));
+        let count = routes.len() - first;
+        (number, if count == listeners.len() { To::Many { first, count } } else { To::Each })
+    }
+
+    /// Stages messages for one subscription.
+    fn append(&mut self, buffer: &StdArc<Buffer>, route: &Route, run: &Run, messages: &[Message], time: u64) {
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let Some(stage) = self.stages.get_mut(route.stage as usize) else { return };
+            let fresh = stage.records.is_empty();
+            let taken = stage.fill(route, run, rest, time);
+            if fresh {
+                self.touched.push(route.stage);
+            }
+            rest = rest.get(taken..).unwrap_or_default();
+            if !rest.is_empty() {
+                self.flush_stage(route.stage, Some(buffer));
+            }
         }
     }
 
-    /// Stages a message for whom the one before was. `false` if that takes more than appending it.
-    #[inline(always)]
-    fn stage_again(&mut self, again: &Again<'_>, bytes: &[u8], channel: &[u8], payload: &[u8], time: u64) -> bool {
-        let Some(stage) = self.stages.get_mut(again.stage as usize) else { return false };
-        let start = bytes.as_ptr() as usize;
-        // Within a wave messages come in the order of the buffer, so this one ends last.
-        let (name, data) = (channel.as_ptr() as usize - start, payload.as_ptr() as usize - start);
-        let end = data + payload.len();
-        let room = stage.records.len() < BLOCK_RECORDS && end - stage.base.min(end) <= BLOCK_BYTES;
-        if stage.len == 0 || stage.records.is_empty() || payload.is_empty() || !room {
-            return false;
-        }
-        self.received += 1;
-        stage.len = end - stage.base;
-        stage.cost += RECORD_SIZE + channel.len() + payload.len();
-        stage.records.push(Record {
-            kind: Rec::Message as u16,
-            flags: 0,
-            status: 0,
-            source: again.source,
-            token: again.token,
-            number: again.number,
-            aux: time,
-            name_off: (name - stage.base) as u32,
-            name_len: channel.len() as u32,
-            extra_off: 0,
-            extra_len: 0,
-            data_off: (data - stage.base) as u32,
-            data_len: payload.len() as u32,
-        });
-        true
-    }
-
-    /// One message to everyone who wants its name.
-    #[inline(never)] // the loop around it is small only without it
-    #[expect(clippy::too_many_arguments, reason = "the inner loop: packing them into a struct costs a copy")]
-    fn message(
-        &mut self,
-        buffer: &StdArc<Buffer>,
-        bytes: &[u8],
-        kind: Kind,
-        name: &[u8],
-        channel: &[u8],
-        payload: &[u8],
-        time: u64,
-    ) {
-        self.received += 1;
-        let Some(entry) = self.registry.names_mut().find_again(kind, name) else {
+    /// One message to everyone who wants it now: a promise that it keeps may end whom the next one is for.
+    fn each(&mut self, buffer: &StdArc<Buffer>, bytes: &[u8], run: &Run, message: &Message, time: u64) {
+        let name = part_of(bytes, run.name);
+        let Some(entry) = self.registry.names().confirm(run.guess, run.hash, run.kind, name) else {
             self.unmatched += 1;
             return;
         };
-        let start = bytes.as_ptr() as usize;
-        // An empty part may point anywhere; its place is never used.
-        let place = |part: &[u8]| if part.is_empty() { 0 } else { part.as_ptr() as usize - start };
-        let of_pattern = kind == Kind::Pattern;
-        let extra: &[u8] = if of_pattern { name } else { &[] };
-        let record = Record {
-            kind: Rec::Message as u16,
-            flags: u16::from(of_pattern),
-            number: if of_pattern { 0 } else { entry.number },
-            aux: time,
-            name_off: place(channel) as u32,
-            name_len: channel.len() as u32,
-            extra_off: place(extra) as u32,
-            extra_len: extra.len() as u32,
-            data_off: place(payload) as u32,
-            data_len: payload.len() as u32,
-            ..Record::default()
-        };
-        if let [slot] = *entry.listeners
-            && let Some(target) = self.targets.get(slot as usize).and_then(Option::as_ref)
-            && let Target { role: Role::Subscription, stage, source, token, .. } = *target
-        {
-            self.stage(buffer, stage, Record { source, token, ..record });
-            return;
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.extend_from_slice(&entry.listeners);
-        for slot in scratch.drain(..) {
-            let Some(target) = self.target(slot) else { continue };
-            match target.role {
-                Role::Subscription => {
-                    let (stage, source, token) = (target.stage, target.source, target.token);
-                    self.stage(buffer, stage, Record { source, token, ..record });
-                }
-                _ => self.fulfil_in(buffer, slot, channel, payload),
+        for slot in entry.listeners.clone().as_slice() {
+            let Some(target) = self.target(*slot) else { continue };
+            if let Some(route) = Route::of(target) {
+                self.append(buffer, &route, run, std::slice::from_ref(message), time);
+            } else {
+                let stage = target.stage;
+                self.flush_stage(stage, Some(buffer));
+                self.fulfil(*slot, part_of(bytes, message.channel), Ok(part_of(bytes, message.payload)));
             }
         }
-        self.scratch = scratch;
-    }
-
-    /// Puts a record, whose offsets count from the start of the buffer, on its inbox' stage.
-    #[inline]
-    fn stage(&mut self, buffer: &Arc<Buffer>, at: u32, mut record: Record) {
-        // In a frame the pattern comes first, then the channel, then the payload.
-        let parts = (record.extra_len != 0, record.name_len != 0, record.data_len != 0);
-        let (first, end) = match parts {
-            (false, true, true) => (record.name_off, record.data_off + record.data_len),
-            (false, false, false) => (0, 0),
-            _ => record.span().unwrap_or_default(),
-        };
-        let (first, end) = (first as usize, end as usize);
-        let Some(stage) = self.stages.get_mut(at as usize) else { return };
-        let wide = stage.len > 0 && end.saturating_sub(stage.base) > BLOCK_BYTES;
-        if stage.records.len() >= BLOCK_RECORDS || wide {
-            self.flush_stage(at, Some(buffer));
-        }
-        let Some(stage) = self.stages.get_mut(at as usize) else { return };
-        if stage.records.is_empty() {
-            (stage.len, stage.cost) = (0, 0);
-            self.touched.push(at);
-        }
-        if stage.len == 0 {
-            // Records without bytes point nowhere, so the first one with some says where they begin.
-            stage.base = first;
-        }
-        record.rebase(stage.base as u32);
-        stage.len = stage.len.max(end.saturating_sub(stage.base)); // a record without bytes ends at 0
-        stage.cost += record.cost();
-        stage.records.push(record);
-    }
-
-    fn fulfil_in(&mut self, buffer: &StdArc<Buffer>, slot: u32, channel: &[u8], payload: &[u8]) {
-        if let Some(stage) = self.target(slot).map(|target| target.stage) {
-            self.flush_stage(stage, Some(buffer));
-        }
-        self.fulfil(slot, channel, Ok(payload));
     }
 
     /// Hands over what is staged for one inbox.
@@ -290,6 +250,7 @@ impl Mux {
         let (Some(buffer), false) = (buffer, stage.records.is_empty()) else { return };
         let inbox = Arc::clone(&stage.inbox);
         let (len, cost) = (stage.len, stage.cost);
+        stage.usual = stage.records.len();
         let pushed = inbox.push_wave(&mut stage.records, stage.base, Wave::Staged { buffer, len, cost });
         self.pushed(&inbox, pushed);
     }
@@ -317,7 +278,7 @@ impl Mux {
         self.events.log(super::events::Level::Warn, &text);
         let Some(id) = self.registry.names().find(kind, name) else { return };
         let Some(entry) = self.registry.names().get(id) else { return };
-        for slot in entry.listeners.clone() {
+        for &slot in entry.listeners.clone().as_slice() {
             let Some(target) = self.target(slot) else { continue };
             if !matches!(target.role, Role::Subscription) {
                 self.fulfil(slot, channel, Err(len));
@@ -333,4 +294,10 @@ impl Mux {
             self.push(stage, &record);
         }
     }
+}
+
+/// The bytes of a part.
+fn part_of(bytes: &[u8], part: Part) -> &[u8] {
+    let from = part.off as usize;
+    if part.len == 0 { &[] } else { bytes.get(from..from + part.len as usize).unwrap_or_default() }
 }

@@ -250,10 +250,10 @@ impl World {
         let mut whole: HashMap<u32, usize> = HashMap::new();
         for effect in self.registry.effects() {
             match effect {
-                Effect::Active { slot, name, ops } => self.told(slot, name, &ops, Told::Active),
-                Effect::Refused { slot, name, ops } => self.told(slot, name, &ops, Told::Refused),
-                Effect::Superseded { ops, .. } => self.end(&ops, Op::Add),
-                Effect::Gone { ops } => self.end(&ops, Op::Remove),
+                Effect::Active { slot, name, ops } => self.told(slot, name, ops.as_slice(), Told::Active),
+                Effect::Refused { slot, name, ops } => self.told(slot, name, ops.as_slice(), Told::Refused),
+                Effect::Superseded { ops, .. } => self.end(ops.as_slice(), Op::Add),
+                Effect::Gone { ops } => self.end(ops.as_slice(), Op::Remove),
                 Effect::Whole { slot } => *whole.entry(slot).or_default() += 1,
             }
         }
@@ -284,11 +284,11 @@ impl World {
     pub fn leavers(&self, id: NameId) -> Vec<u64> {
         let entry = self.registry.names().get(id).unwrap();
         assert!(
-            entry.leavers.is_empty() || entry.listeners.is_empty() && self.online,
+            entry.leavers.is_none() || entry.listeners.is_empty() && self.online,
             "a remove waits although somebody wants {:?}, or although there is no link",
             String::from_utf8_lossy(&entry.name)
         );
-        entry.leavers.clone()
+        entry.leavers.as_deref().map(|leavers| leavers.as_slice().to_vec()).unwrap_or_default()
     }
 
     pub fn told(&mut self, slot: u32, name: NameId, ops: &[u64], told: Told) {

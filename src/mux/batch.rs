@@ -1,0 +1,185 @@
+//! A batch of messages on its way from the wave to the stages: parsed, not yet looked up.
+//!
+//! Messages that follow each other with the same name are a run. Runs are looked up together, one step for all of
+//! them before the next step: what each step waits for in memory is then waited for at once, and with 100,000 channels
+//! in use that is most of what a message costs. A run is then appended in one loop to each inbox that wants it.
+
+use super::names::NameId;
+use super::wave::Stage;
+use super::{Role, Target};
+use crate::inbox::block::{BLOCK_BYTES, BLOCK_RECORDS};
+use crate::inbox::record::RECORD_SIZE;
+use crate::inbox::{Kind as Rec, Record};
+use crate::proto::resp::Kind;
+
+/// How many messages are looked up together.
+pub const BATCH: usize = 64;
+
+/// A part of a message: where it begins in the wave's bytes, and how long it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Part {
+    /// Where.
+    pub off: u32,
+    /// How long.
+    pub len: u32,
+}
+
+/// One message.
+#[derive(Debug, Clone, Copy)]
+pub struct Message {
+    /// The channel.
+    pub channel: Part,
+    /// What was published.
+    pub payload: Part,
+    /// The pattern; nothing for a message of a channel.
+    pub pattern: Part,
+}
+
+/// Messages in a row with the same name.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Channel, pattern or shard.
+    pub kind: Kind,
+    /// The name: the channel or the pattern.
+    pub name: Part,
+    /// Where its first message is in the batch.
+    pub first: usize,
+    /// What the name hashes to.
+    pub hash: u32,
+    /// Where the name probably is.
+    pub guess: Option<NameId>,
+    /// The number of the name that messages carry.
+    pub number: u64,
+    /// Whom it is for.
+    pub to: To,
+}
+
+/// Whom a run is for.
+#[derive(Debug, Clone, Copy)]
+pub enum To {
+    /// Nobody wants it any more.
+    Nobody,
+    /// One subscription.
+    One(Route),
+    /// So many subscriptions, whose routes stand in the batch.
+    Many {
+        /// Where the first one is.
+        first: usize,
+        /// How many.
+        count: usize,
+    },
+    /// A promise is among them: each message may change whom the next one is for.
+    Each,
+}
+
+/// Where the messages of a subscription go.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// The stage of its inbox.
+    pub stage: u32,
+    /// The subscription.
+    pub source: u64,
+    /// The caller's number.
+    pub token: u64,
+}
+
+impl Route {
+    /// The route of a subscription; `None` if it is something else.
+    #[inline]
+    pub fn of(target: &Target) -> Option<Route> {
+        let &Target { stage, source, token, ref role, .. } = target;
+        matches!(role, Role::Subscription).then_some(Route { stage, source, token })
+    }
+}
+
+/// Messages, in runs, and routes of runs that several want.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The messages.
+    pub messages: Vec<Message>,
+    /// The runs that they are in.
+    pub runs: Vec<Run>,
+    /// The routes of runs that have several.
+    pub routes: Vec<Route>,
+}
+
+impl Batch {
+    /// Forgets everything but its memory.
+    pub fn clear(&mut self) {
+        self.messages.clear();
+        self.runs.clear();
+        self.routes.clear();
+    }
+
+    /// The messages of the run at `at`.
+    pub fn run(&self, at: usize) -> Option<(&Run, &[Message])> {
+        let run = self.runs.get(at)?;
+        let end = self.runs.get(at + 1).map_or(self.messages.len(), |next| next.first);
+        Some((run, self.messages.get(run.first..end)?))
+    }
+}
+
+impl Message {
+    /// From where to where its bytes lie; in a frame the pattern comes first, then the channel, then the payload.
+    /// `None` if it has none.
+    #[inline(always)]
+    fn span(&self) -> Option<(usize, usize)> {
+        let Message { channel, payload, pattern } = *self;
+        let end = |part: Part| part.off as usize + part.len as usize;
+        let first = if pattern.len != 0 { pattern } else { channel };
+        match (first.len != 0, payload.len != 0) {
+            (true, true) => Some((first.off as usize, end(payload))),
+            (true, false) => Some((first.off as usize, if channel.len != 0 { end(channel) } else { end(first) })),
+            (false, true) => Some((payload.off as usize, end(payload))),
+            (false, false) => None,
+        }
+    }
+}
+
+impl Stage {
+    /// Appends messages for one subscription as far as they fit the block that is being made. Returns how many did.
+    #[inline]
+    pub fn fill(&mut self, route: &Route, run: &Run, messages: &[Message], time: u64) -> usize {
+        if self.records.is_empty() {
+            (self.len, self.cost) = (0, 0);
+            // As many as the last time; growing step by step copies them all at each step.
+            self.records.reserve(self.usual.min(BLOCK_RECORDS));
+        }
+        let room = BLOCK_RECORDS.saturating_sub(self.records.len());
+        let flags = u16::from(run.kind == Kind::Pattern);
+        let mut taken = 0;
+        for message in messages.iter().take(room) {
+            if let Some((first, end)) = message.span() {
+                if self.len == 0 {
+                    // Records without bytes point nowhere, so the first one with some says where they begin.
+                    self.base = first;
+                } else if end - self.base.min(end) > BLOCK_BYTES {
+                    break;
+                }
+                self.len = end - self.base;
+            }
+            let base = self.base as u32;
+            // An empty part is at 0.
+            let place = |part: Part| if part.len == 0 { 0 } else { part.off.wrapping_sub(base) };
+            let Message { channel, payload, pattern } = *message;
+            self.cost += RECORD_SIZE + (channel.len + payload.len + pattern.len) as usize;
+            self.records.push(Record {
+                kind: Rec::Message as u16,
+                flags,
+                status: 0,
+                source: route.source,
+                token: route.token,
+                number: run.number,
+                aux: time,
+                name_off: place(channel),
+                name_len: channel.len,
+                extra_off: place(pattern),
+                extra_len: pattern.len,
+                data_off: place(payload),
+                data_len: payload.len,
+            });
+            taken += 1;
+        }
+        taken
+    }
+}
