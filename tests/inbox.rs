@@ -154,15 +154,28 @@ mod policies {
         let client = Client::new();
         let inbox = client.inbox(Policy::Pause, 300, 0);
         inbox.reserve(300).unwrap();
-        assert!(inbox.is_full());
-        inbox.unreserve(200);
-        assert!(!inbox.is_full());
-        assert_eq!(client.room(), 1);
         inbox.push(&message(1, &[0; 136]));
         assert!(inbox.is_full());
-        inbox.complete(&done(1), 100);
+        inbox.unreserve(201);
         assert!(!inbox.is_full());
+        assert_eq!(client.room(), 1);
+        inbox.push(&message(1, &[0; 36]));
+        assert!(inbox.is_full());
+        inbox.complete(&done(1), 99);
         assert_eq!(client.room(), 2);
+    }
+
+    #[test]
+    fn a_reservation_alone_never_pauses_the_socket_that_what_it_is_for_comes_through() {
+        let client = Client::new();
+        let inbox = client.inbox(Policy::Pause, 300, 0);
+        inbox.reserve(4096).unwrap();
+        assert!(!inbox.is_full());
+        assert!(inbox.push(&message(1, b"x")).full, "somebody can take this one");
+        let lent = inbox.take(POLL).unwrap();
+        assert!(inbox.is_full());
+        drop(lent);
+        assert!(!inbox.is_full());
     }
 }
 

@@ -64,6 +64,19 @@ fn m14_a_hundred_thousand_adds_need_at_most_250_subscribe_commands() {
 }
 
 #[test]
+fn m14_an_add_that_reserves_more_than_a_pausing_inbox_holds_ends() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let mut tap = Tap::with(&client, &[("inbox_bytes", "64KiB"), ("inbox_policy", "pause")]);
+    let sub = subscription(&client, &tap, 1);
+    let names: Vec<String> = (0..10_000).map(|i| format!("room:{i}")).collect();
+    let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+    client.hub().add(sub, &names, ticket(7)).unwrap();
+    tap.through("the end of the add", |event| event.kind == Kind::Done && event.token == 7);
+    assert_eq!(server.conn().numsub("room:9999"), 1);
+}
+
+#[test]
 fn m14_a_hundred_thousand_adds_one_by_one_while_down_need_at_most_250_commands() {
     let server = Server::builder().prepare();
     let client = open(&server.url(), &[]);

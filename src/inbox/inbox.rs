@@ -493,7 +493,10 @@ impl Inbox {
     }
 
     fn is_full_now(&self, state: &State) -> bool {
-        self.config.policy == Policy::Pause && self.lacks_room(state, state.bytes(), 1, 1)
+        // Never for a reservation alone: what it is for may have to come through the very socket, and a consumer
+        // could do nothing about it.
+        let waiting = !state.queue.is_empty() || state.lent > 0;
+        self.config.policy == Policy::Pause && waiting && self.lacks_room(state, state.bytes(), 1, 1)
     }
 
     /// Takes the oldest block, waiting up to `limit` for one; `None` waits for ever.
