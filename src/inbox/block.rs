@@ -13,8 +13,8 @@ use crate::sync::{Arc, Mutex, lock};
 pub const BLOCK_BYTES: usize = 64 * 1024;
 /// The most records in a block.
 pub const BLOCK_RECORDS: usize = 1024;
-/// How many buffers a pool keeps for the next read.
-const POOLED: usize = 4;
+/// How many buffers a pool keeps for the next read: what is read before a taker is told, and as much in its hands.
+const POOLED: usize = 8;
 
 /// Read buffers that wait for their next use.
 #[derive(Debug, Default)]

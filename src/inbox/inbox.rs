@@ -285,6 +285,9 @@ impl Inbox {
     }
 
     /// Delivers the messages of a wave; `records` comes back empty. Offsets count from `base` in the wave's bytes.
+    ///
+    /// Whoever waits is not told of them before `announce`: beside a flood, waking the taker for each read cost more
+    /// than the messages in it.
     pub fn push_wave(self: &Arc<Inbox>, records: &mut Vec<Record>, base: usize, wave: Wave<'_>) -> Pushed {
         let mut state = lock(&self.state);
         let mut pushed = Pushed::default();
@@ -313,7 +316,12 @@ impl Inbox {
                 *records = state.queue.spare_records();
             }
         }
-        self.settle(state, before, pushed)
+        self.account(&mut state, before, pushed)
+    }
+
+    /// Tells whoever waits for what waves brought.
+    pub fn announce(self: &Arc<Inbox>) {
+        self.tell(lock(&self.state));
     }
 
     /// What the client uses beside this inbox, of which it has been charged `charged`, so that an inbox' own changes
@@ -347,17 +355,23 @@ impl Inbox {
         }
     }
 
-    /// After anything was appended: makes room, charges the budget, and tells whoever waits.
-    fn settle(self: &Arc<Inbox>, mut state: MutexGuard<'_, State>, before: usize, mut pushed: Pushed) -> Pushed {
+    /// After anything was appended: makes room and charges the budget.
+    fn account(&self, state: &mut State, before: usize, mut pushed: Pushed) -> Pushed {
         if self.config.policy == Policy::DropOldest {
-            pushed.dropped += self.shed(&mut state, before);
+            pushed.dropped += self.shed(state, before);
         }
         if pushed.dropped > 0 {
             state.counters.dropped += pushed.dropped;
             pushed.slow = !std::mem::replace(&mut state.slow, true);
         }
-        self.charge(&mut state, before);
-        pushed.full = self.is_full_now(&state);
+        self.charge(state, before);
+        pushed.full = self.is_full_now(state);
+        pushed
+    }
+
+    /// The same, and tells whoever waits.
+    fn settle(self: &Arc<Inbox>, mut state: MutexGuard<'_, State>, before: usize, pushed: Pushed) -> Pushed {
+        let pushed = self.account(&mut state, before, pushed);
         self.tell(state);
         pushed
     }

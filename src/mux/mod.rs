@@ -84,6 +84,8 @@ pub struct Mux {
     free_stages: Vec<u32>,
     stage_of: HashMap<u64, u32>,
     touched: Vec<u32>,
+    /// Stages whose inboxes got messages of which nobody was told yet.
+    untold: Vec<u32>,
     /// The messages of a wave that are being sorted, and effects that are being applied: kept for their memory.
     batch: Batch,
     effects: Vec<Effect>,
@@ -128,6 +130,7 @@ impl Mux {
             free_stages: Vec::new(),
             stage_of: HashMap::new(),
             touched: Vec::new(),
+            untold: Vec::new(),
             batch: Batch::default(),
             effects: Vec::new(),
             overflowed: Vec::new(),

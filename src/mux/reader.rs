@@ -70,6 +70,11 @@ impl Reader {
         self.start += skipped as usize;
     }
 
+    /// Whether the last read filled all the space that it was given: there is probably more.
+    pub fn is_filled(&self) -> bool {
+        self.end == self.buffer.bytes().len()
+    }
+
     /// What is to be parsed, if there may be a whole frame in it.
     pub fn unread(&self) -> Option<(StdArc<Buffer>, usize, usize)> {
         (self.end - self.start >= self.need && self.start < self.end && self.skip == 0)

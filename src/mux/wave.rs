@@ -27,11 +27,13 @@ pub struct Stage {
     pub(super) cost: usize,
     /// How many records it had the last time that it was handed over.
     pub(super) usual: usize,
+    /// Whoever waits for the inbox is to be told that something came.
+    untold: bool,
 }
 
 impl Stage {
     pub(super) fn new(inbox: Arc<Inbox>) -> Stage {
-        Stage { inbox, sources: 0, records: Vec::new(), base: 0, len: 0, cost: 0, usual: 0 }
+        Stage { inbox, sources: 0, records: Vec::new(), base: 0, len: 0, cost: 0, usual: 0, untold: false }
     }
 }
 
@@ -251,6 +253,9 @@ impl Mux {
         let inbox = Arc::clone(&stage.inbox);
         let (len, cost) = (stage.len, stage.cost);
         stage.usual = stage.records.len();
+        if !std::mem::replace(&mut stage.untold, true) {
+            self.untold.push(at);
+        }
         let pushed = inbox.push_wave(&mut stage.records, stage.base, Wave::Staged { buffer, len, cost });
         self.pushed(&inbox, pushed);
     }
@@ -259,6 +264,16 @@ impl Mux {
     pub(crate) fn flush_stages(&mut self, buffer: Option<&StdArc<Buffer>>) {
         while let Some(at) = self.touched.pop() {
             self.flush_stage(at, buffer);
+        }
+    }
+
+    /// Tells everyone for whom waves brought something.
+    pub fn announce(&mut self) {
+        while let Some(at) = self.untold.pop() {
+            let Some(stage) = self.stages.get_mut(at as usize) else { continue };
+            // The place of an inbox that was told when its last source ended may be another's by now.
+            stage.untold = false;
+            stage.inbox.announce();
         }
     }
 

@@ -222,7 +222,7 @@ fn bulk(buf: &[u8], at: usize, max: usize) -> Option<(&[u8], usize)> {
 
 /// A length of at most nine digits, and the position after its line; longer ones are left to the general path.
 ///
-/// Up to three digits are told apart by where the line ends, which the processor guesses well: that took a message of
+/// Up to four digits are told apart by where the line ends, which the processor guesses well: that took a message of
 /// 64 bytes from 16 to 11 ns against a loop over the digits. Even an empty string has five bytes from here on.
 #[inline(always)]
 fn length(buf: &[u8], at: usize) -> Option<(usize, usize)> {
@@ -230,6 +230,9 @@ fn length(buf: &[u8], at: usize) -> Option<(usize, usize)> {
         [a, b'\r', b'\n', ..] => Some((digit(a)?, at + 3)),
         [a, b, b'\r', b'\n', _] => Some((digit(a)? * 10 + digit(b)?, at + 4)),
         [a, b, c, b'\r', b'\n'] => Some((digit(a)? * 100 + digit(b)? * 10 + digit(c)?, at + 5)),
+        [a, b, c, d, b'\r'] if buf.get(at + 5) == Some(&b'\n') => {
+            Some((digit(a)? * 1000 + digit(b)? * 100 + digit(c)? * 10 + digit(d)?, at + 6))
+        }
         _ => long_length(buf, at),
     }
 }
