@@ -9,7 +9,9 @@ use crate::inbox::{Inbox, Lent};
 use crate::options::Options;
 use crate::runtime::{is_inherited, next_id};
 use crate::sys::PerProcess;
-use std::collections::{HashMap, HashSet};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
@@ -43,8 +45,8 @@ const SHARDS: usize = 16;
 
 #[derive(Default)]
 struct Table {
-    objects: [RwLock<HashMap<u64, Object>>; SHARDS],
-    lent: [Mutex<HashMap<u64, Lent>>; SHARDS],
+    objects: [RwLock<HashMap<u64, Object, RandomState>>; SHARDS],
+    lent: [Mutex<HashMap<u64, Lent, RandomState>>; SHARDS],
     poisoned: Mutex<HashSet<u64>>,
     any_poisoned: AtomicBool,
 }
