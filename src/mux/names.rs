@@ -172,6 +172,12 @@ impl Names {
         self.index.find(Place::spread(hash), |place| place.hash == hash).map(|place| NameId(place.at))
     }
 
+    /// The number of what was guessed; reads its entry, no more, so that entries of many guesses are waited for at once.
+    #[inline]
+    pub fn number(&self, guess: Option<NameId>) -> u64 {
+        guess.and_then(|id| self.get(id)).map_or(0, |entry| entry.number)
+    }
+
     /// The second half: the entry, if the guess was right, or of another name with the same hash.
     #[inline]
     pub fn confirm(&self, guess: Option<NameId>, hash: u32, kind: Kind, name: &[u8]) -> Option<&Entry> {

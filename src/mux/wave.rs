@@ -167,6 +167,9 @@ impl Mux {
             run.guess = self.registry.names().guess(run.hash);
         }
         for run in &mut batch.runs {
+            run.number = self.registry.names().number(run.guess);
+        }
+        for run in &mut batch.runs {
             let name = part_of(bytes, run.name);
             (run.number, run.to) = self.route(run, name, &mut batch.routes);
         }
