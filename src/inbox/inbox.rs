@@ -478,14 +478,25 @@ impl Inbox {
 
     /// Delivers a completion into the room that was set aside for it.
     pub fn complete(self: &Arc<Inbox>, record: &RecordIn<'_>, reserved: usize) -> Pushed {
+        self.complete_all(std::iter::once(*record), reserved)
+    }
+
+    /// Delivers completions, each into `reserved` bytes that were set aside for it, and tells whoever waits once.
+    pub fn complete_all<'a>(
+        self: &Arc<Inbox>,
+        records: impl ExactSizeIterator<Item = RecordIn<'a>>,
+        reserved: usize,
+    ) -> Pushed {
         let mut state = lock(&self.state);
         let before = state.bytes();
-        state.reserved = state.reserved.saturating_sub(reserved);
+        state.reserved = state.reserved.saturating_sub(reserved * records.len());
         if state.phase != Phase::Open {
             self.charge(&mut state, before);
             return Pushed::default();
         }
-        Inbox::append(&mut state, record);
+        for record in records {
+            Inbox::append(&mut state, &record);
+        }
         let freed = state.bytes() < before;
         let pushed = self.settle(state, before, Pushed::default());
         if freed {

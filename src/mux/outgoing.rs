@@ -95,7 +95,8 @@ impl Outgoing {
             if self.bytes.capacity() > 1024 * 1024 {
                 self.bytes.shrink_to(64 * 1024);
             }
-        } else if self.written - self.base > 256 * 1024 {
+        } else if self.written - self.base > (256 * 1024).max(self.bytes.len() as u64 / 2) {
+            // Half of it at least, or a long queue would be moved once for each piece that the kernel takes.
             let at = self.pending.partition_point(|pending| pending.end <= self.written);
             let keep = self.pending.get(at).map_or(self.written, |pending| pending.start.min(self.written));
             self.bytes.drain(..(keep - self.base) as usize);

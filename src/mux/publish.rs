@@ -9,12 +9,12 @@ use super::actor::authenticated;
 use super::events::Level;
 use super::hub::Hub;
 use super::ops::{Outcome, cut};
-use super::outgoing::{Job, Pending, Told};
+use super::outgoing::{Job, Outgoing, Pending, Told};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind, RecordIn};
 use crate::proto::resp::{self, Limits, Reply};
-use crate::sync::{Arc, lock};
+use crate::sync::{Arc, MutexGuard, lock};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -295,48 +295,88 @@ impl Hub {
         next
     }
 
-    /// One answer of the server.
-    pub(super) fn answered(&self, reply: Reply<'_>, told: &mut Vec<Told>) -> Option<String> {
+    /// Takes the answers of one read.
+    pub(super) fn answers(&self) -> Answers<'_> {
         let mut out = lock(&self.outgoing);
-        out.settle(told);
-        if !out.online {
+        let mut told = Vec::new();
+        out.settle(&mut told);
+        Answers { hub: self, out, told, inbox: None, done: Vec::new() }
+    }
+}
+
+/// The answers of one read: one lock for all of them, and one for each run of completions in the same inbox.
+pub(super) struct Answers<'a> {
+    hub: &'a Hub,
+    out: MutexGuard<'a, Outgoing>,
+    told: Vec<Told>,
+    /// Publishes that are answered and not completed yet: their inbox, and token and receivers of each.
+    inbox: Option<Arc<Inbox>>,
+    done: Vec<(u64, u64)>,
+}
+
+impl Answers<'_> {
+    /// One answer of the server. A text says why the link makes no sense any more.
+    pub(super) fn answer(&mut self, reply: Reply<'_>) -> Option<String> {
+        if !self.out.online {
             // Stopped, and maybe restarted, since this socket was asked: its answers are for publishes that were given
             // up, and what waits now is the next socket's.
             return Some("stopped".into());
         }
         // An answer to something that the kernel was not given yet belongs to nothing.
-        let written = out.written;
-        let given = out.pending.front().is_some_and(|front| front.end <= written);
-        let Some(front) = given.then(|| out.pending.pop_front()).flatten() else {
+        let written = self.out.written;
+        let given = self.out.pending.front().is_some_and(|front| front.end <= written);
+        let Some(front) = given.then(|| self.out.pending.pop_front()).flatten() else {
             return Some(match reply {
                 Reply::Error(line) => format!("the server said: {}", String::from_utf8_lossy(line)),
                 _ => "the server sent an answer to nothing that was asked".into(),
             });
         };
-        out.settle(told);
+        self.out.settle(&mut self.told);
         match (front.job, reply) {
             (Job::Publish { inbox, token }, Reply::Integer(count)) => {
-                self.complete(&inbox, token, Status::Ok, count.max(0) as u64, "");
+                if self.inbox.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &inbox)) {
+                    self.complete();
+                }
+                self.inbox = Some(inbox);
+                self.done.push((token, count.max(0) as u64));
             }
             (Job::Publish { inbox, token }, Reply::Error(line)) => {
+                self.complete();
                 let status = if line.starts_with(b"NOPERM") { Status::Refused } else { Status::Redis };
-                self.complete(&inbox, token, status, 0, &String::from_utf8_lossy(line));
+                self.hub.complete(&inbox, token, status, 0, &String::from_utf8_lossy(line));
             }
             (Job::Post, Reply::Error(line)) => {
-                self.counters.publish_lost.fetch_add(1, Ordering::Relaxed);
-                self.events.posts_lost(1, Status::Redis.code());
-                self.events.log(Level::Warn, &format!("a post was refused: {}", String::from_utf8_lossy(line)));
+                self.hub.counters.publish_lost.fetch_add(1, Ordering::Relaxed);
+                self.hub.events.posts_lost(1, Status::Redis.code());
+                let text = format!("a post was refused: {}", String::from_utf8_lossy(line));
+                self.hub.events.log(Level::Warn, &text);
             }
             (Job::Authenticate { op }, Reply::Error(line)) => {
                 let refused = (Status::Auth, String::from_utf8_lossy(line).into_owned());
-                told.push(Told::Authenticated(op, Err(refused)));
+                self.told.push(Told::Authenticated(op, Err(refused)));
             }
-            (Job::Authenticate { op }, _) => told.push(Told::Authenticated(op, Ok(()))),
+            (Job::Authenticate { op }, _) => self.told.push(Told::Authenticated(op, Ok(()))),
             (Job::Publish { inbox, token }, _) => {
-                self.complete(&inbox, token, Status::Protocol, 0, "the answer is no number");
+                self.complete();
+                self.hub.complete(&inbox, token, Status::Protocol, 0, "the answer is no number");
             }
             _ => {}
         }
         None
+    }
+
+    /// Completes the publishes that were answered, in their order.
+    fn complete(&mut self) {
+        let Some(inbox) = self.inbox.take() else { return };
+        let id = self.hub.id;
+        let records = self.done.drain(..);
+        let records = records.map(|(token, number)| RecordIn { number, ..RecordIn::new(Kind::Published, id, token) });
+        inbox.complete_all(records, PUBLISH_ROOM);
+    }
+
+    /// Completes what was answered, and gives back what is to be told when the lock is gone.
+    pub(super) fn finish(mut self) -> Vec<Told> {
+        self.complete();
+        self.told
     }
 }

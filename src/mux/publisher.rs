@@ -9,7 +9,7 @@ use crate::error::Status;
 use crate::link::backoff::{Backoff, Rng};
 use crate::link::dial::Socket;
 use crate::link::health::{Action, Health};
-use crate::proto::resp::{self, Frame, Step};
+use crate::proto::resp::{self, Frame, Reply, Step};
 use crate::sync::{Arc, lock};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -148,6 +148,9 @@ impl<'a> Session<'a> {
                 Wake::Read(Err(error)) => Err(error.to_string()),
                 Wake::Work => {
                     work.set(hub.publish_work.notified());
+                    // Whoever woke us is in the middle of publishing more. Where it waits for this very processor, it
+                    // is let go on: 100 posts were 3 writes and 12 changes of thread without that.
+                    std::thread::yield_now();
                     Ok(())
                 }
                 Wake::Timer => {
@@ -225,14 +228,22 @@ impl<'a> Session<'a> {
         let bytes = buffer.bytes().get(..to).unwrap_or_default();
         let mut at = from;
         let mut need = 1;
-        let mut told = Vec::new();
+        let mut answers = self.hub.answers();
         let mut fault = None;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            if let Some((used, count)) = resp::count(rest) {
+                at += used;
+                fault = answers.answer(Reply::Integer(count));
+                if fault.is_some() {
+                    break;
+                }
+                continue;
+            }
             match resp::next(rest, &self.hub.settings.limits) {
                 Ok(Step::Frame { used, frame }) => {
                     at += used;
                     if let Frame::Reply(reply) = frame {
-                        fault = self.hub.answered(reply, &mut told);
+                        fault = answers.answer(reply);
                     }
                     if fault.is_some() {
                         break;
@@ -252,6 +263,7 @@ impl<'a> Session<'a> {
                 }
             }
         }
+        let told = answers.finish();
         drop(buffer);
         self.reader.used(at - from, need, 0);
         self.hub.tell(told);

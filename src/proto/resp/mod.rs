@@ -180,6 +180,17 @@ pub fn next<'a>(buf: &'a [u8], limits: &Limits) -> Result<Step<'a>, ProtocolErro
     }
 }
 
+/// A count, as a server answers a publish, of at most nine digits. `None` decides nothing.
+#[inline(always)]
+pub fn count(buf: &[u8]) -> Option<(usize, i64)> {
+    let [b':', ..] = buf else { return None };
+    let rest = buf.get(1..)?;
+    let digits = rest.iter().take(10).position(|byte| *byte == b'\r')?;
+    let (number, end) = rest.split_at_checked(digits)?;
+    let count = number.iter().try_fold(0, |count, byte| Some(count * 10 + digit(*byte)? as i64))?;
+    (digits > 0 && digits <= 9 && end.starts_with(b"\r\n")).then_some((digits + 3, count))
+}
+
 /// The fast path: a complete push of a message, in the one spelling that servers use. `None` decides nothing.
 ///
 /// It counts positions instead of cutting slices: where the next frame begins depends on each length in turn, and
