@@ -8,8 +8,9 @@ mod tap;
 use redmux::error::Status;
 use redmux::inbox::Kind;
 use redmux::mux::events::State;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
-use support::{PATIENCE, Proxy, Server, eventually, free_port};
+use support::{Fake, PATIENCE, Proxy, Server, eventually, free_port};
 use tap::{
     Tap, add, deadline, endless, open, open_with_events, pattern, ready, stat, subscribed, subscription, ticket,
 };
@@ -89,6 +90,40 @@ fn m11_two_hundred_rounds_of_remove_and_add_lose_nothing() {
     }
     assert_eq!((redis.numsub("x"), client.hub().names_of(source).unwrap()), (1, vec![b"x".to_vec()]));
     assert!(tap.rest().iter().all(|event| event.kind == Kind::Active));
+}
+
+#[test]
+fn m11_a_name_that_is_added_again_before_it_was_gone_is_active_before_its_first_message() {
+    let (removed, is_removed) = mpsc::channel();
+    let (added, is_added) = mpsc::channel();
+    let is_added = Mutex::new(is_added);
+    let fake = Fake::answering_hello(move |mut server| {
+        assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "a"]);
+        server.write(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").unwrap();
+        assert_eq!(server.read_words().unwrap(), ["UNSUBSCRIBE", "a"]);
+        removed.send(()).unwrap();
+        is_added.lock().unwrap().recv().unwrap();
+        // Published before the server came to the unsubscribe.
+        server.write(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$6\r\nbefore\r\n").unwrap();
+        server.write(b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n").unwrap();
+        assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "a"]);
+        server.write(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").unwrap();
+        server.write(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$5\r\nafter\r\n").unwrap();
+        server.wait_closed();
+    });
+    let client = open(&fake.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let source = subscribed(&client, &tap, 1, &[b"a"]);
+    tap.wait(Kind::Active);
+    client.hub().remove(source, &[b"a"], ticket(2)).unwrap();
+    is_removed.recv().unwrap();
+    client.hub().add(source, &[b"a"], ticket(3)).unwrap();
+    added.send(()).unwrap();
+    let before = tap.through("the message behind its activation", |event| event.kind == Kind::Message);
+    let kinds: Vec<Kind> = before.iter().map(|event| event.kind).filter(|&kind| kind != Kind::Done).collect();
+    assert_eq!((kinds, before.last().unwrap().payload()), (vec![Kind::Active, Kind::Message], "after".into()));
+    client.close(deadline()).unwrap();
+    fake.finish();
 }
 
 /// What `{:?}` made of a duration.

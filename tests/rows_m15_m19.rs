@@ -205,6 +205,21 @@ fn m16_a_million_messages_keep_their_order_across_the_subscriptions_of_one_inbox
 }
 
 #[test]
+fn m16_an_inbox_gets_a_message_for_both_of_its_subscriptions_before_the_next_message() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let mut tap = Tap::on(&client);
+    subscribed(&client, &tap, 1, &[b"a"]);
+    subscribed(&client, &tap, 2, &[b"a"]);
+    let mut publisher = server.conn();
+    let bytes: Vec<u8> = (0..100).flat_map(|i| encode(&["PUBLISH", "a", &i.to_string()])).collect();
+    publisher.send(&bytes).unwrap();
+    let got: Vec<(u64, String)> = tap.messages(200).iter().map(|event| (event.token, event.payload())).collect();
+    let wanted: Vec<(u64, String)> = (0..100).flat_map(|i| [(1, i.to_string()), (2, i.to_string())]).collect();
+    assert_eq!(got, wanted);
+}
+
+#[test]
 fn m16_separate_inboxes_keep_the_order_each_and_one_thread_never_runs_two_callbacks() {
     for threads in ["1", "4"] {
         let server = Server::builder().config("client-output-buffer-limit", "pubsub 0 0 0").start();

@@ -67,6 +67,8 @@ pub enum To {
         first: usize,
         /// How many.
         count: usize,
+        /// Two of them lead into the same inbox, which gets each message for both before the next message.
+        together: bool,
     },
     /// A promise is among them: each message may change whom the next one is for.
     Each,

@@ -86,6 +86,8 @@ pub struct Mux {
     touched: Vec<u32>,
     /// Stages whose inboxes got messages of which nobody was told yet.
     untold: Vec<u32>,
+    /// Numbers runs of messages for several subscriptions.
+    runs: u64,
     /// The messages of a wave that are being sorted, and effects that are being applied: kept for their memory.
     batch: Batch,
     effects: Vec<Effect>,
@@ -131,6 +133,7 @@ impl Mux {
             stage_of: HashMap::new(),
             touched: Vec::new(),
             untold: Vec::new(),
+            runs: 0,
             batch: Batch::default(),
             effects: Vec::new(),
             overflowed: Vec::new(),

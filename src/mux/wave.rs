@@ -5,6 +5,7 @@
 //! are rare and handled as they come, after what was staged before them, so that every inbox keeps the link's order.
 
 use super::batch::{BATCH, Batch, Message, Part, Route, Run, To};
+use super::names::Actual;
 use super::{Mux, Role};
 use crate::error::Status;
 use crate::inbox::block::Buffer;
@@ -29,11 +30,13 @@ pub struct Stage {
     pub(super) usual: usize,
     /// Whoever waits for the inbox is to be told that something came.
     untold: bool,
+    /// The last run of several routes that has one here, by its number.
+    seen: u64,
 }
 
 impl Stage {
     pub(super) fn new(inbox: Arc<Inbox>) -> Stage {
-        Stage { inbox, sources: 0, records: Vec::new(), base: 0, len: 0, cost: 0, usual: 0, untold: false }
+        Stage { inbox, sources: 0, records: Vec::new(), base: 0, len: 0, cost: 0, usual: 0, untold: false, seen: 0 }
     }
 }
 
@@ -172,15 +175,21 @@ impl Mux {
         for run in &mut batch.runs {
             let name = part_of(bytes, run.name);
             (run.number, run.to) = self.route(run, name, &mut batch.routes);
+            if let To::Many { first, count, together } = &mut run.to {
+                *together = self.share_an_inbox(batch.routes.get(*first..*first + *count).unwrap_or_default());
+            }
         }
         for at in 0..batch.runs.len() {
             let Some((run, messages)) = batch.run(at) else { break };
             match run.to {
                 To::One(route) => self.append(buffer, &route, run, messages, time),
                 To::Nobody => self.unmatched += messages.len() as u64,
-                To::Many { first, count } => {
-                    for route in batch.routes.iter().skip(first).take(count) {
-                        self.append(buffer, route, run, messages, time);
+                To::Many { first, count, together } => {
+                    let routes = batch.routes.get(first..first + count).unwrap_or_default();
+                    for messages in messages.chunks(if together { 1 } else { BATCH }) {
+                        for route in routes {
+                            self.append(buffer, route, run, messages, time);
+                        }
                     }
                 }
                 To::Each => {
@@ -196,7 +205,10 @@ impl Mux {
     /// Whom the messages of a name are for.
     #[inline]
     fn route(&self, run: &Run, name: &[u8], routes: &mut Vec<Route>) -> (u64, To) {
-        let Some(entry) = self.registry.names().confirm(run.guess, run.hash, run.kind, name) else {
+        // While it is being unsubscribed messages still come; who wants it again meanwhile is told first that it is
+        // active.
+        let entry = self.registry.names().confirm(run.guess, run.hash, run.kind, name);
+        let Some(entry) = entry.filter(|entry| entry.actual == Actual::Active) else {
             return (0, To::Nobody);
         };
         // Only the name of a channel is worth keeping by its number: that of a pattern is not the name of its messages.
@@ -209,7 +221,18 @@ impl Mux {
         let first = routes.len();
         routes.extend(listeners.iter().map_while(route));
         let count = routes.len() - first;
-        (number, if count == listeners.len() { To::Many { first, count } } else { To::Each })
+        (number, if count == listeners.len() { To::Many { first, count, together: false } } else { To::Each })
+    }
+
+    /// Whether two of the routes lead into the same inbox.
+    fn share_an_inbox(&mut self, routes: &[Route]) -> bool {
+        self.runs += 1;
+        let run = self.runs;
+        let mut seen = |route: &Route| {
+            let stage = self.stages.get_mut(route.stage as usize);
+            stage.is_some_and(|stage| std::mem::replace(&mut stage.seen, run) == run)
+        };
+        routes.iter().any(&mut seen)
     }
 
     /// Stages messages for one subscription.
@@ -229,7 +252,7 @@ impl Mux {
         }
     }
 
-    /// One message to everyone who wants it now: a promise that it keeps may end whom the next one is for.
+    /// One message to everyone who wants it now.
     fn each(&mut self, buffer: &StdArc<Buffer>, bytes: &[u8], run: &Run, message: &Message, time: u64) {
         let name = part_of(bytes, run.name);
         let Some(entry) = self.registry.names().confirm(run.guess, run.hash, run.kind, name) else {
