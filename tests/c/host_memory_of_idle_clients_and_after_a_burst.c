@@ -1,4 +1,5 @@
-/* An idle client with a subscription costs little, and a burst that nobody read leaves nothing behind once it is taken.
+/* An idle client with a subscription costs little, and neither blocking calls nor a burst that nobody read, once it is
+ * taken, leave anything behind.
  *
  * Resident memory beyond the library itself: a first client was opened, used and closed before anything is measured.
  */
@@ -41,6 +42,26 @@ static void idle_clients(void)
     CHECK(each < 256, "an idle client costs less than 256 KiB");
     for (int i = 0; i < CLIENTS; i++)
         CHECK_OK(redmux_client_close(clients[i], WAIT_MS));
+}
+
+/* Each blocking call waits in an inbox of its own, which is gone with it. */
+static void blocking_calls(void)
+{
+    enum { CALLS = 20000 };
+    redmux_client client = client_open(fixture.url);
+    redmux_inbox inbox = inbox_new(client);
+    redmux_subscription subscription = subscribe(client, inbox, "calls", 1);
+    long before, grown;
+    for (int i = 0; i < CALLS / 10; i++)
+        CHECK_OK(redmux_subscription_active_wait(subscription, WAIT_MS, NULL));
+    before = resident_kib();
+    for (int i = 0; i < CALLS; i++)
+        CHECK_OK(redmux_subscription_active_wait(subscription, WAIT_MS, NULL));
+    grown = resident_kib() - before;
+    printf("%d blocking calls: %ld KiB\n", CALLS, grown);
+    CHECK(grown < 2048, "blocking calls leave nothing behind");
+    CHECK_OK(redmux_client_close(client, WAIT_MS));
+    CHECK_OK(redmux_inbox_close(inbox, 0));
 }
 
 /* Publishes so many small messages through the server's unix socket, pipelined, from a process of its own. */
@@ -134,6 +155,7 @@ int main(void)
     field_text(fixture.line, "path", path, sizeof path);
     one_and_gone();
     idle_clients();
+    blocking_calls();
     for (int round = 0; round < (getenv("REDMUX_DEEP") != NULL ? 2 : 1); round++)
         a_burst_that_nobody_reads(path);
     fixture_end(&fixture);
