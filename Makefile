@@ -18,7 +18,7 @@ LIBRARY := $(TARGET)/release/libredmux.so
 help:
 	@echo 'make demo       shows it at work, against a private Redis (installs what it needs first)'
 	@echo 'make test       every check, with a summary at the end (installs what it needs first)'
-	@echo 'make deep       fuzzing and the model test; DEEP_SECONDS=60 a fuzz target'
+	@echo 'make deep       sanitizers, valgrind, the model test, fuzzing; DEEP_SECONDS=60 for each that goes on'
 	@echo 'make build      the shared and the static library, in $(TARGET)/release'
 	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, LIBDIR, INCLUDEDIR)'
 	@echo 'make uninstall  takes away what install put there'
@@ -34,7 +34,7 @@ test:
 	@scripts/test
 
 deep:
-	@scripts/setup
+	@scripts/setup --deep
 	@scripts/deep
 
 header:

@@ -404,7 +404,10 @@ impl Client {
     pub fn waiter(&self) -> Arc<Inbox> {
         let config = Config { bytes: usize::MAX / 4, records: 0, policy: Policy::DropNewest };
         let budget = StdArc::new(Budget::new(usize::MAX / 4));
-        Inbox::by_take(runtime::next_id(), config, budget, StdArc::default(), || {})
+        // A list of its own that takes nothing: the two would hold each other, and each blocking call would leak.
+        let unlisted = StdArc::new(Ready::default());
+        unlisted.clear();
+        Inbox::by_take(runtime::next_id(), config, budget, unlisted, || {})
     }
 
     /// Runs an operation and waits for its completion: the one way in which blocking calls are made.

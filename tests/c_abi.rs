@@ -49,6 +49,8 @@ c_tests! {
     host_memory_of_idle_clients_and_after_a_burst
     host_survives_a_dead_peer_and_few_descriptors
     host_threads_signals_and_shutdown
+    m18_no_callback_runs_after_close_returned
+    m21_sixteen_threads_make_and_end_everything
 }
 
 /// How long one program may take; longer where REDMUX_DEEP asks for more.

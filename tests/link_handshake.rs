@@ -199,6 +199,11 @@ async fn old_servers_are_told_apart_and_their_echo_of_the_password_is_not_repeat
     expect(&refused("-NOPROTO unsupported protocol version\r\n").await, Status::OldServer, &["RESP3"]);
     let six = SEVEN.replace("7.0.15", "6.2.14");
     expect(&refused(&six).await, Status::OldServer, &["the server is redis 6.2.14"]);
+    // The greeting of what only resembles a server may repeat it as well, or be long.
+    let echo = SEVEN.replace("$6\r\n7.0.15", &format!("${}\r\n6.{SECRET}", SECRET.len() + 2));
+    expect(&refused(&echo).await, Status::OldServer, &["withheld"]);
+    let long = SEVEN.replace("$6\r\n7.0.15", &format!("$1002\r\n6.{}", "0".repeat(1000)));
+    assert!(refused(&long).await.message().len() < 400);
     let two = SEVEN.replace("proto\r\n:3", "proto\r\n:2");
     expect(&refused(&two).await, Status::OldServer, &[]);
 }

@@ -154,7 +154,7 @@ fn judge(ask: Ask, reply: &Reply<'_>, hello: &Hello<'_>, greeting: &mut Greeting
     match (ask, reply) {
         (Ask::Info, _) | (Ask::Select(_), Reply::Status(_)) => Ok(()),
         (Ask::Hello, Reply::Error(line)) => Err(refused(hello, line)),
-        (Ask::Hello, Reply::Other(map)) => read_greeting(map, greeting),
+        (Ask::Hello, Reply::Other(map)) => read_greeting(map, hello, greeting),
         (Ask::Select(db), Reply::Error(line)) => {
             let status = if line.starts_with(b"NOPERM") { Status::Auth } else { Status::Redis };
             Err(Error::from_redis(status, &format!("select database {db}"), &speakable(hello, line)))
@@ -163,7 +163,7 @@ fn judge(ask: Ask, reply: &Reply<'_>, hello: &Hello<'_>, greeting: &mut Greeting
     }
 }
 
-fn read_greeting(map: &[u8], greeting: &mut Greeting) -> Result<()> {
+fn read_greeting(map: &[u8], hello: &Hello<'_>, greeting: &mut Greeting) -> Result<()> {
     let mut protocol_version = None;
     for (key, value) in resp::fields(map) {
         let words = match value {
@@ -188,8 +188,8 @@ fn read_greeting(map: &[u8], greeting: &mut Greeting) -> Result<()> {
     let major = greeting.version.split('.').next().and_then(|digits| digits.parse::<u64>().ok());
     let old = greeting.server != "valkey" && major.is_some_and(|major| major < 7);
     if old || protocol_version != Some(3) {
-        let (server, version) = (&greeting.server, &greeting.version);
-        return Err(old_server(&format!("the server is {server} {version}")));
+        let said = speakable(hello, format!("{} {}", greeting.server, greeting.version).as_bytes());
+        return Err(old_server(&format!("the server is {}", String::from_utf8_lossy(&said))));
     }
     Ok(())
 }

@@ -96,6 +96,13 @@ static inline void sleep_ms(int ms)
         continue;
 }
 
+/* How long a test that goes on goes on: REDMUX_SECONDS, or so many. */
+static inline long seconds_or(long seconds)
+{
+    const char *text = getenv("REDMUX_SECONDS");
+    return text != NULL && atol(text) > 0 ? atol(text) : seconds;
+}
+
 /* ---- the fixture ---- */
 
 struct fixture {
@@ -398,6 +405,14 @@ static inline void flag_add(struct flag *flag, long more)
 {
     pthread_mutex_lock(&flag->mutex);
     flag->value += more;
+    pthread_cond_broadcast(&flag->changed);
+    pthread_mutex_unlock(&flag->mutex);
+}
+
+static inline void flag_set(struct flag *flag, long value)
+{
+    pthread_mutex_lock(&flag->mutex);
+    flag->value = value;
     pthread_cond_broadcast(&flag->changed);
     pthread_mutex_unlock(&flag->mutex);
 }

@@ -1,10 +1,9 @@
-/* An idle client with a subscription costs little, and a burst that nobody read leaves nothing behind once it is taken.
+/* An idle client with a subscription costs little, and neither blocking calls nor a burst that nobody read, once it is
+ * taken, leave anything behind.
  *
  * Resident memory beyond the library itself: a first client was opened, used and closed before anything is measured.
  */
-#include "check.h"
-#include <sys/socket.h>
-#include <sys/un.h>
+#include "flood.h"
 
 static struct fixture fixture;
 
@@ -43,39 +42,24 @@ static void idle_clients(void)
         CHECK_OK(redmux_client_close(clients[i], WAIT_MS));
 }
 
-/* Publishes so many small messages through the server's unix socket, pipelined, from a process of its own. */
-static pid_t burst(const char *path, long count)
+/* Each blocking call waits in an inbox of its own, which is gone with it. */
+static void blocking_calls(void)
 {
-    static const char command[] = "*3\r\n$7\r\nPUBLISH\r\n$5\r\nburst\r\n$16\r\n0123456789abcdef\r\n";
-    enum { BATCH = 500 };
-    static char out[BATCH * (sizeof command - 1)], in[65536];
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct sockaddr_un to;
-        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-        memset(&to, 0, sizeof to);
-        to.sun_family = AF_UNIX;
-        snprintf(to.sun_path, sizeof to.sun_path, "%.107s", path);
-        CHECK(connect(fd, (struct sockaddr *)&to, sizeof to) == 0, "the server is there");
-        for (int i = 0; i < BATCH; i++)
-            memcpy(out + i * (sizeof command - 1), command, sizeof command - 1);
-        for (long sent = 0; sent < count; sent += BATCH) {
-            long answers = 0;
-            for (size_t at = 0; at < sizeof out;) {
-                ssize_t wrote = write(fd, out + at, sizeof out - at);
-                CHECK(wrote > 0, "the server takes it");
-                at += (size_t)wrote;
-            }
-            while (answers < BATCH) {
-                ssize_t got = read(fd, in, sizeof in);
-                CHECK(got > 0, "the server answers");
-                for (ssize_t i = 0; i < got; i++)
-                    answers += in[i] == '\n';
-            }
-        }
-        _exit(0);
-    }
-    return pid;
+    enum { CALLS = 20000 };
+    redmux_client client = client_open(fixture.url);
+    redmux_inbox inbox = inbox_new(client);
+    redmux_subscription subscription = subscribe(client, inbox, "calls", 1);
+    long before, grown;
+    for (int i = 0; i < CALLS / 10; i++)
+        CHECK_OK(redmux_subscription_active_wait(subscription, WAIT_MS, NULL));
+    before = resident_kib();
+    for (int i = 0; i < CALLS; i++)
+        CHECK_OK(redmux_subscription_active_wait(subscription, WAIT_MS, NULL));
+    grown = resident_kib() - before;
+    printf("%d blocking calls: %ld KiB\n", CALLS, grown);
+    CHECK(grown < 2048, "blocking calls leave nothing behind");
+    CHECK_OK(redmux_client_close(client, WAIT_MS));
+    CHECK_OK(redmux_inbox_close(inbox, 0));
 }
 
 static long long stat_of(redmux_inbox inbox, const char *key)
@@ -96,14 +80,11 @@ static void a_burst_that_nobody_reads(const char *path)
     redmux_block block = {0};
     long before, full, after;
     long long messages = 0, dropped = 0;
-    int status = 0;
-    pid_t pid;
-    subscribe(client, inbox, "burst", 1);
+    subscribe(client, inbox, "flood", 1);
     CHECK_OK(redmux_inbox_take(inbox, WAIT_MS, &block));
     redmux_block_release(&block);
     before = resident_kib();
-    pid = burst(path, count);
-    CHECK(waitpid(pid, &status, 0) == pid && status == 0, "everything was published");
+    flood_await(flood_start(path, count));
     CHECK_OK(redmux_client_barrier_wait(client, 60000, NULL));
     full = resident_kib();
     CHECK(stat_of(inbox, "bytes") <= 64 * 1024 * 1024, "the inbox keeps its bound");
@@ -134,6 +115,7 @@ int main(void)
     field_text(fixture.line, "path", path, sizeof path);
     one_and_gone();
     idle_clients();
+    blocking_calls();
     for (int round = 0; round < (getenv("REDMUX_DEEP") != NULL ? 2 : 1); round++)
         a_burst_that_nobody_reads(path);
     fixture_end(&fixture);

@@ -5,12 +5,12 @@
 #include <sys/resource.h>
 
 static struct fixture fixture;
-static volatile int over;
+static struct flag over = FLAG;
 
 static void *publishes(void *arg)
 {
     static uint8_t data[8192];
-    while (!over) {
+    while (!flag_get(&over)) {
         int32_t status = redmux_client_publish_wait(*(redmux_client *)arg, (const uint8_t *)"x", 1, data, sizeof data,
                                                     200, NULL, NULL);
         CHECK(status == REDMUX_OK || status == REDMUX_ERR_UNKNOWN || status == REDMUX_ERR_NOT_SENT, "a status");
@@ -42,7 +42,7 @@ static void sigpipe_is_left_at_its_default(void)
             fixture_do(&fixture, "{\"do\":\"kill_normal\"}");
         }
     }
-    over = 1;
+    flag_set(&over, 1);
     for (int i = 0; i < 3; i++)
         thread_join(threads[i]);
     for (int64_t end = now_ms() + WAIT_MS;;) {

@@ -11,8 +11,8 @@ static redmux_inbox inboxes[THREADS];
 /* What was asked (1 and the number of its case) and how often it ended, by token. Each token is written by one thread and counted by one. */
 static unsigned char asked[THREADS][TOKENS], ended[THREADS][TOKENS];
 static uint64_t next[THREADS];
-static volatile int over;
-static long full;
+static struct flag over = FLAG;
+static struct flag full = FLAG; /* how often there was no room */
 
 static uint32_t dice(uint32_t *state)
 {
@@ -45,7 +45,7 @@ static void *storms(void *arg)
     char text[3][16];
     redmux_bytes names[3];
 
-    while (!over && next[thread] + 4 < TOKENS) {
+    while (!flag_get(&over) && next[thread] + 4 < TOKENS) {
         uint64_t token = next[thread]++;
         redmux_subscription *s = &subscriptions[dice(&seed) % 3];
         int32_t status = REDMUX_OK;
@@ -123,7 +123,7 @@ static void *storms(void *arg)
             CHECK(status == REDMUX_ERR_CLOSED || status == REDMUX_ERR_FULL || status == REDMUX_ERR_INACTIVE ||
                       status == REDMUX_ERR_STOPPED,
                   "refused for a reason");
-            full += status == REDMUX_ERR_FULL;
+            flag_add(&full, status == REDMUX_ERR_FULL);
             if (status == REDMUX_ERR_CLOSED)
                 s->id = 0;
         }
@@ -164,13 +164,13 @@ static void storm(int64_t ms, int begin)
     memset(asked, 0, sizeof asked);
     memset(ended, 0, sizeof ended);
     memset(next, 0, sizeof next);
-    over = 0;
+    flag_set(&over, 0);
     for (int i = 0; i < THREADS; i++) {
         inboxes[i] = inbox_new(client);
         threads[i] = thread_start(storms, (void *)(size_t)i);
     }
     harass(now_ms() + ms);
-    over = 1;
+    flag_set(&over, 1);
     for (int i = 0; i < THREADS; i++)
         thread_join(threads[i]);
     /* Whatever is left ends with the client. */
@@ -198,7 +198,7 @@ static void storm(int64_t ms, int begin)
         }
         CHECK_OK(redmux_inbox_close(inboxes[i], 0));
     }
-    printf("%ld operations ended, %ld had no room\n", total, full);
+    printf("%ld operations ended, %ld had no room\n", total, flag_get(&full));
     CHECK(total > 1000, "it was a storm");
 }
 

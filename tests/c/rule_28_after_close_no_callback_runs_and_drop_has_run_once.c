@@ -11,13 +11,13 @@ struct watch {
     struct flag dropped;
     redmux_client client;
     redmux_inbox inbox;
-    volatile int freed;  /* set when close returned OK */
-    volatile int inside; /* 1: close the inbox, 2: close the client, inside the callback */
+    struct flag freed;   /* set when close returned OK */
+    struct flag inside;  /* 1: close the inbox, 2: close the client, inside the callback */
 };
 
 static struct watch watch_new(long hold)
 {
-    struct watch watch = {FLAG, FLAG, FLAG, {0}, {0}, 0, 0};
+    struct watch watch = {FLAG, FLAG, FLAG, {0}, {0}, FLAG, FLAG};
     watch.hold.value = hold;
     return watch;
 }
@@ -26,11 +26,11 @@ static int32_t called(void *user, const redmux_block *block)
 {
     struct watch *watch = user;
     redmux_block none = {0};
-    CHECK(!watch->freed, "no callback runs after close returned");
+    CHECK_EQ(0, flag_get(&watch->freed), "no callback runs after close returned");
     CHECK_EQ(0, flag_get(&watch->dropped), "nor after drop");
     CHECK(block->count > 0, "it has records");
-    if (watch->inside != 0) {
-        int32_t status = watch->inside == 1 ? redmux_inbox_close(watch->inbox, -1)
+    if (flag_get(&watch->inside) != 0) {
+        int32_t status = flag_get(&watch->inside) == 1 ? redmux_inbox_close(watch->inbox, -1)
                                             : redmux_client_close(watch->client, -1);
         /* What the inbox of a closed client still holds comes too. */
         CHECK_STATUS(flag_get(&watch->entered) == 0 ? REDMUX_OK : REDMUX_ERR_CLOSED, status);
@@ -46,7 +46,7 @@ static int32_t called(void *user, const redmux_block *block)
 static void dropped(void *user)
 {
     struct watch *watch = user;
-    CHECK(!watch->freed, "drop runs before close returns OK");
+    CHECK_EQ(0, flag_get(&watch->freed), "drop runs before close returns OK");
     flag_add(&watch->dropped, 1);
 }
 
@@ -57,13 +57,13 @@ static void open_watch(struct watch *watch)
     subscribe(watch->client, watch->inbox, "busy", 1);
 }
 
-static volatile int over;
+static struct flag over = FLAG;
 
 static void *posts(void *arg)
 {
     redmux_client client = client_open(fixture.url);
     (void)arg;
-    while (!over)
+    while (!flag_get(&over))
         redmux_client_post(client, (const uint8_t *)"busy", 4, (const uint8_t *)"x", 1);
     CHECK_OK(redmux_client_close(client, WAIT_MS));
     return NULL;
@@ -83,17 +83,17 @@ static void no_callback_runs_after_close(void)
             CHECK_OK(redmux_inbox_close(watch->inbox, WAIT_MS));
         else
             CHECK_OK(redmux_client_close(watch->client, WAIT_MS));
-        watch->freed = 1;
-        CHECK_EQ(1, watch->dropped.value, "drop ran once");
+        flag_set(&watch->freed, 1);
+        CHECK_EQ(1, flag_get(&watch->dropped), "drop ran once");
         if (round % 2 == 0)
             CHECK_OK(redmux_client_close(watch->client, WAIT_MS));
         else
             CHECK_OK(redmux_inbox_close(watch->inbox, WAIT_MS));
-        CHECK_EQ(1, watch->dropped.value, "and not again");
+        CHECK_EQ(1, flag_get(&watch->dropped), "and not again");
         memset(watch, 0xa5, sizeof *watch);
         free(watch);
     }
-    over = 1;
+    flag_set(&over, 1);
     thread_join(busy);
 }
 
@@ -132,8 +132,9 @@ static void closing_inside_a_callback_returns_at_once(int what)
     open_watch(&watch);
     FLAG_AWAIT(&watch.entered, 1, "active came");
     sleep_ms(50);
-    watch.entered.value = watch.hold.value = 0;
-    watch.inside = what;
+    flag_set(&watch.entered, 0);
+    flag_set(&watch.hold, 0);
+    flag_set(&watch.inside, what);
     fixture_publish(&fixture, "busy", "x");
     FLAG_AWAIT(&watch.entered, 1, "the callback runs");
     for (int i = 0; i < 20; i++)
@@ -156,7 +157,7 @@ static void *close_client(void *arg)
 {
     struct watch *watch = arg;
     CHECK_OK(redmux_client_close(watch->client, WAIT_MS));
-    watch->freed = 1;
+    flag_set(&watch->freed, 1);
     return NULL;
 }
 
@@ -171,7 +172,7 @@ static void callbacks_get_what_their_inboxes_hold(void)
     FLAG_AWAIT(&watch.entered, 1, "the callback runs");
     closer = thread_start(close_client, &watch);
     sleep_ms(100);
-    CHECK_EQ(0, watch.freed, "close waits for the running call");
+    CHECK_EQ(0, flag_get(&watch.freed), "close waits for the running call");
     flag_add(&watch.hold, 1);
     thread_join(closer);
     CHECK(flag_get(&watch.entered) > 1, "what waited was delivered");

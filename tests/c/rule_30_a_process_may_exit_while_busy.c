@@ -53,9 +53,9 @@ static int child(const char *url, int round)
     CHECK_OK(redmux_subscription_add(subscription, names, 1, taken, 1, -1));
     CHECK_OK(redmux_promises_new(client, promised, (const uint8_t *)"p", 1, 1, &promises));
     CHECK_OK(redmux_promises_make_later(promises, (const uint8_t *)"x", 1, promised, 1, -1, -1));
-    thread_start(takes, &taken);
-    thread_start(publishes, &client);
-    thread_start(waits, &client);
+    pthread_detach(thread_start(takes, &taken));
+    pthread_detach(thread_start(publishes, &client));
+    pthread_detach(thread_start(waits, &client));
     if (round % 5 != 0)
         sleep_ms(round % 25);
     if (round % 7 == 0)

@@ -7,7 +7,7 @@
 static struct fixture fixture;
 static char parent_url[200];
 static char child_url[200];
-static volatile int over;
+static struct flag over = FLAG;
 
 static struct {
     redmux_client client;
@@ -185,7 +185,7 @@ static void child(int round, int wait)
 static void *publishes(void *arg)
 {
     (void)arg;
-    while (!over)
+    while (!flag_get(&over))
         publish(had.client, "busy", "x");
     return NULL;
 }
@@ -194,7 +194,7 @@ static void *takes(void *arg)
 {
     redmux_block block = {0};
     (void)arg;
-    while (!over)
+    while (!flag_get(&over))
         redmux_inbox_take(had.calls, 5, &block);
     redmux_block_release(&block);
     return NULL;
@@ -203,7 +203,7 @@ static void *takes(void *arg)
 static void *opens(void *arg)
 {
     (void)arg;
-    while (!over) {
+    while (!flag_get(&over)) {
         redmux_client client = client_open(parent_url);
         redmux_inbox inbox = inbox_new(client);
         redmux_subscription subscription = {0};
@@ -219,7 +219,7 @@ static void *opens(void *arg)
 static void *sets(void *arg)
 {
     (void)arg;
-    while (!over) {
+    while (!flag_get(&over)) {
         redmux_options options = options_for(parent_url);
         options_put(options, "name", "other");
         redmux_options_free(options);
@@ -302,7 +302,7 @@ int main(void)
             CHECK(data_is(&reader.block, &reader.block.records[reader.next - 1], text), "in order, without a hole");
         }
     }
-    over = 1;
+    flag_set(&over, 1);
     for (int i = 0; i < 4; i++)
         thread_join(threads[i]);
 
