@@ -196,7 +196,7 @@ impl Driver {
         let token = self.token();
         let Inbox { handle, port } = &self.inboxes[inbox];
         let mut judge = locked(&port.judge);
-        let source = Source::new(label, stream, names, &self.world.streams);
+        let source = Source::new(label, stream, names);
         let made = c::subscribe(self.client, *handle, token).expect("a subscription");
         judge.seat(made.id, token, source);
         Sub { handle: made, inbox, names: names.iter().map(|(name, _)| name.clone()).collect() }
@@ -207,7 +207,7 @@ impl Driver {
         let Inbox { handle, port } = &self.inboxes[inbox];
         let mut judge = locked(&port.judge);
         let names = [(pattern.to_owned(), mask)];
-        let mut source = Source::new(pattern, stream, &names, &self.world.streams);
+        let mut source = Source::new(pattern, stream, &names);
         source.adding(0);
         // The id of the subscription is known when the call returns; until then the judge is locked.
         let op = Op::Add { source: 0, names: vec![0] };
@@ -491,7 +491,7 @@ impl Driver {
             if let Some((Status::Ok, generation)) = found {
                 for inbox in &self.inboxes {
                     for seat in locked(&inbox.port.judge).seats.values_mut() {
-                        seat.source.restarted(generation, &self.world.streams);
+                        seat.source.restarted(generation);
                     }
                 }
                 return;

@@ -10,7 +10,6 @@ const KEPT: usize = 60;
 
 /// Something that a subscription saw, or that was asked of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are named for what they are")]
 pub enum Event {
     Messages { first: u64, last: u64, count: u64 },
     Dropped { count: u64 },

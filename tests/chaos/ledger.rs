@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// An operation that was asked for, with what its end must be held against.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are named for what they are")]
 pub enum Op {
     Add { source: u64, names: Vec<usize> },
     Remove { source: u64, names: Vec<usize> },

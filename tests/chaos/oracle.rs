@@ -156,8 +156,8 @@ pub struct Source {
 const NOBODY: u8 = u8::MAX;
 
 impl Source {
-    /// A subscription that gets numbers of `stream` from now on, with names that may be added to it.
-    pub fn new(label: &str, stream: usize, names: &[(String, Mask)], truth: &impl Truth) -> Source {
+    /// A subscription that gets numbers of `stream`, with names that may be added to it.
+    pub fn new(label: &str, stream: usize, names: &[(String, Mask)]) -> Source {
         let mut at = [NOBODY; CHANNELS as usize];
         for (index, (_, mask)) in names.iter().enumerate() {
             (0..CHANNELS as usize).filter(|bit| mask >> bit & 1 == 1).for_each(|bit| at[bit] = index as u8);
@@ -181,7 +181,7 @@ impl Source {
             outages: 0,
             excused: 0,
             at,
-            next: truth.next(stream),
+            next: 0,
             last: None,
             hole: 0,
             touched: 0,
@@ -248,7 +248,8 @@ impl Source {
             if self.hole > may {
                 return Err(Rule::Overcounted { may, dropped: self.hole });
             }
-            self.excused += may - self.hole;
+            // What came before its first message was never its own.
+            self.excused += if self.last.is_some() { may - self.hole } else { 0 };
         }
         if state == State::Gap {
             self.set(index, State::On { from: number });
