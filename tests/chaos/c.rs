@@ -100,7 +100,12 @@ pub fn part(data: &[u8], offset: u32, len: u32) -> &[u8] {
 }
 
 /// Takes blocks until there is none within the time, and gives the last one back. CLOSED or TIMEOUT.
-pub fn take_all(inbox: redmux_inbox, timeout_ms: i64, most: usize, mut f: impl FnMut(&[redmux_record], &[u8])) -> Status {
+pub fn take_all(
+    inbox: redmux_inbox,
+    timeout_ms: i64,
+    most: usize,
+    mut f: impl FnMut(&[redmux_record], &[u8]),
+) -> Status {
     let mut block = redmux_block::NONE;
     for turn in 0..most {
         let code = redmux_inbox_take(inbox, if turn == 0 { timeout_ms } else { 0 }, &mut block);

@@ -100,7 +100,9 @@ impl Picture {
             text(out, LEFT - 12.0, y + 11.0, &end_of, kind);
             text(out, RIGHT + 14.0, y + 11.0, &small, &Grouped(spans.len() as u64).to_string());
             let _ = writeln!(out, r#"<path d="M{LEFT} {:.1}H{RIGHT}" stroke="{GRID}"/>"#, y + 7.5);
-            let bars: String = merged(spans, &x, 1.6).map(|(from, to)| format!("M{from:.1} {y:.1}h{:.1}v13h-{:.1}z", to - from, to - from)).collect();
+            let bars: String = merged(spans, &x, 1.6)
+                .map(|(from, to)| format!("M{from:.1} {y:.1}h{:.1}v13h-{:.1}z", to - from, to - from))
+                .collect();
             let _ = writeln!(out, r#"<path d="{bars}" fill="{}" fill-opacity=".85"/>"#, colour(kind));
         }
 
@@ -109,12 +111,19 @@ impl Picture {
             let y = inboxes + (LANE + 5.0) * row as f64;
             text(out, LEFT - 12.0, y + 12.0, &end_of, &inbox.label);
             text(out, RIGHT + 14.0, y + 12.0, &small, &inbox.note);
-            let _ = writeln!(out, r#"<rect x="{LEFT}" y="{y:.1}" width="{}" height="{LANE}" rx="3" fill="{WHOLE}"/>"#, RIGHT - LEFT);
-            let bars: String =
-                merged(&inbox.lost, &x, 1.0).map(|(from, to)| format!("M{from:.1} {y:.1}h{:.1}v{LANE}h-{:.1}z", to - from, to - from)).collect();
+            let _ = writeln!(
+                out,
+                r#"<rect x="{LEFT}" y="{y:.1}" width="{}" height="{LANE}" rx="3" fill="{WHOLE}"/>"#,
+                RIGHT - LEFT
+            );
+            let bars: String = merged(&inbox.lost, &x, 1.0)
+                .map(|(from, to)| format!("M{from:.1} {y:.1}h{:.1}v{LANE}h-{:.1}z", to - from, to - from))
+                .collect();
             let _ = writeln!(out, r#"<path d="{bars}" fill="{LOST}"/>"#);
             let drops: Vec<Span> = inbox.drops.iter().map(|&at| (at, at)).collect();
-            let ticks: String = merged(&drops, &x, 1.0).map(|(from, to)| format!("M{from:.1} {:.1}h{:.1}v4h-{:.1}z", y + LANE - 4.0, to - from, to - from)).collect();
+            let ticks: String = merged(&drops, &x, 1.0)
+                .map(|(from, to)| format!("M{from:.1} {:.1}h{:.1}v4h-{:.1}z", y + LANE - 4.0, to - from, to - from))
+                .collect();
             let _ = writeln!(out, r#"<path d="{ticks}" fill="{PUBLISHED}"/>"#);
         }
 
@@ -127,7 +136,11 @@ impl Picture {
         ];
         let mut at = LEFT;
         for (fill, what) in legend {
-            let _ = writeln!(out, r#"<rect x="{at:.1}" y="{:.1}" width="11" height="11" rx="2" fill="{fill}"/>"#, bottom + 32.0);
+            let _ = writeln!(
+                out,
+                r#"<rect x="{at:.1}" y="{:.1}" width="11" height="11" rx="2" fill="{fill}"/>"#,
+                bottom + 32.0
+            );
             text(out, at + 17.0, bottom + 41.5, &small, what);
             at += 40.0 + what.len() as f64 * 5.4;
         }
@@ -135,7 +148,13 @@ impl Picture {
         svg
     }
 
-    fn rates(&self, out: &mut String, top: f64, x: &impl Fn(u64) -> f64, text: &impl Fn(&mut String, f64, f64, &str, &str)) {
+    fn rates(
+        &self,
+        out: &mut String,
+        top: f64,
+        x: &impl Fn(u64) -> f64,
+        text: &impl Fn(&mut String, f64, f64, &str, &str),
+    ) {
         let rate = |pair: &[(u64, u64, u64)], of: fn(&(u64, u64, u64)) -> u64| {
             (of(&pair[1]) - of(&pair[0])) as f64 * 1000.0 / (pair[1].0 - pair[0].0).max(1) as f64
         };
@@ -143,7 +162,9 @@ impl Picture {
         let highest = |of| self.samples.windows(2).map(|pair| rate(pair, of)).fold(1.0, f64::max);
         let base = top + RATE;
         text(out, 28.0, top - 6.0, &format!(r#"font-size="13" font-weight="600" fill="{INK}""#), "Messages a second");
-        for (of, fill, name, side) in [(delivered, DELIVERED, "delivered", true), (published, PUBLISHED, "published", false)] {
+        for (of, fill, name, side) in
+            [(delivered, DELIVERED, "delivered", true), (published, PUBLISHED, "published", false)]
+        {
             let most = round_up(highest(of));
             let y = |value: f64| base - RATE * value / most;
             let mut line = String::new();
@@ -154,9 +175,13 @@ impl Picture {
             let ends = self.samples.first().zip(self.samples.last()).map_or((LEFT, RIGHT), |(a, b)| (x(a.0), x(b.0)));
             if side {
                 let area = line.replacen('M', &format!("M{:.1} {base:.1}L", ends.0), 1);
-                let _ = writeln!(out, r#"<path d="{area}L{:.1} {base:.1}Z" fill="{fill}" fill-opacity=".16"/>"#, ends.1);
+                let _ =
+                    writeln!(out, r#"<path d="{area}L{:.1} {base:.1}Z" fill="{fill}" fill-opacity=".16"/>"#, ends.1);
             }
-            let _ = writeln!(out, r#"<path d="{line}" fill="none" stroke="{fill}" stroke-width="1.4" stroke-linejoin="round"/>"#);
+            let _ = writeln!(
+                out,
+                r#"<path d="{line}" fill="none" stroke="{fill}" stroke-width="1.4" stroke-linejoin="round"/>"#
+            );
             for quarter in 0..=4 {
                 let value = most * f64::from(quarter) / 4.0;
                 let label = Grouped(value as u64).to_string();

@@ -126,7 +126,9 @@ impl Driver {
                     let until = world.slow_until[index].load(SeqCst).min(now_ms() + 300);
                     std::thread::sleep(Duration::from_millis(until.saturating_sub(now_ms())));
                     // A few blocks at a time, so that a reader that sleeps leaves something to be dropped.
-                    if c::take_all(handle, 100, 4, |records, data| c::Hears::hear(&*port, records, data)) == Status::Closed {
+                    if c::take_all(handle, 100, 4, |records, data| c::Hears::hear(&*port, records, data))
+                        == Status::Closed
+                    {
                         port.ended.store(true, SeqCst);
                         return;
                     }
@@ -390,7 +392,9 @@ impl Driver {
 
     fn ready_in(&mut self, restart: bool, timeout: i64) -> Option<u64> {
         let client = self.client;
-        self.ask(Op::Ready { restart }, TAKE, timeout, |inbox, token| redmux_client_ready(client, inbox, token, timeout))
+        self.ask(Op::Ready { restart }, TAKE, timeout, |inbox, token| {
+            redmux_client_ready(client, inbox, token, timeout)
+        })
     }
 
     fn ready(&mut self) {
@@ -429,7 +433,10 @@ impl Driver {
         let sub = self.short.swap_remove(at);
         self.end(&sub, drain);
         self.drained.retain(|sub| {
-            let closed = locked(&self.inboxes[sub.inbox].port.judge).seats.get(&sub.handle.id).is_none_or(|seat| seat.source.closed);
+            let closed = locked(&self.inboxes[sub.inbox].port.judge)
+                .seats
+                .get(&sub.handle.id)
+                .is_none_or(|seat| seat.source.closed);
             if closed {
                 redmux_subscription_close(sub.handle);
             }
@@ -491,7 +498,7 @@ impl Driver {
             if let Some((Status::Ok, generation)) = found {
                 for inbox in &self.inboxes {
                     for seat in locked(&inbox.port.judge).seats.values_mut() {
-                        seat.source.restarted(generation);
+                        seat.source.restarted(generation, &self.world.streams);
                     }
                 }
                 return;
@@ -501,7 +508,8 @@ impl Driver {
 
     /// An inbox that is closed with everything that delivers and completes there.
     fn closed_inbox(&mut self) {
-        let inbox = Inbox { handle: c::inbox(self.client, "{}"), port: Port::new(&self.world, self.index, "closed inbox") };
+        let inbox =
+            Inbox { handle: c::inbox(self.client, "{}"), port: Port::new(&self.world, self.index, "closed inbox") };
         let handle = inbox.handle;
         self.inboxes.push(inbox);
         let at = self.inboxes.len() - 1;

@@ -76,9 +76,10 @@ pub fn of_server(world: &World, server: &Server, clients: usize, seed: u64) {
         let what = random.pick(&choices);
         let user = format!("u{}", random.within(0, clients as u64 - 1));
         let mut say = |args: &[&str]| {
-            let answered = conn.take().or_else(|| server.try_conn().ok()).and_then(|mut open: crate::support::Conn| {
-                open.try_command(args).ok().map(|_| conn = Some(open))
-            });
+            let answered = conn
+                .take()
+                .or_else(|| server.try_conn().ok())
+                .and_then(|mut open: crate::support::Conn| open.try_command(args).ok().map(|_| conn = Some(open)));
             answered.is_some()
         };
         let began = now_ms();
@@ -113,7 +114,8 @@ pub fn of_server(world: &World, server: &Server, clients: usize, seed: u64) {
                     &["&b:?[02468]", "&own:*", "&pr:*"],
                 ];
                 let channels = left[random.within(0, left.len() as u64 - 1) as usize];
-                let args: Vec<&str> = ["ACL", "SETUSER", &user, "resetchannels"].into_iter().chain(channels.iter().copied()).collect();
+                let args: Vec<&str> =
+                    ["ACL", "SETUSER", &user, "resetchannels"].into_iter().chain(channels.iter().copied()).collect();
                 let done = say(&args);
                 sleep(random.within(20, 250));
                 while !say(&["ACL", "SETUSER", &user, "allchannels"]) {}

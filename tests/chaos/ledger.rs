@@ -7,17 +7,35 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 /// An operation that was asked for, with what its end must be held against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    Add { source: u64, names: Vec<usize> },
-    Remove { source: u64, names: Vec<usize> },
+    Add {
+        source: u64,
+        names: Vec<usize>,
+    },
+    Remove {
+        source: u64,
+        names: Vec<usize>,
+    },
     Drain,
-    Wait { source: u64 },
-    Ready { restart: bool },
-    Publish { number: u64 },
+    Wait {
+        source: u64,
+    },
+    Ready {
+        restart: bool,
+    },
+    Publish {
+        number: u64,
+    },
     Flush,
     /// Everything below `raw` of each stream, and below `own` of the client's own, stands before its end.
-    Barrier { raw: [u64; 2], own: u64 },
+    Barrier {
+        raw: [u64; 2],
+        own: u64,
+    },
     /// Whether its message was published and the server has answered.
-    Promise { text: String, published: bool },
+    Promise {
+        text: String,
+        published: bool,
+    },
 }
 
 impl Op {
@@ -132,7 +150,8 @@ impl Ledger {
 
     /// An inbox was closed: what would have ended there is discarded with it.
     pub fn discard(&mut self, inbox: u64) -> Vec<Op> {
-        let tokens: Vec<u64> = self.open.iter().filter(|(_, open)| open.inbox == inbox).map(|(&token, _)| token).collect();
+        let tokens: Vec<u64> =
+            self.open.iter().filter(|(_, open)| open.inbox == inbox).map(|(&token, _)| token).collect();
         tokens
             .iter()
             .filter_map(|token| {

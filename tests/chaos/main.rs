@@ -90,7 +90,11 @@ impl Run {
         }
         lines.push(format!("delivered  {} to all subscriptions", Grouped(delivered)));
         lines.push(format!("dropped    {} by full inboxes, each counted where it was", Grouped(dropped)));
-        lines.push(format!("lost       {} in {} lost records' gaps and around changes", Grouped(excused), Grouped(losses)));
+        lines.push(format!(
+            "lost       {} in {} lost records' gaps and around changes",
+            Grouped(excused),
+            Grouped(losses)
+        ));
         let mut ends: BTreeMap<&str, BTreeMap<String, u64>> = BTreeMap::new();
         for ledger in &self.world.ledgers {
             for ((name, how), count) in &locked(ledger).counts {
@@ -113,7 +117,8 @@ impl Run {
         ports.sort_by_key(|port| port.label.clone());
         let row = |port: &Arc<world::Port>| {
             let judge = locked(&port.judge);
-            let dropped = if judge.dropped > 0 { format!(", {} dropped", Grouped(judge.dropped)) } else { String::new() };
+            let dropped =
+                if judge.dropped > 0 { format!(", {} dropped", Grouped(judge.dropped)) } else { String::new() };
             Row {
                 label: port.label.clone(),
                 note: format!("{}{dropped}", Grouped(judge.messages)),

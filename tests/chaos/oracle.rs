@@ -121,6 +121,15 @@ pub struct Name {
     pub wanted: bool,
     /// Adds and removes that have not ended.
     pub open: u32,
+    /// It was refused at a moment when nothing could be said about it: only its own `active` says that it is there.
+    pub doubtful: bool,
+}
+
+impl Name {
+    /// Whether it is in doubt, and what says that the subscription is whole speaks of it too.
+    fn settles(&self) -> bool {
+        self.state == State::Fuzzy && self.wanted && self.open == 0 && !self.doubtful
+    }
 }
 
 /// A subscription as its reader sees it.
@@ -168,6 +177,7 @@ impl Source {
             state: State::Off,
             wanted: false,
             open: 0,
+            doubtful: false,
         };
         Source {
             label: label.to_owned(),
@@ -196,6 +206,7 @@ impl Source {
     fn set(&mut self, index: usize, state: State) {
         let Some(name) = self.names.get_mut(index) else { return };
         name.state = state;
+        name.doubtful &= !matches!(state, State::On { .. } | State::Off);
         let masks = self.names.iter().filter(|name| name.state.possible()).map(|name| name.mask);
         self.possible = masks.fold(0, |all, mask| all | mask);
         self.touched |= self.possible;
@@ -335,7 +346,7 @@ impl Source {
         };
         self.each(|name| match name.state {
             State::Gap if settled => Some(State::On { from }),
-            State::Fuzzy if settled && name.wanted && name.open == 0 => Some(State::On { from }),
+            State::Fuzzy if settled && name.settles() => Some(State::On { from }),
             _ => None,
         });
         Ok(())
@@ -365,8 +376,11 @@ impl Source {
         self.history.push(Event::Refused { name: index });
         self.open()?;
         // It was let go, or is being added for the second time: what this says may be of the time before.
-        if self.names.get(index).is_some_and(|name| name.state != State::Leaving && name.state != State::Fuzzy) {
-            self.set(index, State::Refused);
+        if let Some(name) = self.names.get_mut(index) {
+            match name.state {
+                State::Leaving | State::Fuzzy => name.doubtful = true,
+                _ => self.set(index, State::Refused),
+            }
         }
         Ok(())
     }
@@ -405,6 +419,7 @@ impl Source {
         let from = truth.next(self.stream);
         let Some(name) = self.names.get_mut(index) else { return };
         name.open = name.open.saturating_sub(1);
+        name.doubtful |= add && !well;
         let (open, wanted, state) = (name.open, name.wanted, name.state);
         if open > 0 || self.closing {
             return;
@@ -424,9 +439,7 @@ impl Source {
         }
         if self.stopped.is_none() && !self.lost {
             let from = truth.next(self.stream);
-            self.each(|name| {
-                (name.state == State::Fuzzy && name.wanted && name.open == 0).then_some(State::On { from })
-            });
+            self.each(|name| name.settles().then_some(State::On { from }));
         }
     }
 
@@ -454,9 +467,7 @@ impl Source {
         if self.generation >= generation && !self.lost {
             self.stopped = None;
             let from = truth.next(self.stream);
-            self.each(|name| {
-                (name.state == State::Fuzzy && name.wanted && name.open == 0).then_some(State::On { from })
-            });
+            self.each(|name| name.settles().then_some(State::On { from }));
         }
     }
 

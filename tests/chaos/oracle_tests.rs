@@ -138,6 +138,21 @@ fn a_refused_name_is_silent_until_it_is_active() {
 }
 
 #[test]
+fn a_name_that_was_refused_while_it_flapped_is_owed_only_from_its_own_active() {
+    let mut source = source();
+    source.removing(1);
+    source.adding(1);
+    source.refused("a:01").unwrap();
+    source.ended(1, false, true, &ALL);
+    source.ended(1, true, false, &ALL);
+    source.lost(1).unwrap();
+    source.active(2, &known(32)).unwrap();
+    assert_eq!(hear(&mut source, &[32, 64]), Ok(()));
+    source.active_name("a:01", &known(65)).unwrap();
+    assert_eq!(hear(&mut source, &[96]), Err(Rule::Missing { must: 1, dropped: 0 }));
+}
+
+#[test]
 fn active_needs_a_lost_and_a_higher_generation() {
     assert_eq!(source().active(1, &ALL), Err(Rule::ActiveWithoutLost));
     let mut source = source();
@@ -170,7 +185,8 @@ fn closed_is_the_last_record() {
 
 #[test]
 fn numbers_are_counted_by_channel() {
-    for (from, to, mask) in [(0, 0, 1), (0, 100, 1), (5, 69, 0b1010_0000), (31, 33, 1 << 31 | 1), (7, 1000, Mask::MAX)] {
+    for (from, to, mask) in [(0, 0, 1), (0, 100, 1), (5, 69, 0b1010_0000), (31, 33, 1 << 31 | 1), (7, 1000, Mask::MAX)]
+    {
         let slow = (from..to).filter(|number| mask >> (number % CHANNELS) & 1 == 1).count() as u64;
         assert_eq!(count(from, to, mask), slow, "{from}..{to} {mask:b}");
     }

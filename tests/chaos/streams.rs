@@ -40,7 +40,11 @@ pub struct Streams {
 impl Streams {
     /// For so many clients.
     pub fn new(clients: usize) -> Streams {
-        Streams { raw: Default::default(), own: (0..clients).map(|_| Mutex::default()).collect(), stop: AtomicBool::new(false) }
+        Streams {
+            raw: Default::default(),
+            own: (0..clients).map(|_| Mutex::default()).collect(),
+            stop: AtomicBool::new(false),
+        }
     }
 
     /// The channel of a number.
@@ -53,7 +57,8 @@ impl Streams {
 
     /// How many numbers were never answered, and how many there are.
     pub fn sums(&self) -> (u64, u64) {
-        let unanswered = |raw: &Raw| raw.unanswered.read().map_or(0, |list| list.iter().map(|(from, to)| to - from).sum());
+        let unanswered =
+            |raw: &Raw| raw.unanswered.read().map_or(0, |list| list.iter().map(|(from, to)| to - from).sum());
         (self.raw.iter().map(unanswered).sum(), self.raw.iter().map(|raw| raw.next.load(SeqCst)).sum())
     }
 

@@ -136,9 +136,14 @@ impl Port {
         }
         lines.extend(locked(&self.world.logs).iter().cloned());
         let faults = locked(&self.world.faults);
-        lines.extend(faults.iter().rev().take(12).rev().map(|(at, kind, to)| {
-            format!("{:>9.3} s  fault: {kind}, for {} ms", *at as f64 / 1000.0, to - at)
-        }));
+        lines.extend(
+            faults
+                .iter()
+                .rev()
+                .take(12)
+                .rev()
+                .map(|(at, kind, to)| format!("{:>9.3} s  fault: {kind}, for {} ms", *at as f64 / 1000.0, to - at)),
+        );
         self.world.violated(rule, &who, &lines);
     }
 
