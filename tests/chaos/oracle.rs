@@ -49,6 +49,8 @@ pub enum Rule {
     Twice,
     /// A message came after one that was published later.
     Order,
+    /// In its inbox a message stands behind one that was published later.
+    OrderInInbox { number: u64, behind: u64 },
     /// Messages are missing that nothing explains.
     Missing { must: u64, dropped: u64 },
     /// More messages are said to be dropped than there can have been.

@@ -118,6 +118,7 @@ fn a_publish_that_nobody_answered_may_be_missing_and_may_come() {
 fn nothing_comes_before_active_or_after_the_removal_is_done() {
     assert_eq!(hear(&mut source(), &[0, 1, 2]), Err(Rule::Unwanted));
     let mut source = source();
+    hear(&mut source, &[0, 1]).unwrap();
     source.adding(2);
     assert_eq!(hear(&mut source, &[2]), Err(Rule::BeforeActive));
     source.active_name("a:02", &known(34)).unwrap();

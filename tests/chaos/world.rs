@@ -180,6 +180,8 @@ impl Port {
             Some(seat) => seat,
             // The set of promises has marks of its own, which promises are judged without.
             None if record.token == PROMISES => return Ok(()),
+            // The pattern that it was made with found no room: the call has failed, and its one record says so.
+            None if kind == Kind::Closed && c::status(record.status) == Status::Full => return Ok(()),
             None => return Err(Rule::Stranger),
         };
         if record.token != seat.token && kind != Kind::Refused {
@@ -245,7 +247,7 @@ impl Port {
         }
         let highest = &mut judge.order[stream];
         if number < *highest {
-            return Err(Rule::Order);
+            return Err(Rule::OrderInInbox { number, behind: *highest });
         }
         *highest = number;
         Ok(())
