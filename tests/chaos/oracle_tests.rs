@@ -122,6 +122,7 @@ fn nothing_comes_before_active_or_after_the_removal_is_done() {
     source.adding(2);
     assert_eq!(hear(&mut source, &[2]), Err(Rule::BeforeActive));
     source.active_name("a:02", &known(34)).unwrap();
+    source.ended(2, true, true, &ALL);
     assert_eq!(hear(&mut source, &[32, 33, 34]), Ok(()));
     source.removing(2);
     assert_eq!(hear(&mut source, &[64, 65, 66]), Ok(()));
