@@ -13,11 +13,12 @@ export PREFIX LIBDIR INCLUDEDIR DESTDIR
 SOURCES := $(shell find src build.rs Cargo.toml Cargo.lock -type f 2>/dev/null)
 LIBRARY := $(TARGET)/release/libredmux.so
 
-.PHONY: help demo test deep header build install uninstall clean
+.PHONY: help demo test chaos deep header build install uninstall clean
 
 help:
 	@echo 'make demo       shows it at work, against a private Redis (installs what it needs first)'
 	@echo 'make test       every check, with a summary at the end (installs what it needs first)'
+	@echo 'make chaos      numbered messages under random faults, each accounted for; SECONDS=60 SEED=7'
 	@echo 'make deep       sanitizers, valgrind, the model test, fuzzing; DEEP_SECONDS=60 for each that goes on'
 	@echo 'make build      the shared and the static library, in $(TARGET)/release'
 	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, LIBDIR, INCLUDEDIR)'
@@ -32,6 +33,11 @@ demo:
 test:
 	@scripts/setup
 	@scripts/test
+
+# Not by the name SECONDS: bash counts in it.
+chaos:
+	@scripts/setup
+	@SECONDS_TO_RUN=$(or $(SECONDS),60) SEED=$(SEED) scripts/chaos
 
 deep:
 	@scripts/setup --deep

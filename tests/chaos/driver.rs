@@ -1,0 +1,652 @@
+//! A client under test: its inboxes with their readers, its subscriptions, and what is asked of it at random.
+
+use super::c;
+use super::faults::Random;
+use super::history::now_ms;
+use super::ledger::Op;
+use super::oracle::{CHANNELS, Mask, Rule, Source};
+use super::streams::{self, RAW, Streams};
+use super::world::{PROMISES, Port, World};
+use crate::support::{Conn, Server, eventually, locked};
+use redmux::error::Status;
+use redmux::ffi::client::{
+    redmux_client, redmux_client_close, redmux_client_ready, redmux_client_restart, redmux_client_stop,
+    redmux_client_wait,
+};
+use redmux::ffi::inbox::{redmux_inbox, redmux_inbox_cancel, redmux_inbox_close};
+use redmux::ffi::promises::{redmux_promises, redmux_promises_close, redmux_promises_make, redmux_promises_new};
+use redmux::ffi::publish::{redmux_client_barrier, redmux_client_flush, redmux_client_post, redmux_client_publish};
+use redmux::ffi::subscription::{
+    redmux_subscription, redmux_subscription_active, redmux_subscription_close, redmux_subscription_drain,
+};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A subscription and where it is.
+#[derive(Clone)]
+struct Sub {
+    handle: redmux_subscription,
+    inbox: usize,
+    names: Vec<String>,
+}
+
+/// An inbox and its judge.
+struct Inbox {
+    handle: redmux_inbox,
+    port: Arc<Port>,
+}
+
+/// A client, its inboxes and its subscriptions.
+pub struct Driver {
+    world: Arc<World>,
+    index: usize,
+    client: redmux_client,
+    events: Inbox,
+    inboxes: Vec<Inbox>,
+    fixed: Vec<Sub>,
+    changing: Vec<Sub>,
+    short: Vec<Sub>,
+    /// Drained: closed by their done, and their handles are left.
+    drained: Vec<Sub>,
+    promises: redmux_promises,
+    random: Random,
+    next_token: u64,
+    next_promise: u64,
+    conn: Option<Conn>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+const CALLBACK: usize = 0;
+const TAKE: usize = 1;
+const OLDEST: usize = 2;
+const NEWEST: usize = 3;
+
+/// The channels of a stream, as names.
+fn channels(stream: usize, which: impl Iterator<Item = u64>) -> Vec<(String, Mask)> {
+    which.map(|at| (Streams::channel(stream, at), 1 << at)).collect()
+}
+
+fn is_pattern(sub: &Sub) -> bool {
+    sub.names.iter().any(|name| name.contains(['*', '?']))
+}
+
+impl Driver {
+    /// Opens it, with everything that stays for the whole run.
+    pub fn new(world: &Arc<World>, index: usize, url: &str, seed: u64) -> Driver {
+        // One of them meets payloads that are too large for it; short pings find what was swallowed soon.
+        let max_payload = if index == 2 { "2KiB" } else { "64KiB" };
+        let (client, events) = c::open(&format!(
+            r#"{{"url":"{url}","ping_interval":"250ms","ping_timeout":"500ms","backoff_max":"40ms","refused_retry":"200ms",
+                "stable_after":"100ms","connect_timeout":"1s","max_payload":"{max_payload}"}}"#
+        ));
+        let port = |label: &str| Port::new(world, index, label);
+        let heard = port("callback");
+        let callback = c::callback_inbox(client, "{}", Arc::clone(&heard));
+        let taken = |json: &str, label: &str| Inbox { handle: c::inbox(client, json), port: port(label) };
+        let oldest = r#"{"inbox_records":"300","inbox_policy":"drop-oldest"}"#;
+        let newest = r#"{"inbox_bytes":"64KiB","inbox_policy":"drop-newest"}"#;
+        let inboxes = vec![
+            Inbox { handle: callback, port: heard },
+            taken("{}", "take"),
+            taken(oldest, "drop-oldest"),
+            taken(newest, "drop-newest"),
+        ];
+        let events = Inbox { handle: events, port: port("events") };
+        let mut driver = Driver {
+            world: Arc::clone(world),
+            index,
+            client,
+            events,
+            inboxes,
+            fixed: Vec::new(),
+            changing: Vec::new(),
+            short: Vec::new(),
+            drained: Vec::new(),
+            promises: redmux_promises { id: 0 },
+            random: Random(seed),
+            next_token: 1000,
+            next_promise: 0,
+            conn: None,
+            readers: Vec::new(),
+        };
+        driver.read();
+        driver.settle();
+        driver
+    }
+
+    /// The threads that take.
+    fn read(&mut self) {
+        for slow in [OLDEST, NEWEST] {
+            let (world, index, handle) = (Arc::clone(&self.world), self.index, self.inboxes[slow].handle);
+            let port = Arc::clone(&self.inboxes[slow].port);
+            self.readers.push(std::thread::spawn(move || {
+                loop {
+                    let until = world.slow_until[index].load(SeqCst).min(now_ms() + 300);
+                    std::thread::sleep(Duration::from_millis(until.saturating_sub(now_ms())));
+                    // A few blocks at a time, so that a reader that sleeps leaves something to be dropped.
+                    if c::take_all(handle, 100, 4, |records, data| c::Hears::hear(&*port, records, data))
+                        == Status::Closed
+                    {
+                        port.ended.store(true, SeqCst);
+                        return;
+                    }
+                }
+            }));
+        }
+        let client = self.client;
+        let both = [&self.inboxes[TAKE], &self.events].map(|inbox| (inbox.handle, Arc::clone(&inbox.port)));
+        self.readers.push(std::thread::spawn(move || {
+            let mut ready = [c::NO_INBOX; 8];
+            let mut count = 0;
+            loop {
+                let waited = c::status(redmux_client_wait(client, 100, ready.as_mut_ptr(), ready.len(), &mut count));
+                for (handle, port) in &both {
+                    let listed = waited == Status::Ok && ready.iter().take(count).any(|inbox| inbox.id == handle.id);
+                    if (listed || waited == Status::Closed)
+                        && c::take_all(*handle, 0, usize::MAX, |records, data| c::Hears::hear(&**port, records, data))
+                            == Status::Closed
+                    {
+                        port.ended.store(true, SeqCst);
+                    }
+                }
+                if both.iter().all(|(_, port)| port.ended.load(SeqCst)) {
+                    return;
+                }
+            }
+        }));
+    }
+
+    /// The subscriptions that stay.
+    fn settle(&mut self) {
+        let (index, all) = (self.index, 0..CHANNELS);
+        self.fixed = vec![
+            self.subscribe(CALLBACK, "all of a", 0, &channels(0, all.clone())),
+            self.subscribe(TAKE, "some of b", 1, &channels(1, (0..8).map(|at| at * 4 + index as u64))),
+            self.subscribe(TAKE, "own", RAW + index, &[(Streams::channel(RAW + index, 0), Mask::MAX)]),
+            self.subscribe(OLDEST, "eight of a", 0, &channels(0, 4..12)),
+            self.subscribe(NEWEST, "half of b", 1, &channels(1, all.clone().filter(|at| at % 2 == 0))),
+        ];
+        let tens = ((10..20).fold(0, |mask: Mask, at| mask | 1 << at), "a:1?");
+        let every = (Mask::MAX, "b:*");
+        for (inbox, stream, (mask, pattern)) in [(OLDEST, 0, tens), (CALLBACK, 1, every)] {
+            let sub = self.subscribe_pattern(inbox, stream, pattern, mask);
+            self.fixed.extend(sub);
+        }
+        for sub in self.fixed.clone() {
+            if !is_pattern(&sub) {
+                self.change(&sub, true, &(0..sub.names.len()).collect::<Vec<_>>(), 10_000);
+            }
+        }
+        let changing = self.subscribe(TAKE, "changing a", 0, &channels(0, all.clone()));
+        let heard = self.subscribe(CALLBACK, "changing b", 1, &channels(1, all));
+        self.changing = vec![changing, heard];
+        let prefix = format!("pr:{index}:");
+        let inbox = self.inboxes[TAKE].handle;
+        let (at, len) = (prefix.as_ptr(), prefix.len());
+        let made = redmux_promises_new(self.client, inbox, at, len, PROMISES, &mut self.promises);
+        assert_eq!(c::status(made), Status::Ok, "a set of promises");
+    }
+
+    fn token(&mut self) -> u64 {
+        self.next_token += 1;
+        self.next_token
+    }
+
+    fn subscribe(&mut self, inbox: usize, label: &str, stream: usize, names: &[(String, Mask)]) -> Sub {
+        let token = self.token();
+        let Inbox { handle, port } = &self.inboxes[inbox];
+        let mut judge = locked(&port.judge);
+        let source = Source::new(label, stream, names);
+        let made = c::subscribe(self.client, *handle, token).expect("a subscription");
+        judge.seat(made.id, token, source);
+        Sub { handle: made, inbox, names: names.iter().map(|(name, _)| name.clone()).collect() }
+    }
+
+    fn subscribe_pattern(&mut self, inbox: usize, stream: usize, pattern: &str, mask: Mask) -> Option<Sub> {
+        let token = self.token();
+        let Inbox { handle, port } = &self.inboxes[inbox];
+        let mut judge = locked(&port.judge);
+        let names = [(pattern.to_owned(), mask)];
+        let mut source = Source::new(pattern, stream, &names);
+        source.adding(0);
+        // The id of the subscription is known when the call returns; until then the judge is locked.
+        let op = Op::Add { source: 0, names: vec![0] };
+        let done = self.world.begin(self.index, op, *handle, 10_000);
+        match c::subscribe_pattern(self.client, *handle, pattern, token, done, 10_000) {
+            Ok(made) => {
+                locked(&self.world.ledgers[self.index]).known(done, made.id);
+                judge.seat(made.id, token, source);
+                Some(Sub { handle: made, inbox, names: vec![pattern.to_owned()] })
+            }
+            Err(status) => {
+                locked(&self.world.ledgers[self.index]).refused(done, status);
+                None
+            }
+        }
+    }
+
+    /// Adds or removes names; says so to the judge before.
+    fn change(&mut self, sub: &Sub, add: bool, which: &[usize], timeout_ms: i64) -> Option<u64> {
+        let Inbox { handle, port } = &self.inboxes[sub.inbox];
+        let mut judge = locked(&port.judge);
+        let source = &mut judge.seats.get_mut(&sub.handle.id)?.source;
+        if source.closed {
+            return None;
+        }
+        for &name in which {
+            if add { source.adding(name) } else { source.removing(name) }
+        }
+        let (id, names) = (sub.handle.id, which.to_vec());
+        let op = if add { Op::Add { source: id, names } } else { Op::Remove { source: id, names } };
+        let token = self.world.begin(self.index, op, *handle, timeout_ms);
+        let texts: Vec<&str> = which.iter().map(|&name| sub.names[name].as_str()).collect();
+        let status = c::change(sub.handle, add, &texts, token, timeout_ms);
+        if status != Status::Ok {
+            locked(&self.world.ledgers[self.index]).refused(token, status);
+            which.iter().for_each(|&name| source.not_asked(name));
+            return None;
+        }
+        Some(token)
+    }
+
+    /// An operation whose call is not more than a call.
+    fn ask(&self, op: Op, inbox: usize, timeout_ms: i64, call: impl FnOnce(redmux_inbox, u64) -> i32) -> Option<u64> {
+        let handle = self.inboxes[inbox].handle;
+        let token = self.world.begin(self.index, op, handle, timeout_ms);
+        match c::status(call(handle, token)) {
+            Status::Ok => Some(token),
+            status => {
+                locked(&self.world.ledgers[self.index]).refused(token, status);
+                None
+            }
+        }
+    }
+
+    /// Asks at random until the run is over.
+    pub fn drive(&mut self, server: &Server) {
+        let choices: [(u64, fn(&mut Driver)); 13] = [
+            (20, Driver::toggle),
+            (8, Driver::flap),
+            (20, Driver::publish),
+            (10, Driver::post),
+            (6, Driver::flush),
+            (6, Driver::barrier),
+            (6, Driver::wait),
+            (3, Driver::ready),
+            (8, Driver::come),
+            (8, Driver::go),
+            (4, Driver::cancel),
+            (1, Driver::stop_and_restart),
+            (2, Driver::closed_inbox),
+        ];
+        while !self.world.over() {
+            std::thread::sleep(Duration::from_micros(self.random.within(100, 6000)));
+            if locked(&self.world.ledgers[self.index]).open() > 3000 {
+                continue;
+            }
+            if self.random.within(0, 9) == 0 {
+                self.promise(server);
+            } else {
+                self.random.pick(&choices)(self);
+            }
+        }
+    }
+
+    fn some_names(&mut self, of: usize) -> Vec<usize> {
+        let count = self.random.within(1, 5);
+        let mut names: Vec<usize> = (0..count).map(|_| self.random.within(0, of as u64 - 1) as usize).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn any_timeout(&mut self) -> i64 {
+        self.random.pick(&[(8, 5000), (1, 1), (1, 20)])
+    }
+
+    fn a_changing_one(&mut self) -> Sub {
+        let at = self.random.within(0, self.changing.len() as u64 - 1) as usize;
+        self.changing[at].clone()
+    }
+
+    fn toggle(&mut self) {
+        let sub = self.a_changing_one();
+        let (names, add) = (self.some_names(sub.names.len()), self.random.within(0, 9) < 6);
+        let timeout = self.any_timeout();
+        self.change(&sub, add, &names, timeout);
+    }
+
+    fn flap(&mut self) {
+        let sub = self.a_changing_one();
+        let names = self.some_names(sub.names.len());
+        for turn in 0..self.random.within(2, 6) {
+            self.change(&sub, turn % 2 == 0, &names, 5000);
+        }
+    }
+
+    fn own_message(&mut self) -> (u64, String, Vec<u8>) {
+        let stream = RAW + self.index;
+        let number = locked(&self.world.streams.own[self.index]).begin();
+        let mut data = Vec::new();
+        streams::payload(stream, number, &mut data);
+        (number, Streams::channel(stream, number), data)
+    }
+
+    fn publish(&mut self) {
+        for _ in 0..self.random.within(1, 20) {
+            let (number, channel, data) = self.own_message();
+            let timeout = self.any_timeout();
+            let client = self.client;
+            let (name, name_len, at, len) = (channel.as_ptr(), channel.len(), data.as_ptr(), data.len());
+            let asked = self.ask(Op::Publish { number }, TAKE, timeout, |inbox, token| {
+                redmux_client_publish(client, name, name_len, at, len, inbox, token, timeout)
+            });
+            if asked.is_none() {
+                let _ = locked(&self.world.streams.own[self.index]).outcome(number, Status::NotSent, 0);
+            }
+        }
+    }
+
+    fn post(&mut self) {
+        for _ in 0..self.random.within(1, 20) {
+            let (number, channel, data) = self.own_message();
+            let (name, len) = (channel.as_ptr(), channel.len());
+            let status = c::status(redmux_client_post(self.client, name, len, data.as_ptr(), data.len()));
+            let fate = if status == Status::Ok { Status::Unknown } else { Status::NotSent };
+            let _ = locked(&self.world.streams.own[self.index]).outcome(number, fate, 0);
+            locked(&self.world.ledgers[self.index]).posted(status);
+        }
+    }
+
+    fn flush(&mut self) {
+        let (client, timeout) = (self.client, self.any_timeout());
+        self.ask(Op::Flush, TAKE, timeout, |inbox, token| redmux_client_flush(client, inbox, token, timeout));
+    }
+
+    fn barrier_in(&mut self, inbox: usize, timeout: i64) -> Option<u64> {
+        let (client, own) = (self.client, locked(&self.world.streams.own[self.index]).next());
+        let op = Op::Barrier { raw: self.world.streams.answered(), own };
+        self.ask(op, inbox, timeout, |inbox, token| redmux_client_barrier(client, inbox, token, timeout))
+    }
+
+    fn barrier(&mut self) {
+        let inbox = self.random.within(0, 3) as usize;
+        let timeout = self.any_timeout();
+        self.barrier_in(inbox, timeout);
+    }
+
+    fn wait(&mut self) {
+        let subs = self.lasting();
+        let at = self.random.within(0, subs.len() as u64 - 1) as usize;
+        let timeout = self.any_timeout();
+        self.wait_for(&subs[at], timeout);
+    }
+
+    fn wait_for(&self, sub: &Sub, timeout: i64) -> Option<u64> {
+        let handle = sub.handle;
+        let call = |_, token| redmux_subscription_active(handle, c::NO_INBOX, token, timeout);
+        self.ask(Op::Wait { source: handle.id }, sub.inbox, timeout, call)
+    }
+
+    fn ready_in(&mut self, restart: bool, timeout: i64) -> Option<u64> {
+        let client = self.client;
+        self.ask(Op::Ready { restart }, TAKE, timeout, |inbox, token| {
+            redmux_client_ready(client, inbox, token, timeout)
+        })
+    }
+
+    fn ready(&mut self) {
+        let timeout = self.any_timeout();
+        self.ready_in(false, timeout);
+        locked(&self.inboxes[TAKE].port.readied).clear();
+    }
+
+    /// A subscription that stays for a moment.
+    fn come(&mut self) {
+        if self.short.len() >= 6 {
+            return;
+        }
+        let stream = self.random.within(0, 1) as usize;
+        let inbox = self.random.within(0, 3) as usize;
+        let sub = if self.random.within(0, 3) == 0 {
+            let tens = self.random.within(0, 2);
+            let mask = (tens * 10..tens * 10 + 10).fold(0, |mask: Mask, at| mask | 1 << at);
+            let letter = if stream == 0 { 'a' } else { 'b' };
+            self.subscribe_pattern(inbox, stream, &format!("{letter}:{tens}?"), mask)
+        } else {
+            let first = self.random.within(0, CHANNELS - 5);
+            let sub = self.subscribe(inbox, "for a moment", stream, &channels(stream, first..first + 4));
+            self.change(&sub, true, &[0, 1, 2, 3], 5000);
+            Some(sub)
+        };
+        self.short.extend(sub);
+    }
+
+    fn go(&mut self) {
+        if self.short.is_empty() {
+            return;
+        }
+        let at = self.random.within(0, self.short.len() as u64 - 1) as usize;
+        let drain = self.random.within(0, 2) > 0;
+        let sub = self.short.swap_remove(at);
+        self.end(&sub, drain);
+        self.drained.retain(|sub| {
+            let closed = locked(&self.inboxes[sub.inbox].port.judge)
+                .seats
+                .get(&sub.handle.id)
+                .is_none_or(|seat| seat.source.closed);
+            if closed {
+                redmux_subscription_close(sub.handle);
+            }
+            !closed
+        });
+        self.inboxes.iter().for_each(|inbox| locked(&inbox.port.judge).tidy());
+    }
+
+    fn end(&mut self, sub: &Sub, drain: bool) {
+        let port = Arc::clone(&self.inboxes[sub.inbox].port);
+        let mut judge = locked(&port.judge);
+        if let Some(seat) = judge.seats.get_mut(&sub.handle.id) {
+            seat.source.closing();
+        }
+        if !drain {
+            redmux_subscription_close(sub.handle);
+            return;
+        }
+        let timeout = self.any_timeout();
+        let handle = sub.handle;
+        let call = |_, token| redmux_subscription_drain(handle, c::NO_INBOX, token, timeout);
+        if self.ask(Op::Drain, sub.inbox, timeout, call).is_some() {
+            self.drained.push(sub.clone());
+        } else {
+            redmux_subscription_close(sub.handle);
+        }
+    }
+
+    /// Cancels something that is under way, often enough in time.
+    fn cancel(&mut self) {
+        let sub = self.a_changing_one();
+        let names = self.some_names(sub.names.len());
+        let add = self.random.within(0, 1) == 0;
+        if let Some(token) = self.change(&sub, add, &names, 5000) {
+            locked(&self.world.ledgers[self.index]).cancelling(token);
+            redmux_inbox_cancel(self.inboxes[sub.inbox].handle, token);
+        }
+    }
+
+    /// The gap of a stopped client has no `lost`, so its judges are told.
+    fn stop_and_restart(&mut self) {
+        // Rarely: while it is stopped nothing else is proven.
+        if self.random.within(0, 14) > 0 {
+            return;
+        }
+        {
+            let mut judges: Vec<_> = self.inboxes.iter().map(|inbox| locked(&inbox.port.judge)).collect();
+            let seats = judges.iter_mut().flat_map(|judge| judge.seats.values_mut());
+            seats.filter(|seat| !seat.source.closed).for_each(|seat| seat.source.stopping());
+            assert_eq!(c::status(redmux_client_stop(self.client)), Status::Ok, "stop");
+        }
+        locked(&self.world.faults).push((now_ms(), "stop and restart", now_ms()));
+        std::thread::sleep(Duration::from_millis(self.random.within(0, 20)));
+        assert_eq!(c::status(redmux_client_restart(self.client)), Status::Ok, "restart");
+        let port = Arc::clone(&self.inboxes[TAKE].port);
+        loop {
+            let token = self.ready_in(true, 5000).expect("ready after a restart");
+            let mut found = None;
+            eventually("ready ends", Duration::from_secs(20), || {
+                found = locked(&port.readied).remove(&token);
+                found.is_some()
+            });
+            if let Some((Status::Ok, generation)) = found {
+                for inbox in &self.inboxes {
+                    for seat in locked(&inbox.port.judge).seats.values_mut() {
+                        seat.source.restarted(generation, &self.world.streams);
+                    }
+                }
+                return;
+            }
+        }
+    }
+
+    /// An inbox that is closed with everything that delivers and completes there.
+    fn closed_inbox(&mut self) {
+        let inbox =
+            Inbox { handle: c::inbox(self.client, "{}"), port: Port::new(&self.world, self.index, "closed inbox") };
+        let handle = inbox.handle;
+        self.inboxes.push(inbox);
+        let at = self.inboxes.len() - 1;
+        let first = self.random.within(0, CHANNELS - 9);
+        let sub = self.subscribe(at, "in a closed inbox", 0, &channels(0, first..first + 8));
+        self.change(&sub, true, &[0, 1, 2, 3, 4, 5, 6, 7], 5000);
+        let client = self.client;
+        for _ in 0..3 {
+            self.ask(Op::Flush, at, 5000, |inbox, token| redmux_client_flush(client, inbox, token, 5000));
+        }
+        let port = Arc::clone(&self.inboxes[at].port);
+        c::take_all(handle, self.random.within(0, 20) as i64, 8, |records, data| c::Hears::hear(&*port, records, data));
+        assert_eq!(c::status(redmux_inbox_close(handle, -1)), Status::Ok, "closing an inbox");
+        redmux_subscription_close(sub.handle);
+        locked(&self.world.ledgers[self.index]).discard(handle.id);
+        self.inboxes.pop();
+        locked(&self.world.ports).retain(|other| !Arc::ptr_eq(other, &port));
+    }
+
+    /// A promise, mostly kept.
+    fn promise(&mut self, server: &Server) {
+        let suffix = self.next_promise.to_string();
+        let text = format!("pr:{}:{suffix}", self.index);
+        self.next_promise += 1;
+        let fate = self.random.pick(&[(8, 0), (1, 1), (1, 2)]);
+        let timeout = if fate == 1 { 30 } else { 8000 };
+        let promises = self.promises;
+        let (at, len) = (suffix.as_ptr(), suffix.len());
+        let op = Op::Promise { text: text.clone(), published: false };
+        let call = |inbox, token| redmux_promises_make(promises, at, len, inbox, token, timeout);
+        let Some(token) = self.ask(op, TAKE, timeout, call) else { return };
+        match fate {
+            0 => {
+                let published = self.conn.take().or_else(|| server.try_conn().ok()).and_then(|mut conn| {
+                    conn.try_command(&["PUBLISH", &text, &text]).ok()?;
+                    self.conn = Some(conn);
+                    Some(())
+                });
+                if published.is_some() {
+                    locked(&self.world.ledgers[self.index]).kept(token);
+                }
+            }
+            1 => {}
+            _ => {
+                locked(&self.world.ledgers[self.index]).cancelling(token);
+                redmux_inbox_cancel(self.inboxes[TAKE].handle, token);
+            }
+        }
+    }
+
+    /// When the faults are over: everything becomes whole, and every operation ends.
+    pub fn heal(&mut self) {
+        for sub in std::mem::take(&mut self.short) {
+            self.end(&sub, true);
+        }
+        for sub in self.lasting() {
+            let names: Vec<usize> = (0..sub.names.len()).collect();
+            if !is_pattern(&sub) {
+                self.change(&sub, true, &names, 20_000);
+            }
+            self.wait_for(&sub, 20_000);
+        }
+        self.until("every operation has ended", |driver| locked(&driver.world.ledgers[driver.index]).open() == 0);
+        self.until_whole();
+    }
+
+    fn lasting(&self) -> Vec<Sub> {
+        self.fixed.iter().chain(&self.changing).cloned().collect()
+    }
+
+    /// Waits for something, unless the run has failed; that it does not come is a violation.
+    fn until(&self, what: &str, mut condition: impl FnMut(&Driver) -> bool) {
+        let began = now_ms();
+        while !condition(self) && locked(&self.world.violations).is_empty() {
+            if now_ms() - began > 60_000 {
+                let left = locked(&self.world.ledgers[self.index]).left();
+                self.world.violated(&Rule::NeverEnded, &format!("client {}: {what}", self.index), &left);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn until_whole(&self) {
+        let began = now_ms();
+        for inbox in &self.inboxes {
+            let broken = || locked(&inbox.port.judge).seats.values().any(|seat| seat.source.whole().is_err());
+            while broken() && locked(&self.world.violations).is_empty() {
+                if now_ms() - began > 30_000 {
+                    let judge = locked(&inbox.port.judge);
+                    let Some(seat) = judge.seats.values().find(|seat| seat.source.whole().is_err()) else { continue };
+                    let who = format!("{}, {}", inbox.port.label, seat.source.label);
+                    self.world.violated(&Rule::NotWhole, &who, &seat.source.lines());
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// When the publishers have stopped: everything must be here.
+    pub fn settle_accounts(&mut self) {
+        for inbox in 0..self.inboxes.len() {
+            let began = now_ms();
+            while locked(&self.world.violations).is_empty() {
+                self.until_whole();
+                let Some(token) = self.barrier_in(inbox, 10_000) else { continue };
+                self.until("the last barrier", |driver| locked(&driver.world.ledgers[driver.index]).open() == 0);
+                if self.inboxes[inbox].port.barrier.load(SeqCst) == token {
+                    break;
+                }
+                assert!(now_ms() - began < 60_000, "no barrier comes back though nothing fails any more");
+            }
+        }
+    }
+
+    /// Closes all, and waits until the inboxes have ended.
+    pub fn close(mut self) {
+        redmux_promises_close(self.promises);
+        let subs = self.lasting();
+        for (at, sub) in subs.iter().enumerate() {
+            // Half of them close before their client, and half with it.
+            if at % 2 == 0 {
+                self.end(sub, false);
+            }
+        }
+        assert_eq!(c::status(redmux_client_close(self.client, 10_000)), Status::Ok, "close");
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader");
+        }
+        for sub in subs.iter().chain(&self.drained) {
+            redmux_subscription_close(sub.handle);
+        }
+        for inbox in self.inboxes.iter().chain([&self.events]) {
+            redmux_inbox_close(inbox.handle, -1);
+        }
+    }
+}
