@@ -1,0 +1,129 @@
+"""Starts the programs that are measured, where they shall run, and ends them.
+
+Nothing here reads a clock for a figure: the programs measure themselves."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+BIN = Path(os.environ["BENCH_BIN"])
+OUT = Path(os.environ["BENCH_OUT"])
+PATIENCE = 120  # seconds until a program that says nothing is a failure
+
+# Pinned: the server has the first CPU for itself, and the client the second. Free: the kernel decides.
+CPUS = sorted(os.sched_getaffinity(0))
+SERVER, CLIENT = {CPUS[0]}, {CPUS[-1]}
+FREE = set(CPUS)
+
+
+class Failed(Exception):
+    """A run whose figure would be worth nothing."""
+
+
+def pinned_to(cpus):
+    return lambda: os.sched_setaffinity(0, cpus)
+
+
+class Program:
+    """A program of ours, spoken to in lines."""
+
+    def __init__(self, arguments, cpus=FREE, env=None):
+        self.name = Path(str(arguments[0])).name
+        self.process = subprocess.Popen(
+            [str(a) for a in arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=pinned_to(cpus),
+            env={**os.environ, **(env or {})},
+        )
+
+    def line(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failed(f"{self.name} ended with status {self.process.wait()} instead of saying what it found")
+        return line.strip()
+
+    def expect(self, wanted):
+        got = self.line()
+        if got != wanted:
+            raise Failed(f'{self.name} said "{got}" instead of "{wanted}"')
+
+    def json(self):
+        return json.loads(self.line())
+
+    def say(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def well(self):
+        """It ends by itself, and says that all was well."""
+        status = self.process.wait(PATIENCE)
+        if status:
+            raise Failed(f"{self.name} ended with status {status}")
+
+    def end(self):
+        """Its stdin closes, which ends it; otherwise it is killed."""
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+class Workshop:
+    """A folder for sockets, and every program that was started here: gone at the end, whatever happens."""
+
+    def __enter__(self):
+        # In /tmp whatever TMPDIR says: the path of a unix socket has room for 107 bytes.
+        self.folder = Path(tempfile.mkdtemp(prefix="redmux-bench.", dir="/tmp"))
+        self.programs = []
+        return self
+
+    def __exit__(self, *_):
+        for program in self.programs:
+            program.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self, arguments, cpus=FREE, env=None):
+        program = Program(arguments, cpus, env)
+        self.programs.append(program)
+        return program
+
+    def end(self, program):
+        self.programs.remove(program)
+        program.end()
+
+    def blast(self, command, messages, size, *, pinned=True, channels=1, unix=False, pace=None):
+        """One client against the blaster; what the client reports, after both agree on what was sent.
+
+        command gets the address and gives the program's arguments. pace: (messages at once, microseconds)."""
+        flags = ["-n", messages, "-s", size, "-c", channels]
+        if unix:
+            flags += ["-u", self.folder / "blaster"]
+        if pace:
+            flags += ["-b", pace[0], "-t", pace[1]]
+        blaster = self.start([BIN / "blaster", *flags], SERVER if pinned else FREE)
+        client = self.start(command(blaster.line()), CLIENT if pinned else FREE)
+        try:
+            client.expect("ready")
+            blaster.say("go")
+            figures = client.json()
+            sent = blaster.json()
+            client.well()
+        finally:
+            self.end(client)
+            self.end(blaster)
+            (self.folder / "blaster").unlink(missing_ok=True)
+        for what in ("messages", "lengths"):
+            if figures[what] != sent[what]:
+                raise Failed(f"{client.name} counted {figures[what]} {what} of {sent[what]}")
+        return figures
