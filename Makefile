@@ -13,12 +13,13 @@ export PREFIX LIBDIR INCLUDEDIR DESTDIR
 SOURCES := $(shell find src build.rs Cargo.toml Cargo.lock -type f 2>/dev/null)
 LIBRARY := $(TARGET)/release/libredmux.so
 
-.PHONY: help demo test deep header build install uninstall clean
+.PHONY: help demo test deep bench header build install uninstall clean
 
 help:
 	@echo 'make demo       shows it at work, against a private Redis (installs what it needs first)'
 	@echo 'make test       every check, with a summary at the end (installs what it needs first)'
 	@echo 'make deep       fuzzing and the model test; DEEP_SECONDS=60 a fuzz target'
+	@echo 'make bench      speed beside hiredis, redis-rs and go-mpx; ONLY=A one workload, ROUNDS=5 (docs/benchmarks.md)'
 	@echo 'make build      the shared and the static library, in $(TARGET)/release'
 	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, LIBDIR, INCLUDEDIR)'
 	@echo 'make uninstall  takes away what install put there'
@@ -36,6 +37,10 @@ test:
 deep:
 	@scripts/setup
 	@scripts/deep
+
+bench:
+	@scripts/setup bench
+	@ONLY="$(ONLY)" ROUNDS="$(ROUNDS)" benches/run
 
 header:
 	@scripts/header
