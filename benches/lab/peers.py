@@ -15,8 +15,8 @@ def mux(way, messages, size, channels=1, inboxes=1):
     return lambda address: [BIN / "subscriber", address, messages, size, way, channels, inboxes]
 
 
-def go(kind, messages, size):
-    return lambda address: [BIN / kind, address, messages, size]
+def go_mpx(messages, size):
+    return lambda address: [BIN / "go-mpx", address, "messages", messages]
 
 
 def missing(name):

@@ -39,12 +39,11 @@ def everybody(case, scale=1.0, slow=True):
     }
     if slow:
         clients["redis-rs"] = (lambda m, s: peers.program("redis-rs", m, s), n(SLOW))
-        for name in ("redigo", "go-mpx"):
-            why = peers.missing(name)
-            if why:
+        for name, command in (("redigo", lambda m, s: peers.program("redigo", m, s)), ("go-mpx", peers.go_mpx)):
+            if why := peers.missing(name):
                 case.skipped[name] = why
             else:
-                clients[name] = (lambda m, s, name=name: peers.go(name, m, s), n(SLOW))
+                clients[name] = (command, n(SLOW))
     return clients
 
 
