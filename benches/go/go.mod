@@ -3,4 +3,4 @@ module redmux-bench-peers
 
 go 1.22
 
-require github.com/gomodule/redigo v1.9.3 // indirect
+require github.com/gomodule/redigo v1.9.3

@@ -10,6 +10,12 @@ import report
 
 WORKLOADS = {
     "A": "saturated",
+    "B": "real_server",
+    "C": "paced",
+    "D": "latency",
+    "E": "names",
+    "F": "publishing",
+    "G": "promises",
 }
 
 
@@ -32,14 +38,17 @@ def main() -> int:
         workload = importlib.import_module(WORKLOADS[letter])
         result = report.Result(letter, workload.TITLE, rounds)
         with machine.Workshop() as workshop:
-            workload.measure(workshop, result, rounds)
+            try:
+                workload.measure(workshop, result, rounds)
+            except machine.Failed as failure:
+                result.failure = str(failure)
         result.seconds = time.monotonic() - began
         result.save()
         print(result.text())
         sys.stdout.flush()
         results.append(result)
     print(report.tally(results))
-    return 0
+    return 1 if any(r.failure for r in results) else 0
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ Nothing here reads a clock for a figure: the programs measure themselves."""
 import json
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 BIN = Path(os.environ["BENCH_BIN"])
@@ -79,6 +81,51 @@ class Program:
         self.process.stdout.close()
 
 
+class Redis:
+    """A real server of our own: on a free port of the loopback, with every default but persistence, and gone at the end."""
+
+    def __init__(self, folder, cpus, options):
+        for _ in range(10):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
+            flags = ["--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder, "--loglevel", "warning"]
+            self.process = subprocess.Popen(
+                [str(a) for a in ["redis-server", *flags, *options]],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                preexec_fn=pinned_to(cpus),
+            )
+            for _ in range(200):
+                if self.process.poll() is not None:
+                    break  # somebody else took the port meanwhile
+                try:
+                    if self.ask("PING") == "+PONG":
+                        return
+                except OSError:
+                    time.sleep(0.02)
+        raise Failed("redis-server did not start")
+
+    def ask(self, command):
+        """One command of plain words; its answer as it stands on the wire, without the length of a bulk string."""
+        with socket.create_connection(("127.0.0.1", self.port), 10) as s:
+            s.sendall((command + "\r\n").encode())
+            with s.makefile("rb") as f:
+                first = f.readline().decode().strip()
+                return f.read(int(first[1:])).decode() if first.startswith("$") else first
+
+    def info(self, key):
+        return next(int(l.split(":")[1]) for l in self.ask("INFO everything").splitlines() if l.startswith(key + ":"))
+
+    def end(self):
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
 class Workshop:
     """A folder for sockets, and every program that was started here: gone at the end, whatever happens."""
 
@@ -97,6 +144,21 @@ class Workshop:
         program = Program(arguments, cpus, env)
         self.programs.append(program)
         return program
+
+    def redis(self, *options, cpus=SERVER):
+        redis = Redis(self.folder, cpus, options)
+        self.programs.append(redis)
+        return redis
+
+    def run(self, arguments, cpus=CLIENT):
+        """A program that needs nobody's word: what it reports."""
+        program = self.start(arguments, cpus)
+        try:
+            figures = program.json()
+            program.well()
+        finally:
+            self.end(program)
+        return figures
 
     def end(self, program):
         self.programs.remove(program)

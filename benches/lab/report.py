@@ -53,23 +53,27 @@ class Case:
         return median([run[key] for run in self.runs[client]])
 
     def has(self, *clients):
-        return all(c in self.runs for c in clients)
+        return all(self.runs.get(c) for c in clients)
+
+    def ratio(self, a, b, key="cpu_per"):
+        return self.of(a, key) / self.of(b, key) if self.has(a, b) else None
 
     def text(self):
         """columns: (heading, key, scale). The first has its least and most beside it and its ratio to the first row."""
         heading, key, scale = self.columns[0]
-        first = next(iter(self.runs))
+        measured = {client: runs for client, runs in self.runs.items() if runs}
+        first = next(iter(measured))
         head = ["", heading, "least..most", f"x {first}", *[c[0] for c in self.columns[1:]]]
         rows = []
-        for client, runs in self.runs.items():
+        for client, runs in measured.items():
             values = [run[key] * scale for run in runs]
             row = [client, short(median(values)), f"{short(min(values))}..{short(max(values))}"]
             row.append(short(self.of(client, key) / self.of(first, key)) if self.of(first, key) else "")
             for _, other, by in self.columns[1:]:
                 row.append(short(self.of(client, other) * by) if other in runs[0] else "")
             rows.append(row)
-        rows += [[f"{client}: skipped, {why}", *[""] * (len(head) - 1)] for client, why in self.skipped.items()]
-        return f"### {self.title}\n\n" + (self.note + "\n\n" if self.note else "") + table(head, rows)
+        skipped = [f"{client}: skipped. {why}" for client, why in self.skipped.items()]
+        return "\n\n".join(p for p in [f"### {self.title}", self.note, table(head, rows), *skipped] if p)
 
 
 class Result:
@@ -78,6 +82,7 @@ class Result:
     def __init__(self, letter, title, rounds):
         self.letter, self.title, self.rounds = letter, title, rounds
         self.cases, self.promises, self.seconds = [], [], 0.0
+        self.failure = None
 
     def case(self, *arguments, **named):
         self.cases.append(Case(*arguments, **named))
@@ -113,9 +118,11 @@ class Result:
 
     def text(self):
         parts = [f"## {self.letter}: {self.title}"]
-        parts += [case.text() for case in self.cases if case.runs]
+        parts += [case.text() for case in self.cases if any(case.runs.values())]
         parts.append(self.bounds_text())
         parts.append(f"Medians of {self.rounds} rounds in turns; {self.seconds:.0f} s.")
+        if self.failure:
+            parts.append(f"FAILED: {self.failure}. What stands above is what was measured before.")
         return "\n\n".join(p for p in parts if p) + "\n"
 
     def save(self):
@@ -129,6 +136,7 @@ class Result:
             "options": os.environ.get("REDMUX_BENCH_OPTIONS", ""),
             "cases": [{"title": c.title, "runs": c.runs, "skipped": c.skipped} for c in self.cases],
             "promises": self.promises,
+            "failure": self.failure,
             "text": self.text(),
         }
         (OUT / f"{self.letter}.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -136,8 +144,11 @@ class Result:
 
 def tally(results):
     verdicts = [p["verdict"] for r in results for p in r.promises]
+    failed = [r.letter for r in results if r.failure]
     missed = sum(v in ("over", "under") for v in verdicts)
-    return f"{verdicts.count('ok')} promises kept, {missed} not, {verdicts.count('skipped')} skipped; figures in {OUT}"
+    return f"{verdicts.count('ok')} promises kept, {missed} not, {verdicts.count('skipped')} skipped; figures in {OUT}" + (
+        f"; FAILED: {', '.join(failed)}" if failed else ""
+    )
 
 
 def write_page():

@@ -1,8 +1,6 @@
 """A: as many messages as the client can read, from a server that has them ready."""
 
-import machine
 import peers
-from report import Case
 
 TITLE = "saturated, from a server that writes prepared messages"
 COLUMNS = [("CPU ns/message", "cpu_per", 1), ("M messages/s", "rate", 1e-6), ("MB resident", "rss", 1e-6)]
@@ -12,21 +10,7 @@ FAST, MIDDLE, SLOW = 12_000_000, 3_000_000, 1_000_000
 
 
 def one(workshop, command, messages, size, **where):
-    figures = workshop.blast(command(messages, size), messages, size, **where)
-    figures["cpu_per"] = figures["cpu_ns"] / messages
-    figures["rate"] = messages / figures["wall_ns"] * 1e9
-    return figures
-
-
-def in_turns(workshop, case, clients, rounds, size, **where):
-    """clients: name -> (command, messages). Each round begins with another one."""
-    names = list(clients)
-    for name in names:
-        case.runs[name] = []
-    for r in range(rounds):
-        for name in names[r % len(names) :] + names[: r % len(names)]:
-            command, messages, *more = clients[name]
-            case.add(name, one(workshop, command, messages, size, **{**where, **(more[0] if more else {})}))
+    return peers.per_message(workshop.blast(command(messages, size), messages, size, **where))
 
 
 def everybody(case, scale=1.0, slow=True):
@@ -47,21 +31,17 @@ def everybody(case, scale=1.0, slow=True):
     return clients
 
 
-def ratio(case, a, b, key="cpu_per"):
-    return case.of(a, key) / case.of(b, key) if case.has(a, b) else None
-
-
 def measure(workshop, result, rounds):
     pinned = result.case("64 bytes, pinned: server on one CPU, client on the other", COLUMNS)
-    in_turns(workshop, pinned, everybody(pinned), rounds, 64)
+    peers.in_turns(one, workshop, pinned, everybody(pinned), rounds, 64)
     free = result.case("64 bytes, not pinned", COLUMNS)
-    in_turns(workshop, free, everybody(free, 0.5), rounds, 64, pinned=False)
+    peers.in_turns(one, workshop, free, everybody(free, 0.5), rounds, 64, pinned=False)
     large = result.case("1 KiB, pinned", COLUMNS)
-    in_turns(workshop, large, everybody(large, 0.2), rounds, 1024)
+    peers.in_turns(one, workshop, large, everybody(large, 0.2), rounds, 1024)
     large_free = result.case("1 KiB, not pinned", COLUMNS)
-    in_turns(workshop, large_free, everybody(large_free, 0.2, slow=False), rounds, 1024, pinned=False)
+    peers.in_turns(one, workshop, large_free, everybody(large_free, 0.2, slow=False), rounds, 1024, pinned=False)
     unix = result.case("64 bytes, unix socket, pinned", COLUMNS)
-    in_turns(workshop, unix, everybody(unix, 0.5, slow=False), rounds, 64, unix=True)
+    peers.in_turns(one, workshop, unix, everybody(unix, 0.5, slow=False), rounds, 64, unix=True)
 
     many = result.case("64 bytes over 1 and over 100,000 channels, in random order, pinned", COLUMNS)
     fan = result.case("64 bytes into 1 and into 10 inboxes, pinned", COLUMNS)
@@ -74,18 +54,18 @@ def measure(workshop, result, rounds):
         names[f"{way}, 100,000 channels"] = (lambda m, s, w=way: peers.mux(w, m, s, 100_000), FAST // 4, {"channels": 100_000})
         inboxes[f"{way}, 1 inbox"] = (lambda m, s, w=way: peers.mux(w, m, s), FAST // 2)
         inboxes[f"{way}, 10 inboxes"] = (lambda m, s, w=way: peers.mux(w, m, s, 1, 10), FAST // 4)
-    in_turns(workshop, many, names, rounds, 64)
-    in_turns(workshop, fan, inboxes, rounds, 64)
+    peers.in_turns(one, workshop, many, names, rounds, 64)
+    peers.in_turns(one, workshop, fan, inboxes, rounds, 64)
 
     for way in ("callback", "take"):
         us = f"redmux {way}"
-        result.promise(f"{way}, 64 bytes, against the floor", ratio(pinned, us, "floor"), 4, 2.5)
-        result.promise(f"{way}, 64 bytes, against hiredis", ratio(pinned, us, "hiredis"), 1 / 5)
-        result.promise(f"{way}, 64 bytes, against redis-rs", ratio(pinned, us, "redis-rs"), 1 / 15)
-        result.promise(f"{way}, 64 bytes, not pinned, against hiredis", ratio(free, us, "hiredis"), 1 / 2)
-        result.promise(f"{way}, 1 KiB, against the floor", ratio(large, us, "floor"), 2.2, 1.6)
+        result.promise(f"{way}, 64 bytes, against the floor", pinned.ratio(us, "floor"), 4, 2.5)
+        result.promise(f"{way}, 64 bytes, against hiredis", pinned.ratio(us, "hiredis"), 1 / 5)
+        result.promise(f"{way}, 64 bytes, against redis-rs", pinned.ratio(us, "redis-rs"), 1 / 15)
+        result.promise(f"{way}, 64 bytes, not pinned, against hiredis", free.ratio(us, "hiredis"), 1 / 2)
+        result.promise(f"{way}, 1 KiB, against the floor", large.ratio(us, "floor"), 2.2, 1.6)
         more = many.of(f"{way}, 100,000 channels", "cpu_per") - many.of(f"{way}, 1 channel", "cpu_per")
         result.promise(f"{way}, a message more with 100,000 channels", more, 40, 20, "ns")
         more = fan.of(f"{way}, 10 inboxes", "cpu_per") - fan.of(f"{way}, 1 inbox", "cpu_per")
         result.promise(f"{way}, a message more into 10 inboxes", more, 150, None, "ns")
-    result.promise("callback, messages a second against go-mpx (M22)", ratio(pinned, "redmux callback", "go-mpx", "rate"), 1, at_least=True)
+    result.promise("callback, messages a second against go-mpx (M22)", pinned.ratio("redmux callback", "go-mpx", "rate"), 1, at_least=True)
