@@ -8,12 +8,13 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 BIN = Path(os.environ["BENCH_BIN"])
 OUT = Path(os.environ["BENCH_OUT"])
-PATIENCE = 120  # seconds until a program that says nothing is a failure
+PATIENCE = 60  # seconds until a program that says nothing is a failure
 
 # Pinned: the server has the first CPU for itself, and the client the second. Free: the kernel decides.
 CPUS = sorted(os.sched_getaffinity(0))
@@ -44,7 +45,10 @@ class Program:
         )
 
     def line(self):
+        alarm = threading.Timer(PATIENCE, self.process.kill)
+        alarm.start()
         line = self.process.stdout.readline()
+        alarm.cancel()
         if not line:
             raise Failed(f"{self.name} ended with status {self.process.wait()} instead of saying what it found")
         return line.strip()
@@ -63,7 +67,10 @@ class Program:
 
     def well(self):
         """It ends by itself, and says that all was well."""
-        status = self.process.wait(PATIENCE)
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            status = f"not at all within {PATIENCE} s"
         if status:
             raise Failed(f"{self.name} ended with status {status}")
 
@@ -150,10 +157,13 @@ class Workshop:
         self.programs.append(redis)
         return redis
 
-    def run(self, arguments, cpus=CLIENT):
-        """A program that needs nobody's word: what it reports."""
+    def run(self, arguments, cpus=CLIENT, told=False):
+        """A program that needs no other: what it reports. told: it waits for a word when it is ready."""
         program = self.start(arguments, cpus)
         try:
+            if told:
+                program.expect("ready")
+                program.say("go")
             figures = program.json()
             program.well()
         finally:

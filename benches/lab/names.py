@@ -32,7 +32,7 @@ def subscribed(workshop, redis, command, count, losses):
 def measure(workshop, result, rounds):
     redis = workshop.redis()
     mux = lambda count: [BIN / "names", redis.port, count]
-    bare = lambda count: workshop.run([BIN / "bare_names", redis.port, count])
+    bare = lambda count: workshop.run([BIN / "bare_names", redis.port, count], told=True)
     there_is_mpx = peers.missing("go-mpx")
 
     def new_case(title, columns, *clients):

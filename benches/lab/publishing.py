@@ -26,15 +26,7 @@ def benchmark(redis, count):
 
 
 def started(workshop, arguments):
-    program = workshop.start(arguments, CLIENT)
-    try:
-        program.expect("ready")
-        program.say("go")
-        figures = program.json()
-        program.well()
-    finally:
-        workshop.end(program)
-    return peers.per_message(figures)
+    return peers.per_message(workshop.run(arguments, told=True))
 
 
 def measure(workshop, result, rounds):
