@@ -25,6 +25,7 @@ def saturated_rate(workshop, redis):
 
 
 def quiet(program):
+    time.sleep(0.3)  # what waited from before has gone
     program.say("mark")
     time.sleep(SECONDS)
     program.say("report")
