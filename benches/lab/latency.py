@@ -40,8 +40,10 @@ def beside_new_names(workshop, redis, program):
     other.say("go")
     other.json()
     program.say("report")
+    figures = rated(program.json())
     workshop.end(other)
-    return rated(program.json())
+    redis.forgotten(HOT)
+    return figures
 
 
 def after_kill(redis, program):

@@ -115,7 +115,7 @@ class Redis:
 
     def ask(self, command):
         """One command of plain words; its answer as it stands on the wire, without the length of a bulk string."""
-        with socket.create_connection(("127.0.0.1", self.port), 10) as s:
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as s:
             s.sendall((command + "\r\n").encode())
             with s.makefile("rb") as f:
                 first = f.readline().decode().strip()
@@ -123,6 +123,11 @@ class Redis:
 
     def info(self, key):
         return next(int(l.split(":")[1]) for l in self.ask("INFO everything").splitlines() if l.startswith(key + ":"))
+
+    def forgotten(self, names=0):
+        """Waits until the names of a client that left are gone: the server takes its time for many, and serves nobody then."""
+        while self.info("pubsub_channels") > names:
+            time.sleep(0.05)
 
     def end(self):
         self.process.terminate()

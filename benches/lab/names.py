@@ -11,6 +11,7 @@ NAMES, AGAIN, MILLION, EMPTY = 100_000, 200_000, 1_000_000, 100_000
 
 def subscribed(workshop, redis, command, count, losses):
     """Subscribes, and is killed so often; what each took. Every name must be there each time."""
+    redis.forgotten()
     program = workshop.start([*command, *([losses] if losses is not None else [])], CLIENT)
     lines = []
     try:
@@ -32,7 +33,11 @@ def subscribed(workshop, redis, command, count, losses):
 def measure(workshop, result, rounds):
     redis = workshop.redis()
     mux = lambda count: [BIN / "names", redis.port, count]
-    bare = lambda count: workshop.run([BIN / "bare_names", redis.port, count], told=True)
+
+    def bare(count):
+        redis.forgotten()
+        return workshop.run([BIN / "bare_names", redis.port, count], told=True)
+
     there_is_mpx = peers.missing("go-mpx")
 
     def new_case(title, columns, *clients):

@@ -15,7 +15,7 @@ BEGIN, END = "<!-- figures: written by benches/run --write -->", "<!-- end of fi
 
 def machine_line():
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    return f"{platform.system()} {platform.release()}, {len(CPUS)} CPUs, {model}"
+    return f"{platform.system()} {platform.release().split("-")[0]}, {len(CPUS)} CPUs, {model}"
 
 
 def median(values):
@@ -72,7 +72,7 @@ class Case:
             for _, other, by in self.columns[1:]:
                 row.append(short(self.of(client, other) * by) if other in runs[0] else "")
             rows.append(row)
-        skipped = [f"{client}: skipped. {why}" for client, why in self.skipped.items()]
+        skipped = [f"{client} skipped: {why}" for client, why in self.skipped.items()]
         return "\n\n".join(p for p in [f"### {self.title}", self.note, table(head, rows), *skipped] if p)
 
 
@@ -146,7 +146,7 @@ def tally(results):
     verdicts = [p["verdict"] for r in results for p in r.promises]
     failed = [r.letter for r in results if r.failure]
     missed = sum(v in ("over", "under") for v in verdicts)
-    return f"{verdicts.count('ok')} promises kept, {missed} not, {verdicts.count('skipped')} skipped; figures in {OUT}" + (
+    return f"{verdicts.count('ok')} promises kept, {missed} not, {verdicts.count('skipped')} skipped; figures in {os.path.relpath(OUT)}" + (
         f"; FAILED: {', '.join(failed)}" if failed else ""
     )
 
