@@ -15,7 +15,7 @@ BEGIN, END = "<!-- figures: written by benches/run --write -->", "<!-- end of fi
 
 def machine_line():
     model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    return f"{platform.system()} {platform.release().split("-")[0]}, {len(CPUS)} CPUs, {model}"
+    return f"{platform.system()} {platform.release().partition('-')[0]}, {len(CPUS)} CPUs, {model}"
 
 
 def median(values):
