@@ -13,13 +13,14 @@ export PREFIX LIBDIR INCLUDEDIR DESTDIR
 SOURCES := $(shell find src build.rs Cargo.toml Cargo.lock -type f 2>/dev/null)
 LIBRARY := $(TARGET)/release/libredmux.so
 
-.PHONY: help demo test chaos deep header build install uninstall clean
+.PHONY: help demo test chaos deep bench header build install uninstall clean
 
 help:
 	@echo 'make demo       shows it at work, against a private Redis (installs what it needs first)'
 	@echo 'make test       every check, with a summary at the end (installs what it needs first)'
 	@echo 'make chaos      numbered messages under random faults, each accounted for; SECONDS=60 SEED=7'
 	@echo 'make deep       sanitizers, valgrind, the model test, fuzzing; DEEP_SECONDS=60 for each that goes on'
+	@echo 'make bench      speed beside hiredis, redis-rs and go-mpx; ONLY=A one workload, ROUNDS=5 (docs/benchmarks.md)'
 	@echo 'make build      the shared and the static library, in $(TARGET)/release'
 	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, LIBDIR, INCLUDEDIR)'
 	@echo 'make uninstall  takes away what install put there'
@@ -40,8 +41,12 @@ chaos:
 	@SECONDS_TO_RUN=$(or $(SECONDS),60) SEED=$(SEED) scripts/chaos
 
 deep:
-	@scripts/setup --deep
+	@scripts/setup deep
 	@scripts/deep
+
+bench:
+	@scripts/setup bench
+	@ONLY="$(ONLY)" ROUNDS="$(ROUNDS)" benches/run
 
 header:
 	@scripts/header

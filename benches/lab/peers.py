@@ -1,0 +1,47 @@
+"""The clients: which program each is, and which of them this machine has."""
+
+from machine import BIN, OUT
+
+
+def floor(messages, size):
+    return lambda address: [BIN / "floor", address, messages, size]
+
+
+def program(name, messages, size):
+    return lambda address: [BIN / name, address, messages, size]
+
+
+def mux(way, messages, size, channels=1, inboxes=1):
+    return lambda address: [BIN / "subscriber", address, messages, size, way, channels, inboxes]
+
+
+def go_mpx(messages, size):
+    return lambda address: [BIN / "go-mpx", address, "messages", messages]
+
+
+def missing(name):
+    """Why a peer in Go is not here, or None."""
+    if (BIN / name).exists():
+        return None
+    reasons = OUT / "go.skipped"
+    lines = reasons.read_text().splitlines() if reasons.exists() else []
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith(f"{name}: ")), "it was not built")
+
+
+def per_message(figures):
+    """CPU of a message and messages a second, beside what a program reports."""
+    figures["cpu_per"] = figures["cpu_ns"] / figures["messages"]
+    figures["rate"] = figures["messages"] / figures["wall_ns"] * 1e9
+    return figures
+
+
+def in_turns(one, workshop, case, clients, rounds, size, **where):
+    """clients: name -> (command, messages[, where it differs]). Each round begins with another client, so that none always
+    runs behind the same neighbour."""
+    names = list(clients)
+    for name in names:
+        case.runs[name] = []
+    for r in range(rounds):
+        for name in names[r % len(names) :] + names[: r % len(names)]:
+            command, messages, *own = clients[name]
+            case.add(name, one(workshop, command, messages, size, **{**where, **(own[0] if own else {})}))
