@@ -46,12 +46,12 @@ Begin with three terminals:
   redmux monitor                             # watches what goes over the wire
   redmux pub my_channel 'Hello World!'       # speaks
 
-The server: --url, else REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME and REDIS_PASSWORD, else
-localhost:6379. A password in REDIS_URL stays out of your shell's history.
+The server: --url, else REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME and
+REDIS_PASSWORD, else localhost:6379. A password in REDIS_URL stays out of your shell's history.
 
 Exit codes:
-  0  it did what was asked; sub and monitor also when you end them, or nobody reads their output any more
-  1  the answer is no: doctor found a fault, too few received (pub --expect), or something else failed
+  0  it did what was asked; sub and monitor also when you end them, or their output is closed
+  1  the answer is no: doctor found a fault, too few receivers (--expect); or something else
   2  the command line or an option is wrong
   3  the server cannot be reached, does not let us in, or was lost before it was done
   4  Redis refused: an error, or no right to (ACL)

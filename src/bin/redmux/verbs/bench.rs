@@ -23,8 +23,8 @@ Examples:
   redmux bench --messages 1000000 --size 1024
   redmux bench --json | jq .receive_per_second
 
-It publishes on a name of its own, which nobody else hears, for a few seconds, and then is gone. Publisher and
-subscriber are this one process: with two machines each side has more.";
+It publishes on a name of its own, which nobody else hears, for a few seconds, and then is gone.
+Publisher and subscriber are this one process: with two machines each side has more.";
 
 /// Measure publishing, receiving and the round trip against the server
 #[derive(clap::Args)]

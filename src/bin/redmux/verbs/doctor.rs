@@ -24,10 +24,11 @@ Examples:
   redmux doctor --channel orders --channel news       # may this user subscribe to these?
   redmux doctor --json | jq '.[] | select(.level != \"ok\")'
 
-Levels: ok; note (worth knowing); warn (works, with a limit that may surprise); fail (does not work). Exit code 1 if
-anything fails; with --strict also for a warning. When there is no connection at all, exit code 3.";
+Levels: ok; note (worth knowing); warn (works, with a limit that may surprise); fail (does not
+work). Exit code 1 if anything fails; with --strict also for a warning. When there is no
+connection at all, exit code 3.";
 
-/// Look at a server: connection, version, round trip, limits, rights; what is wrong and what to do
+/// Look at a server: what is wrong with it, and what to do
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -17,13 +17,13 @@ const EXAMPLES: &str = "\
 Examples:
   redmux monitor                       # SUBSCRIBE, UNSUBSCRIBE and PUBLISH, with how many receive it
   redmux monitor --all                 # every command
-  redmux monitor 'news.*' --hide       # about channels that begin with news. , without what the messages say
+  redmux monitor 'news.*' --hide       # channels that begin with news. ; no payloads
   redmux monitor --json | jq .command
 
-Passwords are never shown. Redis does not tell MONITOR how many received a message, so a second connection asks
-just after it: \"2 receivers\" is exact while nobody comes or goes in that moment; \"or more\" is added while anyone
-subscribes to patterns, of which Redis tells the number only. Watching costs the server: Redis' own page speaks of
-half of its speed, so do not leave it on. Times are UTC.";
+Passwords are never shown. Redis does not tell MONITOR how many received a message, so a second
+connection asks just after it: \"2 receivers\" is exact while nobody comes or goes in that moment;
+\"or more\" is added while anyone subscribes to patterns, of which Redis tells only how many there
+are. Watching costs a busy server much of its speed: do not leave it on. Times are UTC.";
 
 /// Watch what goes over the wire: who subscribes, who publishes, how many receive it
 #[derive(clap::Args)]

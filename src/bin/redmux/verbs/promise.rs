@@ -19,7 +19,8 @@ Examples:
   redmux promise job-42 --timeout 30s || echo 'it did not come'
   redmux promise job-1 job-2 job-3            # one message of each: name: message
 
-Exit code 5 when the time is over, 3 when the connection was lost meanwhile: then a message may have been missed.";
+Exit code 5 when the time is over, 3 when the connection was lost meanwhile: then a message
+may have been missed.";
 
 /// Wait for one message on a name, and print it
 #[derive(clap::Args)]

@@ -20,11 +20,13 @@ Examples:
   redmux pub my_channel 'Hello World!'          # my_channel: 2 receivers
   redmux pub my_channel one two three           # three messages, in this order
   redmux pub images - < cat.jpg                 # all of stdin is one message
+  redmux pub numbers -- -1                      # after --, a message may begin with -
   tail -f log | redmux pub lines --lines        # each line of stdin is a message
   redmux pub jobs go --expect 1 || echo nobody  # exit code 1 when nobody received it
   redmux pub tick tock --repeat 10 --every 1s
 
-The number of receivers is what Redis counted: subscriptions that it wrote the message to, not people who read it.";
+The number of receivers is what Redis counted: subscriptions that it wrote the message to, not
+programs that have read it.";
 
 /// Publish messages, and see how many received each
 #[derive(clap::Args)]
@@ -33,7 +35,7 @@ pub struct Args {
     /// The channel
     channel: String,
     /// The messages; - is all of stdin
-    #[arg(required_unless_present = "lines", allow_hyphen_values = true)]
+    #[arg(required_unless_present = "lines")]
     message: Vec<String>,
     /// Each line of stdin is a message
     #[arg(short, long, conflicts_with = "message")]

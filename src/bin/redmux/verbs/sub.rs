@@ -13,7 +13,7 @@ use redmux::inbox::{Inbox, Kind, Record};
 use redmux::mux::subscription::Ticket;
 use redmux::runtime::next_id;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,12 @@ Examples:
   redmux sub my_channel --format 'I heard [{payload}] on channel [{channel}]'
   redmux sub my_channel --json | jq .payload    # a line of JSON for everything that happens
   redmux sub my_channel --count 1 --timeout 5s  # one message, or exit code 5
-  redmux sub -p '*' --counts                    # no messages; at the end, how many came on each channel
+  redmux sub -p '*' --counts                    # at the end, how many came on each channel
 
-In a format: {payload} {channel} {pattern} {time} {number} {bytes}, \\n, \\t, \\0, and {{ and }} for braces.
-A lost connection is made again for ever. Lines with -- are on stderr: they say what is heard, and from when to when
-messages may be missing. On a terminal, control characters in messages are written out.";
+In a format: {payload} {channel} {pattern} {time} {number} {bytes}, \\n, \\t, \\0; {{ and }} are braces.
+A lost connection is made again for ever. Lines with -- are on stderr: they say what is heard,
+and from when to when messages may be missing. Times are UTC. On a terminal, control characters
+in messages are written out.";
 
 /// Hear channels and patterns, and be told what was missed
 #[derive(clap::Args)]
@@ -75,8 +76,17 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     });
     subscribe(args, &client, &inbox)?;
     let deadline = args.timeout.and_then(|limit| Instant::now().checked_add(limit));
-    let mut listener =
-        Listener { args, context, format, heard: 0, dropped: 0, outages: 0, refused: 0, seen: BTreeMap::new() };
+    let mut listener = Listener {
+        args,
+        context,
+        format,
+        heard: 0,
+        dropped: 0,
+        outages: 0,
+        refused: 0,
+        away: HashSet::new(),
+        seen: BTreeMap::new(),
+    };
     let exit = listener.listen(&inbox, deadline)?;
     listener.finish()?;
     let _ = client.close(Instant::now().checked_add(session::CLOSING));
@@ -106,6 +116,8 @@ struct Listener<'a> {
     dropped: u64,
     outages: u64,
     refused: usize,
+    /// Sources that are not whole at this moment.
+    away: HashSet<u64>,
     /// How many came on each channel, for `--counts`.
     seen: BTreeMap<Vec<u8>, u64>,
 }
@@ -171,12 +183,19 @@ impl Listener<'_> {
         let name = String::from_utf8_lossy(record.name(data)).into_owned();
         let text = String::from_utf8_lossy(record.extra(data)).into_owned();
         let about_name = record.flags & ACTIVE_NAME != 0;
+        // A channel and a pattern are two sources of one connection: one outage, told once.
+        let was_whole = self.away.is_empty();
+        if record.is(Kind::Lost) {
+            self.away.insert(record.source);
+        } else if record.is(Kind::Active) && !about_name {
+            self.away.remove(&record.source);
+        }
         let (kind, tone, note) = if record.is(Kind::Active) && about_name {
             ("active", Tone::Dim, format!("listening on [{name}]"))
-        } else if record.is(Kind::Active) {
+        } else if record.is(Kind::Active) && self.away.is_empty() {
             let away = Duration::from_nanos(record.aux);
             ("active", Tone::Good, format!("connected again after {away:.1?}; messages up to here may be missing"))
-        } else if record.is(Kind::Lost) {
+        } else if record.is(Kind::Lost) && was_whole {
             self.outages += 1;
             ("lost", Tone::Bad, format!("{text}; from here messages may be missing"))
         } else if record.is(Kind::Dropped) {
