@@ -176,7 +176,9 @@ fn m23_doctor_names_the_rights_that_a_user_lacks() {
     let url = server.url_as("web", "secret");
     let ran = run(tool(&url, &["doctor", "--channel", "orders", "--channel", "news"]));
     assert_eq!(ran.code, 1, "{}", ran.stdout);
-    let line = |part: &str| ran.stdout.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {}", ran.stdout));
+    let line = |part: &str| {
+        ran.stdout.lines().find(|line| line.contains(part)).unwrap_or_else(|| panic!("{part}: {}", ran.stdout))
+    };
     assert!(line("orders: allowed").starts_with("ok"));
     assert!(line("add \"news\"").starts_with("fail") && line("add \"news\"").contains("NOPERM"));
     assert!(line("may not ask CONFIG GET").starts_with("note"));
@@ -250,11 +252,30 @@ fn a_subscriber_whose_output_nobody_reads_any_more_ends_without_a_word() {
 }
 
 #[test]
+fn a_subscriber_that_cannot_print_still_ends_at_sigterm() {
+    let server = Server::start();
+    let mut command = tool(&server.url(), &["sub", "flood", "-q"]);
+    command.stdout(Stdio::piped());
+    let mut child = process::spawn(command).unwrap();
+    let mut conn = server.conn();
+    eventually("it subscribes", PATIENCE, || conn.numsub("flood") == 1);
+    // More than a pipe holds, and nobody reads it.
+    for _ in 0..100 {
+        conn.publish(b"flood", &[b'x'; 16 * 1024]);
+    }
+    process::send_signal(&child, libc::SIGTERM);
+    eventually("it ends", END, || matches!(child.try_wait(), Ok(Some(_))));
+}
+
+#[test]
 fn stdin_is_one_message_or_one_a_line() {
     let server = Server::start();
     let sub = Running::start(tool(&server.url(), &["sub", "in"]));
     sub.noted("listening");
-    for (args, wanted) in [(&["pub", "in", "-q", "-"][..], &["[in] a", "b", ""][..]), (&["pub", "in", "-q", "--lines"], &["[in] a", "[in] b"])] {
+    for (args, wanted) in [
+        (&["pub", "in", "-q", "-"][..], &["[in] a", "b", ""][..]),
+        (&["pub", "in", "-q", "--lines"], &["[in] a", "[in] b"]),
+    ] {
         let mut command = tool(&server.url(), args);
         command.stdin(Stdio::piped());
         let mut child = process::spawn(command).unwrap();
