@@ -1,5 +1,7 @@
 //! Running the command-line tool as a person does: its output line by line, its end, its exit code.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use crate::support::{PATIENCE, process};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};

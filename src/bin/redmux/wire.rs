@@ -52,8 +52,15 @@ fn own(reply: &Reply<'_>) -> Answer {
         Reply::Error(text) => Answer::Error(String::from_utf8_lossy(text).into_owned()),
         Reply::Integer(number) => Answer::Number(*number),
         Reply::Null => Answer::Other(Vec::new()),
-        Reply::Other(raw) => Answer::Other(raw.to_vec()),
+        Reply::Other(raw) => verbatim(raw).map_or_else(|| Answer::Other(raw.to_vec()), Answer::Text),
     }
+}
+
+/// What INFO and CLIENT INFO answer in RESP3: `=15\r\ntxt:Some string\r\n`.
+fn verbatim(raw: &[u8]) -> Option<Vec<u8>> {
+    let line = raw.strip_prefix(b"=")?;
+    let start = line.iter().position(|byte| *byte == b'\n')? + 1;
+    line.strip_suffix(b"\r\n")?.get(start + 4..).map(<[u8]>::to_vec)
 }
 
 /// A connection.
@@ -165,4 +172,15 @@ async fn more(socket: &mut Socket, unread: &mut Vec<u8>) -> redmux::error::Resul
 
 fn lost(error: &std::io::Error) -> Error {
     Error::new(Status::LinkLost, format!("the connection was lost: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verbatim_string_is_a_text() {
+        assert_eq!(own(&Reply::Other(b"=7\r\ntxt:a\nb\r\n")), Answer::Text(b"a\nb".to_vec()));
+        assert_eq!(own(&Reply::Other(b"*0\r\n")), Answer::Other(b"*0\r\n".to_vec()));
+    }
 }
