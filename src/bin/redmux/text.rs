@@ -84,9 +84,9 @@ impl Format {
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.bytes(text)?,
-                Part::Payload => out.bytes(&out.safe(heard.payload).into_owned())?,
-                Part::Channel => out.bytes(&out.safe(heard.channel).into_owned())?,
-                Part::Pattern => out.bytes(&out.safe(heard.pattern).into_owned())?,
+                Part::Payload => out.bytes(&out.safe(heard.payload))?,
+                Part::Channel => out.bytes(&out.safe(heard.channel))?,
+                Part::Pattern => out.bytes(&out.safe(heard.pattern))?,
                 Part::Time => out.bytes(clock(heard.at).as_bytes())?,
                 Part::Number => out.bytes(heard.number.to_string().as_bytes())?,
                 Part::Bytes => out.bytes(heard.payload.len().to_string().as_bytes())?,
@@ -140,7 +140,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

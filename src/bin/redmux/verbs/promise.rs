@@ -87,7 +87,7 @@ fn ended(args: &Args, context: &mut Context, name: &str, record: &Record, data: 
         if args.name.len() > 1 {
             out.bytes(format!("{}: ", out.tone(Tone::Name, name)).as_bytes())?;
         }
-        out.bytes(&out.safe(payload).into_owned())?;
+        out.bytes(&out.safe(payload))?;
         out.bytes(b"\n")?;
     } else {
         out.complain(&format!("[{name}]: {status}"));

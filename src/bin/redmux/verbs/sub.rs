@@ -174,7 +174,7 @@ impl Listener<'_> {
         let name = out.safe(channel).into_owned();
         let name = out.tone(Tone::Name, &String::from_utf8_lossy(&name));
         out.bytes(format!("[{name}] ").as_bytes())?;
-        out.bytes(&out.safe(payload).into_owned())?;
+        out.bytes(&out.safe(payload))?;
         out.bytes(b"\n")
     }
 
