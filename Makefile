@@ -1,6 +1,7 @@
 # redmux: `make` alone says what there is. The work is done by scripts/, which can be run by hand too.
 
 PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR    ?=
@@ -8,10 +9,11 @@ TARGET     := $(or $(CARGO_TARGET_DIR),target)
 
 # cargo may come from rustup, where no shell profile was read.
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
-export PREFIX LIBDIR INCLUDEDIR DESTDIR
+export PREFIX BINDIR LIBDIR INCLUDEDIR DESTDIR
 
 SOURCES := $(shell find src build.rs Cargo.toml Cargo.lock -type f 2>/dev/null)
 LIBRARY := $(TARGET)/release/libredmux.so
+TOOL    := $(TARGET)/release/redmux
 
 .PHONY: help demo test chaos deep bench header build install uninstall clean
 
@@ -21,8 +23,8 @@ help:
 	@echo 'make chaos      numbered messages under random faults, each accounted for; SECONDS=60 SEED=7'
 	@echo 'make deep       sanitizers, valgrind, the model test, fuzzing; DEEP_SECONDS=60 for each that goes on'
 	@echo 'make bench      speed beside hiredis, redis-rs and go-mpx; ONLY=A one workload, ROUNDS=5 (docs/benchmarks.md)'
-	@echo 'make build      the shared and the static library, in $(TARGET)/release'
-	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, LIBDIR, INCLUDEDIR)'
+	@echo 'make build      the libraries and the command-line tool, in $(TARGET)/release'
+	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, BINDIR, LIBDIR, INCLUDEDIR)'
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make header     writes include/redmux.h and include/redmux.exports anew'
 	@echo 'make clean      removes everything that was built'
@@ -51,16 +53,21 @@ bench:
 header:
 	@scripts/header
 
-build: $(LIBRARY)
+build: $(LIBRARY) $(TOOL)
 
 # Built by whoever runs `make`, so that `sudo make install` after it needs no cargo.
+# One run for both: without the feature of the tool cargo would compile the library a second time.
 $(LIBRARY): $(SOURCES)
-	cargo build --release --lib
+	cargo build --release --features tool --lib --bins
 	@scripts/native-libs >/dev/null
 	@ln -sf libredmux.so "$(TARGET)/release/$$(objdump -p $@ | awk '/SONAME/ { print $$2 }')"
 	@touch $@
 
-install: $(LIBRARY)
+$(TOOL): $(LIBRARY)
+	@test -e $@ || cargo build --release --features tool --lib --bins
+	@touch $@
+
+install: $(LIBRARY) $(TOOL)
 	@scripts/install
 
 uninstall:

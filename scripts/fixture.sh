@@ -6,7 +6,7 @@
 
 fixture_build() {
     local log
-    log=$(cargo build --quiet --example fixture 2>&1) || { echo "$log" >&2; return 1; }
+    log=$(cargo build --quiet --features tool --example fixture 2>&1) || { echo "$log" >&2; return 1; }
     export REDMUX_FIXTURE=$target/debug/examples/fixture
 }
 

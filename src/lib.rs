@@ -6,7 +6,7 @@
 //! * 1 `link`: the life of one socket. `inbox`: where everything arrives.
 //! * 2 `mux`: who wants which names, and making the links agree.
 //! * 4 `client`, `completion`, `options`, `settings`, `runtime`, `stats`: the front door.
-//! * 5 `ffi`: the C ABI, a file a noun, no logic.
+//! * 5 `ffi`: the C ABI, a file a noun, no logic. `bin/redmux`: the command-line tool, a file a verb.
 //!
 //! `docs/architecture.md` tells why it is built so, and `include/redmux.h` is what C programs read.
 #![warn(missing_docs)]
@@ -21,7 +21,7 @@ pub mod mux;
 pub mod options;
 pub mod proto;
 pub mod runtime;
-mod settings;
+pub mod settings;
 pub mod stats;
 pub mod sync;
 pub mod sys;

@@ -25,7 +25,7 @@ fn host_name() -> String {
 }
 
 /// What the links of a client need to know. Files of TLS are read here, so that a bad one fails the open.
-pub(crate) fn settings(options: &Options) -> Result<Settings> {
+pub fn settings(options: &Options) -> Result<Settings> {
     let address = match path(options, Key::Path) {
         Some(path) => Address::Unix(path),
         None => Address::Tcp { host: options.text(Key::Host).into(), port: options.number(Key::Port) as u16 },

@@ -82,6 +82,13 @@ pub fn markdown() -> String {
     text
 }
 
+impl Row {
+    /// What its value may be, in a few words; empty where anything may.
+    pub fn allowed(&self) -> String {
+        allowed(self.kind).replace("` `", ", ").replace('`', "")
+    }
+}
+
 fn allowed(kind: Kind) -> String {
     match kind.range() {
         Some((min, max)) => format!("{} to {}", min.write(), max.write()),

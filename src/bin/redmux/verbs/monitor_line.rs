@@ -1,0 +1,212 @@
+//! One line of MONITOR: read, relieved of its secrets, and written for a person. Pure.
+
+/// A command that the server was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// When, ns since 1970.
+    pub at: u64,
+    /// Who: an address, `unix:/path`, or `lua`.
+    pub who: String,
+    /// The command and its arguments.
+    pub words: Vec<Vec<u8>>,
+}
+
+/// Instead of a secret.
+const HIDDEN: &[u8] = b"***";
+
+impl Line {
+    /// Reads `1700000000.123456 [0 127.0.0.1:50000] "PUBLISH" "news" "..."`. A line that was cut keeps what is whole.
+    pub fn parse(line: &[u8]) -> Option<Line> {
+        let text = line.strip_prefix(b"+").unwrap_or(line);
+        let open = text.iter().position(|byte| *byte == b'[')?;
+        let close = open + text.get(open..)?.windows(3).position(|bytes| bytes == b"] \"")?;
+        let time = std::str::from_utf8(text.get(..open)?).ok()?.trim();
+        let (seconds, micros) = time.split_once('.')?;
+        let at = seconds.parse::<u64>().ok()? * 1_000_000_000 + micros.parse::<u64>().ok()? * 1000;
+        let who = std::str::from_utf8(text.get(open + 1..close)?).ok()?;
+        let (_db, who) = who.split_once(' ')?;
+        let words = words(text.get(close + 2..)?);
+        if words.is_empty() { None } else { Some(Line { at, who: who.to_owned(), words }) }
+    }
+
+    /// The command, in capitals.
+    pub fn command(&self) -> String {
+        self.words.first().map_or_else(String::new, |word| String::from_utf8_lossy(word).to_uppercase())
+    }
+
+    /// Whether it is about Pub/Sub: subscribing, unsubscribing, publishing.
+    pub fn is_pubsub(&self) -> bool {
+        let command = self.command();
+        command.ends_with("SUBSCRIBE") || command == "PUBLISH" || command == "SPUBLISH"
+    }
+
+    /// The channel that it publishes on.
+    pub fn published_on(&self) -> Option<&[u8]> {
+        if self.command() == "PUBLISH" { self.words.get(1).map(Vec::as_slice) } else { None }
+    }
+
+    /// Replaces passwords by stars. Redis hides those that it knows of; what it leaves, and what older and other
+    /// servers show, is hidden here.
+    pub fn hide_secrets(&mut self) {
+        let command = self.command();
+        let second = self.words.get(1).map_or_else(String::new, |word| String::from_utf8_lossy(word).to_uppercase());
+        match (command.as_str(), second.as_str()) {
+            ("AUTH", _) => self.hide_from(1),
+            ("ACL", "SETUSER") => {
+                for word in self.words.iter_mut().skip(3) {
+                    if matches!(word.first(), Some(b'>' | b'<' | b'#' | b'!')) {
+                        *word = HIDDEN.to_vec();
+                    }
+                }
+            }
+            ("CONFIG", "SET") => {
+                for at in (2..self.words.len()).step_by(2) {
+                    let key = String::from_utf8_lossy(&self.words[at]).to_lowercase();
+                    if ["pass", "auth", "secret", "user"].iter().any(|part| key.contains(part)) {
+                        self.hide(at + 1);
+                    }
+                }
+            }
+            ("SENTINEL", "SET" | "CONFIG") => self.hide_from(3),
+            ("HELLO", _) => self.hide_after("AUTH", 2),
+            ("MIGRATE", _) => {
+                self.hide_after("AUTH", 1);
+                self.hide_after("AUTH2", 2);
+            }
+            _ => {}
+        }
+    }
+
+    fn hide(&mut self, at: usize) {
+        if let Some(word) = self.words.get_mut(at) {
+            *word = HIDDEN.to_vec();
+        }
+    }
+
+    fn hide_from(&mut self, at: usize) {
+        (at..self.words.len()).for_each(|at| self.hide(at));
+    }
+
+    fn hide_after(&mut self, keyword: &str, how_many: usize) {
+        if let Some(at) = self.words.iter().position(|word| word.eq_ignore_ascii_case(keyword.as_bytes())) {
+            (at + 1..=at + how_many).for_each(|at| self.hide(at));
+        }
+    }
+
+    /// The arguments as a person reads them: bare where they are plain words, else quoted; at most `most` characters
+    /// of each, and at most 20.
+    pub fn arguments(&self, most: usize) -> Vec<String> {
+        let shown = 20;
+        let mut arguments: Vec<String> = self.words.iter().skip(1).take(shown).map(|word| plain(word, most)).collect();
+        let left = self.words.len().saturating_sub(1 + shown);
+        if left > 0 {
+            arguments.push(format!("and {left} more"));
+        }
+        arguments
+    }
+}
+
+/// Words in quotes, with the escapes of `sdscatrepr`. Ends at what it cannot read.
+fn words(mut text: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    while let Some(rest) = text.strip_prefix(b"\"") {
+        let mut word = Vec::new();
+        let mut at = 0;
+        loop {
+            match (rest.get(at), rest.get(at + 1)) {
+                (Some(b'"'), _) => break,
+                (Some(b'\\'), Some(b'x')) => {
+                    let hex = rest.get(at + 2..at + 4).and_then(|hex| std::str::from_utf8(hex).ok());
+                    let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else { return words };
+                    word.push(byte);
+                    at += 4;
+                }
+                (Some(b'\\'), Some(escaped)) => {
+                    word.push(match escaped {
+                        b'n' => b'\n',
+                        b'r' => b'\r',
+                        b't' => b'\t',
+                        b'a' => 7,
+                        b'b' => 8,
+                        other => *other,
+                    });
+                    at += 2;
+                }
+                (Some(byte), _) => {
+                    word.push(*byte);
+                    at += 1;
+                }
+                (None, _) => {
+                    // Cut: what there is of it is worth showing.
+                    word.extend_from_slice("…".as_bytes());
+                    words.push(word);
+                    return words;
+                }
+            }
+        }
+        words.push(word);
+        text = rest.get(at + 1..).unwrap_or_default();
+        text = text.strip_prefix(b" ").unwrap_or(text);
+    }
+    words
+}
+
+fn plain(word: &[u8], most: usize) -> String {
+    let text = String::from_utf8_lossy(&crate::out::visible(word)).into_owned();
+    let bare = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "_-.:/*?[]{}@#=,+…".contains(c));
+    let text = text.replace('\n', "\\n").replace('\t', "\\t");
+    let shown = match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}… ({} bytes)", text.get(..end).unwrap_or_default(), word.len()),
+        None => text,
+    };
+    if bare { shown } else { format!("'{shown}'") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hidden(words: &[&str]) -> Vec<String> {
+        let words = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let mut line = Line { at: 0, who: "x".into(), words };
+        line.hide_secrets();
+        line.words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    }
+
+    #[test]
+    fn a_line_is_read_with_its_escapes() {
+        let text = br#"+1700000000.000123 [0 127.0.0.1:50000] "PUBLISH" "ch [x] \"y" "a\x00b\n\\""#;
+        let line = Line::parse(text).unwrap();
+        assert_eq!((line.at, line.who.as_str()), (1_700_000_000_000_123_000, "127.0.0.1:50000"));
+        assert_eq!(line.words, [b"PUBLISH".to_vec(), b"ch [x] \"y".to_vec(), b"a\0b\n\\".to_vec()]);
+        assert_eq!(line.published_on(), Some(&b"ch [x] \"y"[..]));
+        assert_eq!(line.arguments(80), ["'ch [x] \"y'", "'a\\x00b\\n\\'"]);
+        assert_eq!(Line::parse(b"+OK"), None);
+    }
+
+    #[test]
+    fn a_line_that_was_cut_shows_what_there_is() {
+        let line = Line::parse(br#"1.000001 [0 lua] "PUBLISH" "news" "abc"#).unwrap();
+        assert_eq!(line.arguments(80), ["news", "abc…"]);
+        assert_eq!(line.arguments(2), ["ne… (4 bytes)", "ab… (6 bytes)"]);
+    }
+
+    #[test]
+    fn secrets_are_hidden_wherever_a_command_holds_one() {
+        assert_eq!(hidden(&["auth", "web", "s3cret"]), ["auth", "***", "***"]);
+        assert_eq!(
+            hidden(&["HELLO", "3", "AUTH", "web", "s3cret", "SETNAME", "x"]),
+            ["HELLO", "3", "AUTH", "***", "***", "SETNAME", "x"]
+        );
+        assert_eq!(
+            hidden(&["ACL", "SETUSER", "web", "on", ">s3cret", "+@all"]),
+            ["ACL", "SETUSER", "web", "on", "***", "+@all"]
+        );
+        assert_eq!(
+            hidden(&["CONFIG", "SET", "maxclients", "5", "requirepass", "s3cret"]),
+            ["CONFIG", "SET", "maxclients", "5", "requirepass", "***"]
+        );
+        assert_eq!(hidden(&["MIGRATE", "h", "1", "k", "0", "9", "AUTH2", "u", "s3cret"])[7..], ["***", "***"]);
+        assert_eq!(hidden(&["PUBLISH", "auth", "hi"]), ["PUBLISH", "auth", "hi"]);
+    }
+}
