@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use redmux::error::Status;
 use redmux::inbox::inbox::{Config, Policy};
-use redmux::inbox::{Budget, BufferPool, Inbox, Kind as Rec};
+use redmux::inbox::{Budget, Inbox, Kind as Rec};
 use redmux::mux::events::Events;
 use redmux::mux::reader::Reader;
 use redmux::mux::registry::Verdict;
@@ -72,7 +72,7 @@ fn feed(mux: &mut Mux, reader: &mut Reader, mut bytes: &[u8]) -> Result<(), (Sta
         bytes = &bytes[count..];
         reader.filled(count);
         while let Some((buffer, from, to)) = reader.unread() {
-            let progress = mux.wave(&buffer, from, to, &LIMITS, 7, &mut Names)?;
+            let progress = mux.wave(&buffer, from, to, &LIMITS, (7, std::time::Instant::now()), &mut Names)?;
             assert!(progress.used <= to - from && progress.need > 0);
             drop(buffer);
             reader.used(progress.used, progress.need, progress.skip);
