@@ -349,11 +349,12 @@ impl Client {
         let client = Arc::clone(self);
         let (token, deadline) = (ticket.token, ticket.deadline);
         // A thread of its own, because publishes are waited for, and the library's thread answers them.
-        let spawned = std::thread::Builder::new().name("redmux-close".into()).spawn(move || {
-            crate::sys::block_signals();
+        let thread = std::thread::Builder::new().name("redmux-close".into());
+        let finish = move || {
             let status = client.finish_publishing(deadline);
             let _ = client.finish(Some((inbox, token, status)), deadline);
-        });
+        };
+        let spawned = crate::sys::without_signals(|| thread.spawn(finish));
         spawned.map(drop).map_err(|error| Error::new(Status::Internal, format!("cannot start a thread: {error}")))
     }
 

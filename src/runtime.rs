@@ -72,24 +72,22 @@ pub fn handle() -> Result<Handle> {
         .max_blocking_threads(4)
         .thread_keep_alive(Duration::from_secs(1))
         .thread_name("redmux-io")
-        .on_thread_start(sys::block_signals)
         .build()
         .map_err(failed)?;
     let handle = runtime.handle().clone();
     let (stop, mut stopping) = watch::channel(false);
     let (end, ended) = watch::channel(false);
-    let join = std::thread::Builder::new()
-        .name("redmux-io".into())
-        .spawn(move || {
-            sys::block_signals();
-            runtime.block_on(async {
-                let _ = stopping.wait_for(|stop| *stop).await;
-            });
-            // A name that is being resolved must not hold the end up.
-            runtime.shutdown_background();
-            let _ = end.send(true);
-        })
-        .map_err(failed)?;
+    let io = std::thread::Builder::new().name("redmux-io".into());
+    let serve = move || {
+        runtime.block_on(async {
+            let _ = stopping.wait_for(|stop| *stop).await;
+        });
+        // A name that is being resolved must not hold the end up.
+        runtime.shutdown_background();
+        let _ = end.send(true);
+    };
+    // The threads on which tokio resolves names are started by this one, and have its signals.
+    let join = sys::without_signals(|| io.spawn(serve)).map_err(failed)?;
     *thread = Some(Thread { handle: handle.clone(), stop, ended, join });
     Ok(handle)
 }

@@ -68,18 +68,24 @@ impl Event {
     }
 }
 
-/// Blocks every signal in this thread, so that the host's handlers run on the host's own threads.
+/// Starts a thread in which every signal is blocked, so that the host's handlers run on the host's own threads.
 ///
+/// A thread begins with the signals of the one that starts it: had it to block them itself, one could arrive first.
 /// Also what keeps a write to a closed peer from raising SIGPIPE in a host that left it at its default.
-pub fn block_signals() {
-    // SAFETY: `set` is filled by sigfillset before it is read; the faults are left out, or a crash would be silent.
+pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
+    // SAFETY: both sets are filled before they are read; the faults are left out, or a crash would be silent. The mask
+    // that was is put back on every way out but a panic of `start`, which makes a thread and no more.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut set);
         for fault in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGABRT, libc::SIGTRAP] {
             libc::sigdelset(&mut set, fault);
         }
-        libc::pthread_sigmask(libc::SIG_BLOCK, &set, ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut before);
+        let started = start();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut());
+        started
     }
 }
 

@@ -7,7 +7,7 @@
 use super::block::Lent;
 use super::inbox::Inbox;
 use crate::sync::{Arc, Condvar, Mutex, lock, thread, thread_local, wait};
-use crate::sys::generation;
+use crate::sys::{generation, without_signals};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -74,11 +74,8 @@ impl Dispatcher {
         let mut line = lock(&self.line);
         while line.threads < self.threads && !line.ended {
             let dispatcher = Arc::clone(self);
-            thread::Builder::new().name("redmux-cb".into()).spawn(move || {
-                #[cfg(not(redmux_model))]
-                crate::sys::block_signals();
-                dispatcher.serve();
-            })?;
+            let thread = thread::Builder::new().name("redmux-cb".into());
+            without_signals(|| thread.spawn(move || dispatcher.serve()))?;
             line.threads += 1;
         }
         Ok(())
