@@ -4,6 +4,7 @@
 #![cfg(not(redmux_model))]
 
 use proptest::prelude::*;
+use redmux::inbox::block::{BLOCK_BYTES, BLOCK_RECORDS};
 use redmux::inbox::queue::{Queue, Wave};
 use redmux::inbox::record::ACTIVE_NAME;
 use redmux::inbox::{Block, Buffer, BufferPool, Kind, Record, RecordIn};
@@ -11,7 +12,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 const SOURCES: u64 = 4;
-const BLOCK_BYTES: usize = 64 * 1024;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -124,7 +124,23 @@ impl Model {
             self.payloads.insert(number, data);
             self.event(source, Event::Message(number));
         }
-        let wave = if shared { Wave::Shared(&buffer) } else { Wave::Bytes(buffer.bytes()) };
+        // As the mux hands over what it staged, where that fits one block.
+        let end = |record: &Record| (record.data_off + record.data_len).max(record.name_off + record.name_len) as usize;
+        let first = records.first().map_or(0, |record| record.name_off);
+        let len = records.iter().filter(|record| record.data_len > 0).map(end).max().unwrap_or(0);
+        let staged = shared && messages.len() % 2 == 0 && (1..=BLOCK_RECORDS).contains(&records.len());
+        let staged = staged && records.iter().all(|record| record.data_len > 0) && len - first as usize <= BLOCK_BYTES;
+        let mut base = base;
+        let wave = if staged {
+            records.iter_mut().for_each(|record| record.rebase(first));
+            base += first as usize;
+            let cost = records.iter().map(Record::cost).sum();
+            Wave::Staged { buffer: &buffer, len: len - first as usize, cost }
+        } else if shared {
+            Wave::Shared(&buffer)
+        } else {
+            Wave::Bytes(buffer.bytes())
+        };
         assert!(self.queue.push_wave(&mut records, base, wave).is_empty());
         assert!(records.is_empty());
     }

@@ -176,6 +176,34 @@ impl Block {
         true
     }
 
+    /// Whether messages that use `len` bytes in a row may be appended together.
+    pub(super) fn has_room_for(&self, records: usize, len: usize) -> bool {
+        match &self.data {
+            Data::Own(data) => self.records.len() + records <= BLOCK_RECORDS && data.len() + len <= BLOCK_BYTES,
+            Data::Shared { .. } => false,
+        }
+    }
+
+    /// Appends messages whose bytes lie together in `bytes`, with one copy of all of it. `false` if there is no memory
+    /// for it; nothing changed then.
+    pub(super) fn push_span(&mut self, messages: &[Record], bytes: &[u8], cost: usize) -> bool {
+        let Data::Own(data) = &mut self.data else { return false };
+        if data.try_reserve(bytes.len()).is_err() {
+            return false;
+        }
+        let at = data.len() as u32;
+        data.extend_from_slice(bytes);
+        self.records.extend(messages.iter().map(|record| {
+            let mut record = *record;
+            record.rebase(0u32.wrapping_sub(at));
+            record
+        }));
+        self.cost += cost;
+        self.messages += messages.len() as u64;
+        self.message_cost += cost;
+        true
+    }
+
     /// Appends a record from its fields.
     pub(super) fn push_in(&mut self, r: &RecordIn<'_>) -> bool {
         let record = Record {

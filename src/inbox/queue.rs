@@ -316,6 +316,12 @@ impl Queue {
             self.push_shared(Block::staged(records, Arc::clone(buffer), base, len, cost));
             return Vec::new();
         }
+        if let Wave::Staged { len, cost, .. } = wave
+            && len <= 2 * (cost - records.len() * RECORD_SIZE)
+            && self.push_span(records, wave.bytes(base).get(..len).unwrap_or_default(), cost)
+        {
+            return Vec::new();
+        }
         let bytes = wave.bytes(base);
         let mut missing = Vec::new();
         while let Some((count, span, cost)) = next_block(records) {
@@ -334,6 +340,35 @@ impl Queue {
             }
         }
         missing
+    }
+
+    /// Appends a copy of messages that use most of `bytes`, with all of it: what lies between them costs less to copy
+    /// than it costs to copy them one by one. `false` if it has to be done one by one; `records` is empty else.
+    fn push_span(&mut self, records: &mut Vec<Record>, bytes: &[u8], cost: usize) -> bool {
+        let Some(last) = records.last().map(Record::cost) else { return true };
+        if !self.back.blocks.back().is_some_and(|block| block.has_room_for(records.len(), bytes.len())) {
+            let block = Block::own(self.spares.pop());
+            self.back.append(block);
+        }
+        let Some(block) = self.back.blocks.back_mut() else { return false };
+        if !block.push_span(records, bytes, cost) {
+            if block.records.is_empty() {
+                self.back.blocks.pop_back();
+            }
+            return false;
+        }
+        if !self.back.marks.is_empty() {
+            for record in records.iter() {
+                self.back.marks.remove(&record.source);
+            }
+        }
+        self.cost += cost;
+        self.messages += records.len() as u64;
+        self.message_cost += cost;
+        self.newest_cost = last;
+        self.records += records.len() as u64;
+        records.clear();
+        true
     }
 
     /// Appends the first `count` records as a block over the buffer that they point into.
