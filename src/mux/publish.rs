@@ -22,6 +22,9 @@ use std::time::Instant;
 /// Room for the completion of a publish: its record and a short sentence.
 pub const PUBLISH_ROOM: usize = RECORD_SIZE + 128;
 
+/// How every publish begins.
+const PUBLISH: &[u8] = b"*3\r\n$7\r\nPUBLISH\r\n";
+
 /// What a completion says when it is not the number of receivers.
 fn sentence(status: Status) -> &'static str {
     match status {
@@ -78,8 +81,7 @@ impl Hub {
             let text = format!("the payload has {} bytes; max_payload is {max_payload}", payload.len());
             return Err(Error::new(Status::TooLarge, text));
         }
-        let parts: [&[u8]; 3] = [b"PUBLISH", channel, payload];
-        let len = resp::encoded_len(&parts);
+        let len = PUBLISH.len() + resp::argument_len(channel) + resp::argument_len(payload);
         let mut out = lock(&self.outgoing);
         if let Some(status) = out.stopped {
             return Err(status.into());
@@ -93,7 +95,9 @@ impl Hub {
             return Err(Status::NoMemory.into());
         }
         let start = out.end();
-        resp::command(&mut out.bytes, &parts);
+        out.bytes.extend_from_slice(PUBLISH);
+        resp::argument(&mut out.bytes, channel);
+        resp::argument(&mut out.bytes, payload);
         let idle = out.pending.is_empty();
         let earlier = deadline.is_some_and(|deadline| out.next_deadline.is_none_or(|next| deadline < next));
         out.push(job, start, deadline);
@@ -109,7 +113,8 @@ impl Hub {
                 out.wrote(count);
             }
         }
-        let wake = !out.wanted || !out.unsent().is_empty() || earlier;
+        // While something waited before, the task knows: it was woken for that, and writes until nothing waits.
+        let wake = !out.wanted || waiting == 0 && !out.unsent().is_empty() || earlier;
         out.wanted = true;
         drop(out);
         if wake {

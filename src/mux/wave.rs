@@ -236,6 +236,7 @@ impl Mux {
     }
 
     /// Stages messages for one subscription.
+    #[inline]
     fn append(&mut self, buffer: &StdArc<Buffer>, route: &Route, run: &Run, messages: &[Message], time: u64) {
         let mut rest = messages;
         while !rest.is_empty() {

@@ -17,7 +17,7 @@ mod values;
 mod write;
 
 pub use values::{Fields, Values, fields, values};
-pub use write::{argument, begin, command, encoded_len};
+pub use write::{argument, argument_len, begin, command, encoded_len};
 
 /// The longest status, error or number line.
 const MAX_LINE: usize = 64 * 1024;

@@ -26,7 +26,12 @@ pub fn argument(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// How many bytes [`command`] appends.
 pub fn encoded_len(parts: &[&[u8]]) -> usize {
-    parts.iter().fold(head_len(parts.len()), |sum, part| sum + head_len(part.len()) + part.len() + 2)
+    parts.iter().fold(head_len(parts.len()), |sum, part| sum + argument_len(part))
+}
+
+/// How many bytes [`argument`] appends.
+pub fn argument_len(bytes: &[u8]) -> usize {
+    head_len(bytes.len()) + bytes.len() + 2
 }
 
 /// A mark, a number and a line end, written from the back.
