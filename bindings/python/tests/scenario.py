@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import Any, cast
 
 import redmux
 from redmux._native import lib
@@ -57,6 +57,16 @@ class Program:
         return 0 if self.killed else status
 
 
+class Nowhere:
+    """In the place of a subscription that could not be made: it is closed."""
+
+    def __getattr__(self, verb: str) -> Any:
+        async def closed(*_: Any, **__: Any) -> None:
+            raise redmux.ClosedError("there is no such subscription")
+
+        return closed
+
+
 class Objects:
     """The objects of one process and the steps that users do."""
 
@@ -100,9 +110,10 @@ class Objects:
             if part not in text:
                 raise Failed(f"its text has no {part}: {text}")
         if seen is None:
-            for key, have in (("receivers", result), ("data", result)):
-                if key in step and have != (step[key] if key == "receivers" else raw(step[key])):
-                    raise Failed(f"got {have!r}")
+            wants = [step["receivers"]] if "receivers" in step else []
+            wants += [raw(step["data"])] if "data" in step and step["do"] == "await" else []
+            if any(result != want for want in wants):
+                raise Failed(f"got {result!r}")
 
     # --- clients
 
@@ -124,9 +135,9 @@ class Objects:
             options["address"] = address
         if "credentials" in asks:
             options["credentials"] = lambda: tuple(self.answers[key]["credentials"])
-        self.clients[key] = await redmux.connect(
-            url, lazy=step.get("lazy", False), connect_timeout=step.get("timeout", 10), **options
-        )
+        attempt = options.pop("connect_timeout", None)
+        options["connect_timeout"] = float(attempt.removesuffix("ms")) / 1000 if attempt else step.get("timeout", 10)
+        self.clients[key] = await redmux.connect(url, lazy=step.get("lazy", False), **options)
 
     async def do_answers(self, step: Step) -> None:
         self.answers[step.get("client", "a")] = step["answers"]
@@ -178,6 +189,8 @@ class Objects:
         channels = [name(channel) for channel in step.get("channels", ())]
         pattern = name(step["pattern"]) if "pattern" in step else None
         client, options = self.client(step), step.get("options", {})
+        if step.get("error"):
+            self.subs.setdefault(step.get("sub", "s"), cast(Any, Nowhere()))
         if step.get("wait", True):
             sub = await client.subscribe(*channels, pattern=pattern, timeout=limit(step), **options)
         else:

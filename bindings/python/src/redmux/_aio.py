@@ -104,7 +104,11 @@ class Client(core.CoreClient):
     def _on_readable(self) -> None:
         ids, count, waiters = self._ready, self._count, self._waiters
         for _ in range(16):  # then the loop's other work; the descriptor stays readable
-            if lib.ready(self._handle, 0, ids, 64, ctypes.byref(count)) != OK or not count.value:
+            status = lib.ready(self._handle, 0, ids, 64, ctypes.byref(count))
+            if status == core.CLOSED_STATUS:  # it is closing: what waits for its end is all that still comes
+                self._take_replies()
+                break
+            if status != OK or not count.value:
                 break
             for inbox in ids[: count.value]:
                 waiter = waiters.get(inbox)
