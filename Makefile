@@ -13,13 +13,14 @@ export PREFIX LIBDIR INCLUDEDIR DESTDIR
 SOURCES := $(shell find src build.rs Cargo.toml Cargo.lock -type f 2>/dev/null)
 LIBRARY := $(TARGET)/release/libredmux.so
 
-.PHONY: help demo test deep header build install uninstall clean
+.PHONY: help demo test deep header build wheel install uninstall clean
 
 help:
 	@echo 'make demo       shows it at work, against a private Redis (installs what it needs first)'
 	@echo 'make test       every check, with a summary at the end (installs what it needs first)'
 	@echo 'make deep       fuzzing and the model test; DEEP_SECONDS=60 a fuzz target'
 	@echo 'make build      the shared and the static library, in $(TARGET)/release'
+	@echo 'make wheel      the Python package with the library in it, in $(TARGET)/python/dist'
 	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, LIBDIR, INCLUDEDIR)'
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make header     writes include/redmux.h and include/redmux.exports anew'
@@ -48,6 +49,10 @@ $(LIBRARY): $(SOURCES)
 	@scripts/native-libs >/dev/null
 	@ln -sf libredmux.so "$(TARGET)/release/$$(objdump -p $@ | awk '/SONAME/ { print $$2 }')"
 	@touch $@
+
+wheel: $(LIBRARY)
+	@scripts/setup
+	@scripts/wheel
 
 install: $(LIBRARY)
 	@scripts/install

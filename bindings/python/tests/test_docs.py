@@ -9,11 +9,11 @@ import doctest
 import inspect
 import io
 import os
+import queue
 import re
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 import redmux
@@ -48,9 +48,10 @@ class Documentation(WithServer):
 
     def check(self, test: doctest.DocTest, **names: Any) -> None:
         async def run() -> None:
-            given = {"redmux": redmux, "Message": redmux.Message, "time": time, **names}
-            if names.get("client") is None:
-                given["client"] = await redmux.connect(self.server.url)
+            given = {"redmux": redmux, "Message": redmux.Message, "queue": queue, **names}
+            own = None if "client" in names else await redmux.connect(self.server.url)
+            if own is not None:
+                given["client"] = own
             try:
                 for example in test.examples:
                     example.source = example.source.replace("redis://localhost", self.server.url)
@@ -58,8 +59,8 @@ class Documentation(WithServer):
                     same = doctest.OutputChecker().check_output(example.want, got, doctest.ELLIPSIS)
                     self.assertTrue(same, f"{test.name}: {example.source}gave {got!r}, not {example.want!r}")
             finally:
-                if names.get("client") is None:
-                    await given["client"].close()
+                if own is not None:
+                    await own.close()
 
         asyncio.run(run())
 

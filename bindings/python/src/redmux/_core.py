@@ -168,9 +168,10 @@ class Owner:
     def __del__(self) -> None:
         if self._closed or self._pid != os.getpid():
             return
+        said = f"{self!r} was not closed"
         self._closed = True
-        warnings.warn(f"{self!r} was not closed", ResourceWarning, stacklevel=1, source=self)
         self._release()
+        warnings.warn(said, ResourceWarning, stacklevel=1, source=self)
 
 
 class CoreClient(Owner):

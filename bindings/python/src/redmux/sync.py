@@ -97,6 +97,7 @@ class Client(core.CoreClient):
         self._local = threading.local()
         self._replies: weakref.WeakSet[Replies] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._callbacks: dict[int, tuple[Subscription, dict[type, Handler | None]]] = {}
         self._thread: threading.Thread | None = None
         super().__init__(url, address, credentials, on_state, options)
@@ -106,7 +107,7 @@ class Client(core.CoreClient):
     # --- the thread, where callbacks, questions or on_state need one
 
     def _need_thread(self) -> None:
-        with self._lock:
+        with self._starting:
             if self._thread is None:
                 arguments = (weakref.ref(self), self._handle)
                 self._thread = threading.Thread(target=_serve, args=arguments, name="redmux", daemon=True)
@@ -114,7 +115,8 @@ class Client(core.CoreClient):
 
     def _serve(self, inbox: int) -> None:
         if inbox == self._events:
-            self._drain_events()
+            with self._lock:
+                self._take_events()
             return
         sub, handlers = self._callbacks.get(inbox, (None, {}))
         while sub is not None and not sub._closed:
@@ -217,12 +219,13 @@ class Client(core.CoreClient):
     ) -> Subscription:
         """Subscribes and waits until Redis confirmed it. Callbacks run on one thread of the client.
 
-        >>> with client.subscribe(on_message=lambda m: print(f"I heard [{m.text()}] on channel [{m.channel}]")) as sub:
+        >>> heard = queue.SimpleQueue()
+        >>> with client.subscribe(on_message=heard.put) as sub:
         ...     sub.add("my_channel")
         ...     client.publish("my_channel", "hello")
-        ...     client.barrier(); time.sleep(0.2)
+        ...     heard.get(timeout=5)
         1
-        I heard [hello] on channel [my_channel]
+        Message('my_channel', b'hello')
         """
         sub = self._new_subscription(channels, pattern, options)
         try:
