@@ -15,26 +15,9 @@ news hi
 from ._aio import Client, Promise, Promises, Subscription, connect
 from ._core import VERSION as __version__
 from ._errors import (
-    ArgumentError,
-    AuthError,
-    CancelledError,
-    ClosedError,
-    ConnectError,
-    DecodeError,
-    Error,
-    ForkedError,
-    FullError,
-    InactiveError,
-    LibraryError,
-    LinkLostError,
-    NotSentError,
-    RefusedError,
-    ServerError,
-    SlowConsumerError,
-    StateError,
-    TimeoutError,
-    TooLargeError,
-    UnknownError,
+    ArgumentError, AuthError, CancelledError, ClosedError, ConnectError, DecodeError, Error, ForkedError, FullError,
+    InactiveError, LibraryError, LinkLostError, NotSentError, RefusedError, ServerError, SlowConsumerError, StateError,
+    TimeoutError, TooLargeError, UnknownError,
 )
 from ._records import Active, Dropped, Event, Lost, Message, Refused
 

@@ -160,6 +160,9 @@ class Client(core.CoreClient):
 
     # --- operations
 
+    def _reply_inbox(self) -> int:
+        return self._reply
+
     def _begin(self, begin: Begin, what: str) -> tuple[int, asyncio.Future[Record]]:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(f"{what}: this client belongs to another event loop")
@@ -251,7 +254,7 @@ class Client(core.CoreClient):
         handlers = {Message: on_message, Lost: on_lost, Active: on_active, Dropped: on_dropped}
 
         async def make() -> Subscription:
-            sub = self._new_subscription(channels, pattern, options)
+            sub: Subscription = self._subscription(Subscription, channels, pattern, options)
             try:
                 if pattern is not None:
                     await self._run(*sub._open_pattern(timeout))
@@ -272,26 +275,8 @@ class Client(core.CoreClient):
         >>> await sub.wait_active()
         >>> await sub.close()
         """
-        sub = self._new_subscription(channels, pattern, options)
-        try:
-            if pattern is not None:
-                self._ask_only(*sub._open_pattern(None))
-            elif channels:
-                sub.add_nowait(*channels)
-        except BaseException:
-            sub.close_nowait()
-            raise
-        return sub
-
-    def _new_subscription(self, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Subscription:
-        if channels and pattern is not None:
-            raise TypeError("subscribe to channels or to one pattern")
-        if self._closed:
-            raise failure(core.CLOSED_STATUS, "subscribe")
-        return Subscription(self, options, pattern)
-
-    def _ask_only(self, begin: Begin, what: str) -> None:
-        core.check(begin(self._reply, next(self._tokens)), what)
+        made: Subscription = self._subscribe_nowait(Subscription, channels, pattern, options)
+        return made
 
     def promises(self, prefix: str | bytes) -> Promises:
         """A set of promises on the channels that begin with a prefix, for one subscription of Redis.
@@ -337,13 +322,11 @@ class Client(core.CoreClient):
 
     async def close(self, timeout: float = 5.0) -> None:
         """Lets publishes finish for so long, ends everything that waits, and disconnects. A second call is harmless."""
-        if self._closed or self._pid != os.getpid():
-            self._closed = True
+        if not self._leave():
             return
         token, done = next(self._tokens), self._loop.create_future()
         self._ops[token] = done
         status = lib.client_close_begin(self._handle, self._reply, token, core.millis(timeout))
-        self._closed = True
         try:
             if status == OK:
                 await done
@@ -470,14 +453,6 @@ class Subscription(core.CoreSubscription):
     async def remove(self, *channels: str | bytes, timeout: float | None = None) -> None:
         """Removes channels and waits until Redis let them go."""
         await self._client._run(*self._names(lib.subscription_remove, "remove", channels, timeout))
-
-    def add_nowait(self, *channels: str | bytes) -> None:
-        """Adds channels without waiting."""
-        self._client._ask_only(*self._names(lib.subscription_add, "add", channels, None))
-
-    def remove_nowait(self, *channels: str | bytes) -> None:
-        """Removes channels without waiting."""
-        self._client._ask_only(*self._names(lib.subscription_remove, "remove", channels, None))
 
     async def clear(self, timeout: float | None = None) -> None:
         """Removes every channel; the subscription stays."""
@@ -606,19 +581,12 @@ class Subscription(core.CoreSubscription):
 
     # --- the end
 
-    def close_nowait(self) -> None:
-        """Closes at once; what was not read is gone. Never waits."""
-        if self._closed or self._pid != os.getpid():
-            self._closed = True
-            return
-        self._end()
-
     async def close(self) -> None:
         """Closes; whoever reads comes to the end of the stream."""
         self.close_nowait()
 
-    def _end(self) -> None:
-        super()._end()
+    def _release(self) -> None:
+        super()._release()
         for _ in self._pending:
             pass
         waiter = self._client._waiters.get(self._inbox)
@@ -677,13 +645,6 @@ class Promises(core.CorePromises):
     def _make(self, suffix: str | bytes, timeout: float | None, wait: float | None, later: bool) -> Promise:
         begin, what = self._new(suffix, timeout, wait, later)
         return Promise(self._client, *self._client._begin(begin, what), what)
-
-    def close_nowait(self) -> None:
-        """Closes at once."""
-        if self._closed or self._pid != os.getpid():
-            self._closed = True
-            return
-        self._end()
 
     async def close(self) -> None:
         """Closes; its promises end with `ClosedError`."""

@@ -165,6 +165,17 @@ class Owner:
     def _release(self) -> None:
         raise NotImplementedError
 
+    def _leave(self) -> bool:
+        """Whether it is this process' to close, and was open; it is closed from now on."""
+        open_here = not self._closed and self._pid == os.getpid()
+        self._closed = True
+        return open_here
+
+    def close_nowait(self) -> None:
+        """Closes at once, without waiting for anything; what was not read is gone. Harmless when it is closed."""
+        if self._leave():
+            self._release()
+
     def __del__(self) -> None:
         if self._closed or self._pid != os.getpid():
             return
@@ -220,7 +231,7 @@ class CoreClient(Owner):
     def _release(self) -> None:
         """Closes everything without waiting."""
         for child in list(self._children):
-            child._end()
+            child.close_nowait()
         lib.client_close(self._handle, 0)
         lib.inbox_close(self._events, 0)
 
@@ -297,6 +308,32 @@ class CoreClient(Owner):
 
     # --- operations, to be begun by whoever waits
 
+    def _reply_inbox(self) -> int:
+        raise NotImplementedError
+
+    def _ask_only(self, begin: Begin, what: str) -> None:
+        """Begins it; nobody waits for its end."""
+        check(CLOSED_STATUS if self._closed else begin(self._reply_inbox(), next(self._tokens)), what)
+
+    def _subscription(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
+        if channels and pattern is not None:
+            raise TypeError("subscribe to channels or to one pattern")
+        if self._closed:
+            raise failure(CLOSED_STATUS, "subscribe")
+        return make(self, options, pattern)
+
+    def _subscribe_nowait(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
+        sub = self._subscription(make, channels, pattern, options)
+        try:
+            if pattern is not None:
+                self._ask_only(*sub._open_pattern(None))
+            elif channels:
+                sub.add_nowait(*channels)
+        except BaseException:
+            sub.close_nowait()
+            raise
+        return sub
+
     def _publish(self, channel: str | bytes, data: Any, json: Any, timeout: float | None) -> tuple[Begin, str]:
         name, payload, limit = to_name(channel), payload_of(data, json), millis(timeout)
         handle = self._handle
@@ -335,7 +372,8 @@ class CoreSubscription(Owner):
             handle = ctypes.c_uint64()
             status = lib.subscription_new(client._handle, self._inbox, 0, ctypes.byref(handle))
             if status != OK:
-                self._end()
+                lib.inbox_close(self._inbox, 0)
+                self._closed = True
                 raise failure(status, "subscribe")
             self._handle = handle.value
         client._children.add(self)
@@ -344,13 +382,9 @@ class CoreSubscription(Owner):
         what = repr(to_text(self._pattern)) if self._pattern is not None else "channels"
         return f"<redmux subscription to {what}{': closed' if self._closed else ''}>"
 
-    def _end(self) -> None:
-        """Closes it, without waiting. What it holds is gone."""
-        self._closed = True
+    def _release(self) -> None:
         lib.subscription_close(self._handle)
         lib.inbox_close(self._inbox, 0)
-
-    _release = _end
 
     def _open_pattern(self, timeout: float | None) -> tuple[Begin, str]:
         pattern, limit, handle = self._pattern or b"", millis(timeout), ctypes.c_uint64()
@@ -375,6 +409,14 @@ class CoreSubscription(Owner):
     def _simple(self, function: Any, what: str, timeout: float | None) -> tuple[Begin, str]:
         limit = millis(timeout)
         return lambda inbox, token: function(self._handle, inbox, token, limit), what
+
+    def add_nowait(self, *channels: str | bytes) -> None:
+        """Adds channels without waiting."""
+        self._client._ask_only(*self._names(lib.subscription_add, "add", channels, None))
+
+    def remove_nowait(self, *channels: str | bytes) -> None:
+        """Removes channels without waiting."""
+        self._client._ask_only(*self._names(lib.subscription_remove, "remove", channels, None))
 
     @property
     def channels(self) -> frozenset[str]:
@@ -457,11 +499,8 @@ class CorePromises(Owner):
     def __repr__(self) -> str:
         return f"<redmux promises of {self.prefix!r}{': closed' if self._closed else ''}>"
 
-    def _end(self) -> None:
-        self._closed = True
+    def _release(self) -> None:
         lib.promises_close(self._handle)
-
-    _release = _end
 
     def _active(self, timeout: float | None) -> tuple[Begin, str]:
         limit = millis(timeout)

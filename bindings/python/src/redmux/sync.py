@@ -153,6 +153,9 @@ class Client(core.CoreClient):
             self._replies.add(replies)
         return replies
 
+    def _reply_inbox(self) -> int:
+        return self._reply().inbox
+
     def _run(self, begin: Begin, what: str) -> Record:
         if self._closed:
             raise failure(CLOSED_STATUS, what)
@@ -227,7 +230,7 @@ class Client(core.CoreClient):
         1
         Message('my_channel', b'hello')
         """
-        sub = self._new_subscription(channels, pattern, options)
+        sub: Subscription = self._subscription(Subscription, channels, pattern, options)
         try:
             if pattern is not None:
                 self._run(*sub._open_pattern(timeout))
@@ -245,28 +248,8 @@ class Client(core.CoreClient):
 
     def subscribe_nowait(self, *channels: str | bytes, pattern: str | bytes | None = None, **options: Any) -> Subscription:
         """Subscribes without waiting for Redis; `wait_active` waits."""
-        sub = self._new_subscription(channels, pattern, options)
-        try:
-            if pattern is not None:
-                self._ask_only(*sub._open_pattern(None))
-            elif channels:
-                sub.add_nowait(*channels)
-        except BaseException:
-            sub.close()
-            raise
-        return sub
-
-    def _new_subscription(self, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Subscription:
-        if channels and pattern is not None:
-            raise TypeError("subscribe to channels or to one pattern")
-        if self._closed:
-            raise failure(CLOSED_STATUS, "subscribe")
-        sub = Subscription(self, options, pattern)
-        sub._block = Block()
-        return sub
-
-    def _ask_only(self, begin: Begin, what: str) -> None:
-        core.check(CLOSED_STATUS if self._closed else begin(self._reply().inbox, next(self._tokens)), what)
+        made: Subscription = self._subscribe_nowait(Subscription, channels, pattern, options)
+        return made
 
     def promises(self, prefix: str | bytes) -> Promises:
         """A set of promises under a prefix.
@@ -295,12 +278,10 @@ class Client(core.CoreClient):
 
     def close(self, timeout: float = 5.0) -> None:
         """Lets publishes finish for so long, ends everything that waits, and disconnects. A second call is harmless."""
-        if self._closed or self._pid != os.getpid():
-            self._closed = True
+        if not self._leave():
             return
         replies, token = Replies(self), next(self._tokens)
         status = lib.client_close_begin(self._handle, replies.inbox, token, core.millis(timeout))
-        self._closed = True
         try:
             if status == OK:
                 self._wait(replies, token, "close")
@@ -348,6 +329,10 @@ class Subscription(core.CoreSubscription):
 
     _client: Client
 
+    def __init__(self, client: Client, options: dict[str, Any], pattern: str | bytes | None) -> None:
+        super().__init__(client, options, pattern)
+        self._block = Block()  # threads do not share one
+
     def add(self, *channels: str | bytes, timeout: float | None = None) -> None:
         """Adds channels and waits until Redis confirmed them."""
         try:
@@ -360,14 +345,6 @@ class Subscription(core.CoreSubscription):
     def remove(self, *channels: str | bytes, timeout: float | None = None) -> None:
         """Removes channels and waits until Redis let them go."""
         self._client._run(*self._names(lib.subscription_remove, "remove", channels, timeout))
-
-    def add_nowait(self, *channels: str | bytes) -> None:
-        """Adds channels without waiting."""
-        self._client._ask_only(*self._names(lib.subscription_add, "add", channels, None))
-
-    def remove_nowait(self, *channels: str | bytes) -> None:
-        """Removes channels without waiting."""
-        self._client._ask_only(*self._names(lib.subscription_remove, "remove", channels, None))
 
     def clear(self, timeout: float | None = None) -> None:
         """Removes every channel; the subscription stays."""
@@ -439,15 +416,10 @@ class Subscription(core.CoreSubscription):
 
     def close(self) -> None:
         """Closes at once; whoever reads comes to the end of the stream."""
-        if self._closed or self._pid != os.getpid():
-            self._closed = True
-            return
-        self._end()
+        self.close_nowait()
 
-    close_nowait = close
-
-    def _end(self) -> None:
-        super()._end()
+    def _release(self) -> None:
+        super()._release()
         lib.block_release(self._block.address)
 
     def __enter__(self) -> Self:
@@ -523,13 +495,11 @@ class Promises(core.CorePromises):
 
     def close(self) -> None:
         """Closes; its promises end with `ClosedError`."""
-        if self._closed or self._pid != os.getpid():
-            self._closed = True
-            return
-        self._end()
-        self._replies.close()
+        self.close_nowait()
 
-    close_nowait = close
+    def _release(self) -> None:
+        super()._release()
+        self._replies.close()
 
     def __enter__(self) -> Self:
         try:
