@@ -46,14 +46,9 @@ class Opening(Generic[T]):
 
 
 def connect(
-    url: str | None = None,
-    *,
-    lazy: bool = False,
-    connect_timeout: float = 5.0,
-    address: Callable[[], Any] | None = None,
-    credentials: Callable[[], Any] | None = None,
-    on_state: Callable[[str, str], None] | None = None,
-    **options: Any,
+    url: str | None = None, *, lazy: bool = False, connect_timeout: float = 5.0,
+    address: Callable[[], Any] | None = None, credentials: Callable[[], Any] | None = None,
+    on_state: Callable[[str, str], None] | None = None, **options: Any,
 ) -> Opening[Client]:
     """Connects, and waits until the link is up or `connect_timeout` (seconds) is over.
 
@@ -228,15 +223,9 @@ class Client(core.CoreClient):
         await self._run(*self._authenticate(user, password, timeout))
 
     def subscribe(
-        self,
-        *channels: str | bytes,
-        pattern: str | bytes | None = None,
-        timeout: float | None = None,
-        on_message: Handler | None = None,
-        on_lost: Handler | None = None,
-        on_active: Handler | None = None,
-        on_dropped: Handler | None = None,
-        **options: Any,
+        self, *channels: str | bytes, pattern: str | bytes | None = None, timeout: float | None = None,
+        on_message: Handler | None = None, on_lost: Handler | None = None, on_active: Handler | None = None,
+        on_dropped: Handler | None = None, **options: Any,
     ) -> Opening[Subscription]:
         """Subscribes to channels (perhaps none yet) or one pattern, and waits until Redis confirmed it.
 

@@ -36,14 +36,9 @@ Handler = Callable[[Any], object]
 
 
 def connect(
-    url: str | None = None,
-    *,
-    lazy: bool = False,
-    connect_timeout: float = 5.0,
-    address: Callable[[], Any] | None = None,
-    credentials: Callable[[], Any] | None = None,
-    on_state: Callable[[str, str], None] | None = None,
-    **options: Any,
+    url: str | None = None, *, lazy: bool = False, connect_timeout: float = 5.0,
+    address: Callable[[], Any] | None = None, credentials: Callable[[], Any] | None = None,
+    on_state: Callable[[str, str], None] | None = None, **options: Any,
 ) -> Client:
     """Connects, as `redmux.connect` does. address, credentials and on_state are called on a thread of the client.
 
@@ -210,15 +205,9 @@ class Client(core.CoreClient):
         self._run(*self._authenticate(user, password, timeout))
 
     def subscribe(
-        self,
-        *channels: str | bytes,
-        pattern: str | bytes | None = None,
-        timeout: float | None = None,
-        on_message: Handler | None = None,
-        on_lost: Handler | None = None,
-        on_active: Handler | None = None,
-        on_dropped: Handler | None = None,
-        **options: Any,
+        self, *channels: str | bytes, pattern: str | bytes | None = None, timeout: float | None = None,
+        on_message: Handler | None = None, on_lost: Handler | None = None, on_active: Handler | None = None,
+        on_dropped: Handler | None = None, **options: Any,
     ) -> Subscription:
         """Subscribes and waits until Redis confirmed it. Callbacks run on one thread of the client.
 
