@@ -205,7 +205,12 @@ impl Client {
 
     /// Ends the operations of an inbox with a token. Returns how many were asked to end.
     pub fn cancel(&self, inbox: u64, token: u64) -> usize {
-        lock(&self.hub.mux).cancel(inbox, token) + self.hub.cancel_publishes(inbox, token)
+        let ended = lock(&self.hub.mux).cancel(inbox, token);
+        if ended > 0 {
+            // The channel of a promise by name may have to be let go, and the link may be idle until its next PING.
+            self.hub.work.notify_one();
+        }
+        ended + self.hub.cancel_publishes(inbox, token)
     }
 
     fn begin(&self, ticket: Ticket, what: What) -> Result<u64> {

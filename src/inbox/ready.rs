@@ -138,7 +138,8 @@ impl Ready {
         self.filled.notify_all();
     }
 
-    /// Closes it, forgets the inboxes on the list, and takes no more, for good.
+    /// Closes it, forgets the inboxes on the list, and takes no more, for good. The descriptor is left readable: who watches a
+    /// dup of it, and comes only now to look, must find out that the client has ended.
     pub fn clear(&self) {
         let mut list = lock(&self.list);
         list.closed = true;
@@ -146,7 +147,7 @@ impl Ready {
         let inboxes = std::mem::take(&mut list.inboxes);
         inboxes.iter().for_each(|inbox| inbox.clear_listed());
         if let Some(event) = &list.event {
-            event.clear();
+            event.raise();
         }
         drop(list);
         self.filled.notify_all();

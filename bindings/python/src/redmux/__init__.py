@@ -1,0 +1,29 @@
+"""redmux: one Redis connection, every conversation.
+
+>>> async with redmux.connect("redis://localhost") as client:
+...     async with client.subscribe("news") as sub:
+...         await client.publish("news", "hi")
+...         async for message in sub:
+...             print(message.channel, message.text())
+...             break
+1
+news hi
+
+`redmux.sync` is the same without await.
+"""
+
+from ._aio import Client, Promise, Promises, Subscription, connect
+from ._core import VERSION as __version__
+from ._errors import (
+    ArgumentError, AuthError, CancelledError, ClosedError, ConnectError, DecodeError, Error, ForkedError, FullError,
+    InactiveError, LibraryError, LinkLostError, NotSentError, RefusedError, ServerError, SlowConsumerError, StateError,
+    TimeoutError, TooLargeError, UnknownError,
+)
+from ._records import Active, Dropped, Event, Lost, Message, Refused
+
+__all__ = [
+    "Active", "ArgumentError", "AuthError", "CancelledError", "Client", "ClosedError", "ConnectError", "DecodeError",
+    "Dropped", "Error", "Event", "ForkedError", "FullError", "InactiveError", "LibraryError", "LinkLostError", "Lost",
+    "Message", "NotSentError", "Promise", "Promises", "Refused", "RefusedError", "ServerError", "SlowConsumerError",
+    "StateError", "Subscription", "TimeoutError", "TooLargeError", "UnknownError", "connect", "__version__",
+]

@@ -1,0 +1,210 @@
+"""Blocks of records, and what becomes of them: Message, Lost, Active, Dropped, Refused."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, NamedTuple, Union
+
+from ._errors import DecodeError
+
+# The record of docs/records.md: kind, flags, status, source, token, number, aux, then offset and length of name, extra, data.
+RECORD = Struct("<HHiQQQQIIIIII")
+# What a plain message needs of it: kind and flags as one number, number, aux, and where the data is.
+PLAIN = Struct("<I20xQQ16xII")
+# The block: id, inbox, records, count, data, data_len, more, status.
+BLOCK = Struct("<QQQQQQIi")
+
+MESSAGE, ACTIVE, LOST, DROPPED, DONE, PUBLISHED, PROMISE, REFUSED = range(1, 9)
+QUESTION, LOG, STATE, CLOSED = range(16, 20)
+KINDS = (
+    "message active lost dropped done published promise refused request cancel accepted answer end mail gap question log "
+    "state closed"
+).split()
+FLAG = 1  # of a message: a pattern matched; of active: about one name
+
+
+class Message:
+    """A message. `data` is bytes; `text()` and `json()` read them; `pattern` is set where a pattern matched.
+
+    >>> message = Message("news", b'{"a": 1}', 1_700_000_000_000_000_000)
+    >>> message.channel, message.text(), message.json()["a"], message.time
+    ('news', '{"a": 1}', 1, 1700000000.0)
+    """
+
+    __slots__ = ("channel", "data", "time_ns", "pattern")
+
+    def __init__(self, channel: str, data: bytes, time_ns: int, pattern: str | None = None) -> None:
+        self.channel = channel
+        self.data = data
+        self.time_ns = time_ns
+        self.pattern = pattern
+
+    @property
+    def time(self) -> float:
+        """When it was read from the socket, in seconds since 1970."""
+        return self.time_ns / 1e9
+
+    def text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The payload as text."""
+        return self.data.decode(encoding, errors)
+
+    def json(self) -> Any:
+        """The payload as JSON; a `DecodeError` names the channel and the bytes."""
+        return decode_json(self.channel, self.data)
+
+    def __repr__(self) -> str:
+        pattern = f", pattern={self.pattern!r}" if self.pattern is not None else ""
+        return f"Message({self.channel!r}, {self.data!r}{pattern})"
+
+
+class Active(NamedTuple):
+    """With `channel`: Redis has it now (a channel or the pattern). Without: all is subscribed again after an outage."""
+
+    channel: str | None
+    outage: float
+    """How long the outage took, in seconds."""
+
+
+class Lost(NamedTuple):
+    """The connection was lost: from here until the next `Active` without a channel messages may be missing."""
+
+    reason: str
+    """A word: `link_lost`, `ping_timeout`, …"""
+    text: str
+    outages: int
+    last_byte: float
+    """When the last byte came, in seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """So many messages had no room exactly here."""
+
+    count: int
+
+
+class Refused(NamedTuple):
+    """Redis' ACL refuses a channel that was subscribed before; it is tried again now and then."""
+
+    channel: str
+
+
+class End(NamedTuple):
+    """The last event of a subscription, never handed out."""
+
+    status: int
+
+
+Event = Union[Message, Active, Lost, Dropped, Refused]
+
+
+class Record(NamedTuple):
+    """One record, decoded in full."""
+
+    kind: int
+    flags: int
+    status: int
+    source: int
+    token: int
+    number: int
+    aux: int
+    name: bytes
+    extra: bytes
+    data: bytes
+
+
+def decode_json(channel: str, data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        shown = repr(data if len(data) <= 200 else data[:200]) + ("" if len(data) <= 200 else "…")
+        raise DecodeError(f"bad JSON on {channel!r}, {len(data)} bytes: {shown}: {error}") from None
+
+
+def to_text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def to_name(name: str | bytes) -> bytes:
+    if isinstance(name, str):
+        return name.encode("utf-8", "surrogateescape")
+    if isinstance(name, bytes):
+        return name
+    raise TypeError(f"a name is str or bytes, not {type(name).__name__}")
+
+
+def decode_records(records: bytes, blob: bytes) -> list[Record]:
+    """Every record of a block, all fields."""
+    return [
+        Record(kind, flags, status, source, token, number, aux, blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl])
+        for kind, flags, status, source, token, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records)
+    ]
+
+
+class Names:
+    """Names by number, so that a string is made once a name and not once a message."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: dict[int, str] = {}
+
+    def of(self, number: int, name: bytes) -> str:
+        found = self.known.get(number)
+        if found is None:
+            found = to_text(name)
+            if number:
+                if len(self.known) >= 1 << 17:  # numbers are never given again: forget those that may be over
+                    self.known.clear()
+                self.known[number] = found
+        return found
+
+
+def decode_events(records: bytes, blob: bytes, names: Names, reason: Any) -> list[Any]:
+    """What a subscription's block says, in its order. Blocks of nothing but messages of known channels are the fast path."""
+    known = names.known
+    try:
+        events: list[Any] = [
+            Message(known[number], blob[at : at + size], time)
+            for kind, number, time, at, size in PLAIN.iter_unpack(records)
+            if kind == MESSAGE
+        ]
+        if len(events) * 64 == len(records):
+            return events
+    except KeyError:
+        pass
+    events = []
+    for record in decode_records(records, blob):
+        kind, named = record.kind, record.flags & FLAG
+        if kind == MESSAGE:
+            pattern = to_text(record.extra) if named else None
+            events.append(Message(names.of(record.number, record.name), record.data, record.aux, pattern))
+        elif kind == ACTIVE:
+            events.append(Active(to_text(record.name) if named else None, 0.0 if named else record.aux / 1e9))
+        elif kind == LOST:
+            events.append(Lost(reason(record.status), record.extra.decode(errors="replace"), record.number, record.aux / 1e9))
+        elif kind == DROPPED:
+            events.append(Dropped(record.number))
+        elif kind == REFUSED:
+            events.append(Refused(to_text(record.name)))
+        elif kind == CLOSED:
+            events.append(End(record.status))
+    return events
+
+
+class Block:
+    """A `redmux_block` to take with, and the way to copy out what it lends."""
+
+    __slots__ = ("buffer", "address")
+
+    def __init__(self) -> None:
+        self.buffer = ctypes.create_string_buffer(BLOCK.size)
+        self.address = ctypes.addressof(self.buffer)
+
+    def copy(self) -> tuple[bytes, bytes, int]:
+        """The records, the data, and how many records stayed behind."""
+        _, _, records, count, data, data_len, more, _ = BLOCK.unpack_from(self.buffer)
+        return ctypes.string_at(records, count * 64), ctypes.string_at(data, data_len) if data_len else b"", more

@@ -1,0 +1,172 @@
+"""What is documented is run: every docstring's example, the README's programs, the examples."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import doctest
+import inspect
+import io
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import redmux
+import redmux._aio
+import redmux._core
+import redmux._errors
+import redmux._records
+import redmux.sync
+
+from .support import HERE, WithServer, python
+
+Programs = subprocess.Popen[str]
+
+
+async def run_example(example: doctest.Example, names: dict[str, Any]) -> str:
+    """What one example prints; await is allowed at the top."""
+    out = io.StringIO()
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    with contextlib.redirect_stdout(out):
+        for node in ast.parse(example.source).body:
+            body: ast.AST = ast.Interactive([node])
+            result = eval(compile(body, "docstring", "single", flags), names)
+            if inspect.iscoroutine(result):
+                await result
+    return out.getvalue()
+
+
+class Documentation(WithServer):
+    def examples_of(self, module: Any) -> list[doctest.DocTest]:
+        finder = doctest.DocTestFinder(exclude_empty=True)
+        return [test for test in finder.find(module) if test.examples]
+
+    def check(self, test: doctest.DocTest, **names: Any) -> None:
+        async def run() -> None:
+            given = {"redmux": redmux, "Message": redmux.Message, "queue": queue, **names}
+            own = None if "client" in names else await redmux.connect(self.server.url)
+            if own is not None:
+                given["client"] = own
+            try:
+                for example in test.examples:
+                    example.source = example.source.replace("redis://localhost", self.server.url)
+                    got = await run_example(example, given)
+                    same = doctest.OutputChecker().check_output(example.want, got, doctest.ELLIPSIS)
+                    self.assertTrue(same, f"{test.name}: {example.source}gave {got!r}, not {example.want!r}")
+            finally:
+                if own is not None:
+                    await own.close()
+
+        asyncio.run(run())
+
+    def test_every_example_in_a_docstring_does_what_it_says(self) -> None:
+        ran = 0
+        for module in (redmux, redmux._aio, redmux._core, redmux._errors, redmux._records, redmux.sync):
+            for test in self.examples_of(module):
+                with self.subTest(test.name):
+                    if module is redmux.sync or "_core.CoreSubscription" in test.name:
+                        with redmux.sync.connect(self.server.url) as client:
+                            self.check(test, client=client)
+                    else:
+                        self.check(test)
+                    ran += 1
+        self.assertGreater(ran, 15)
+
+    def test_the_readmes_programs_print_what_it_shows(self) -> None:
+        text = (HERE / "README.md").read_text().replace("redis://localhost", self.server.url)
+        first, second = re.findall(r"```python\n(import .*?)```", text, flags=re.S)
+        shown = re.findall(r"```console\n(1\n.*?)```", text, flags=re.S)
+        self.assertEqual([python(first).stdout], shown)
+        self.assertEqual(python(second).stdout, "Message('my_channel', b'hello')\n")
+
+    # --- the examples
+
+    def start(self, name: str, *arguments: str) -> Programs:
+        program = subprocess.Popen(
+            [sys.executable, "-X", "dev", "-W", "error::ResourceWarning", str(HERE / "examples" / name), self.server.url, *arguments],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(HERE / "src")},
+        )
+        self.addCleanup(self.finish, program)
+        return program
+
+    def finish(self, program: Programs) -> None:
+        if program.poll() is None:
+            program.kill()
+        program.communicate()
+
+    def reads(self, program: Programs, *lines: str) -> None:
+        assert program.stdout
+        for line in lines:
+            self.assertEqual(program.stdout.readline().rstrip("\n"), line)
+
+    def says(self, program: Programs, *lines: str) -> None:
+        assert program.stdin
+        program.stdin.write("".join(line + "\n" for line in lines))
+        program.stdin.flush()
+
+    def publish(self, channel: str, data: str) -> None:
+        self.assertEqual(self.server.do("publish", channel=channel, data=data), 1)
+
+    def test_example_simple(self) -> None:
+        program = self.start("simple.py")
+        self.reads(program, "channel: [mychannel] msg: [Hello World!]")
+        self.assertEqual(program.wait(20), 0)
+
+    def test_example_chat(self) -> None:
+        program = self.start("chat.py")
+        self.says(program, "+lobby")
+        self.reads(program, "joined lobby")
+        self.says(program, "!lobby Is anybody here?", "?")
+        self.assertEqual(
+            {program.stdout.readline() for _ in range(2)} if program.stdout else set(),
+            {"[lobby] Is anybody here?\n", "in 1 rooms: lobby\n"},
+        )
+        self.assertEqual(self.server.do("kill_pubsub"), 1)
+        assert program.stdout
+        self.assertTrue(program.stdout.readline().startswith("*disconnected* "))
+        self.reads(program, "*connected again*")
+        self.says(program, "-lobby", "q")
+        self.assertEqual(program.wait(20), 0)
+
+    def test_example_pattern(self) -> None:
+        program = self.start("pattern.py", "news.*", "2")
+        self.reads(program, "active: [news.*]")
+        self.publish("news.sport", "2:1")
+        self.publish("news.weather", "rain")
+        self.reads(
+            program,
+            "pattern: [news.*] channel: [news.sport] msg: [2:1]",
+            "pattern: [news.*] channel: [news.weather] msg: [rain]",
+        )
+        self.assertEqual(program.wait(20), 0)
+
+    def test_example_promises(self) -> None:
+        program = self.start("promises.py")
+        self.reads(program, "promise on [p:job-42]: [done]", "promise on [p:nobody]: nobody kept it")
+        self.assertEqual(program.wait(20), 0)
+
+    def test_b2_b4_example_broker_hears_seven_and_skips_bad_json(self) -> None:
+        program = self.start("broker.py")
+        self.reads(program, "listening on 5 channels")
+        for channel in ("orders", "users", "stock", "prices"):
+            self.publish(channel, '{"id":1}')
+        self.publish("alerts", "{bad")
+        for channel in ("alerts", "orders", "orders"):
+            self.publish(channel, '{"id":2}')
+        self.reads(program, *(f"{channel}: {{'id': 1}}" for channel in ("orders", "users", "stock", "prices")))
+        assert program.stdout
+        skipped = program.stdout.readline()
+        self.assertTrue(skipped.startswith("skipped: bad JSON on 'alerts', 4 bytes: b'{bad': "), skipped)
+        self.reads(program, *(f"{channel}: {{'id': 2}}" for channel in ("alerts", "orders", "orders")))
+        self.assertEqual(program.wait(20), 0)
+
+    def test_b4_example_broker_ends_well_on_sigterm(self) -> None:
+        program = self.start("broker.py")
+        self.reads(program, "listening on 5 channels")
+        program.send_signal(signal.SIGTERM)
+        self.assertEqual(program.wait(10), 0)
