@@ -128,7 +128,7 @@ impl Model {
         let end = |record: &Record| (record.data_off + record.data_len).max(record.name_off + record.name_len) as usize;
         let first = records.first().map_or(0, |record| record.name_off);
         let len = records.iter().filter(|record| record.data_len > 0).map(end).max().unwrap_or(0);
-        let staged = shared && messages.len() % 2 == 0 && (1..=BLOCK_RECORDS).contains(&records.len());
+        let staged = shared && messages.len().is_multiple_of(2) && (1..=BLOCK_RECORDS).contains(&records.len());
         let staged = staged && records.iter().all(|record| record.data_len > 0) && len - first as usize <= BLOCK_BYTES;
         let mut base = base;
         let wave = if staged {

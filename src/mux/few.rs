@@ -11,7 +11,6 @@ pub enum Few<T> {
     /// One, in place.
     One(T),
     /// More; never empty. Boxed, so that the usual list is small.
-    #[expect(clippy::box_collection, reason = "a list in place would be three words in every name")]
     Many(Box<Vec<T>>),
 }
 

@@ -325,12 +325,11 @@ impl Registry {
             self.effects.push(Effect::Gone { ops: entry.take_leavers() });
         }
         match entry.actual {
+            // While a queue holds the id the entry stays, or a name that comes and goes would fill the queue.
+            Actual::None if !wanted && entry.queued => {}
             Actual::None if !wanted => {
-                // While a queue holds the id the entry stays, or a name that comes and goes would fill the queue.
-                if !entry.queued {
-                    self.refused_names -= usize::from(entry.refused);
-                    self.names.remove(id);
-                }
+                self.refused_names -= usize::from(entry.refused);
+                self.names.remove(id);
             }
             Actual::None if online && !entry.refused && !entry.queued => {
                 entry.queued = true;
