@@ -13,7 +13,7 @@ use crate::inbox::{Kind as Rec, Record};
 use crate::proto::resp::Kind;
 
 /// How many messages are looked up together.
-pub const BATCH: usize = 128;
+pub(super) const BATCH: usize = 128;
 
 /// A part of a message: where it begins in the wave's bytes, and how long it is.
 #[derive(Debug, Clone, Copy, Default)]
