@@ -569,15 +569,18 @@ impl Driver {
         for sub in std::mem::take(&mut self.short) {
             self.end(&sub, true);
         }
+        let ended = |driver: &Driver| locked(&driver.world.ledgers[driver.index]).open() == 0;
+        // A full inbox has no room for one more operation, until its reader wakes.
         for sub in self.lasting() {
-            let names: Vec<usize> = (0..sub.names.len()).collect();
-            // A full inbox has no room for one more operation, until its reader wakes.
-            if !is_pattern(&sub) {
-                self.insist("the last add is taken", |driver| driver.change(&sub, true, &names, 20_000));
-            }
             self.insist("the last wait is taken", |driver| driver.wait_for(&sub, 20_000));
         }
-        self.until("every operation has ended", |driver| locked(&driver.world.ledgers[driver.index]).open() == 0);
+        self.until("every operation has ended", ended);
+        // Only now: an older add that ends behind this one, superseded, would leave its names in doubt for good.
+        for sub in self.lasting().into_iter().filter(|sub| !is_pattern(sub)) {
+            let names: Vec<usize> = (0..sub.names.len()).collect();
+            self.insist("the last add is taken", |driver| driver.change(&sub, true, &names, 20_000));
+        }
+        self.until("the last adds have ended", ended);
         self.until_whole();
     }
 

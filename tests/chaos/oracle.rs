@@ -361,12 +361,18 @@ impl Source {
         self.open()?;
         let stopped = self.stopped.is_some();
         let from = truth.next(self.stream);
-        let Some(name) = self.names.get(index) else { return Ok(()) };
+        let Some(name) = self.names.get_mut(index) else { return Ok(()) };
         match name.state {
             State::Off => return Err(Rule::Unwanted),
             State::Adding | State::Refused | State::Gap if stopped => self.set(index, State::Fuzzy),
             State::Adding | State::Refused | State::Gap => self.set(index, State::On { from }),
-            State::Fuzzy if !stopped && name.wanted && name.open == 0 => self.set(index, State::On { from }),
+            State::Fuzzy if name.wanted && name.open == 0 => {
+                // Behind a refusal it is the newer word, and a later refusal would be said again.
+                name.doubtful = false;
+                if !stopped {
+                    self.set(index, State::On { from });
+                }
+            }
             _ => {}
         }
         Ok(())
