@@ -36,14 +36,16 @@ const DELIVERED: &str = "#2f6fb2";
 const PUBLISHED: &str = "#e08e2b";
 const LOST: &str = "#d1495b";
 const WHOLE: &str = "#cfe8d8";
+const SERVER: &str = "#7b4fa3";
+const OWNER: &str = "#3a7d5d";
 
 /// Each kind of fault has a colour by what it strikes.
 fn colour(kind: &str) -> &'static str {
     match kind {
-        "restart" | "crash" | "freeze" | "pause all" | "pause write" => "#7b4fa3",
+        "restart" | "crash" | "freeze" | "pause all" | "pause write" => SERVER,
         "kill pubsub" | "kill normal" | "kill user" | "output limit" | "acl" => LOST,
         "slow reader" => PUBLISHED,
-        "stop and restart" => "#3a7d5d",
+        "stop and restart" => OWNER,
         _ => DELIVERED,
     }
 }
@@ -63,7 +65,7 @@ impl Picture {
         let mut lanes: Vec<_> = lanes.into_iter().collect();
         lanes.sort_by_key(|(kind, spans)| (colour(kind), usize::MAX - spans.len()));
 
-        let rates = 96.0;
+        let rates = 112.0;
         let faults = rates + RATE + 62.0;
         let inboxes = faults + LANE * lanes.len() as f64 + 58.0;
         let bottom = inboxes + (LANE + 5.0) * self.rows.len() as f64;
@@ -129,10 +131,11 @@ impl Picture {
 
         let legend = [
             (WHOLE, "whole"),
-            (LOST, "lost: told, until active again; a fault of connections or rights"),
-            (PUBLISHED, "dropped: the inbox was full, counted; a slow reader"),
-            ("#7b4fa3", "the server stands still or restarts"),
+            (LOST, "lost until active again; connections killed, rights taken"),
+            (PUBLISHED, "dropped: no room, or too large; a slow reader"),
+            (SERVER, "the server stands still or restarts"),
             (DELIVERED, "the network"),
+            (OWNER, "the client itself"),
         ];
         let mut at = LEFT;
         for (fill, what) in legend {
@@ -161,7 +164,7 @@ impl Picture {
         let (published, delivered): (fn(&(u64, u64, u64)) -> u64, fn(&(u64, u64, u64)) -> u64) = (|s| s.1, |s| s.2);
         let highest = |of| self.samples.windows(2).map(|pair| rate(pair, of)).fold(1.0, f64::max);
         let base = top + RATE;
-        text(out, 28.0, top - 6.0, &format!(r#"font-size="13" font-weight="600" fill="{INK}""#), "Messages a second");
+        text(out, 28.0, top - 18.0, &format!(r#"font-size="13" font-weight="600" fill="{INK}""#), "Messages a second");
         for (of, fill, name, side) in
             [(delivered, DELIVERED, "delivered", true), (published, PUBLISHED, "published", false)]
         {

@@ -227,16 +227,14 @@ impl Driver {
         }
     }
 
-    /// Adds or removes names; says so to the judge before.
+    /// Adds or removes names. The judge is locked since before the call, so that it hears of it before it sees anything of it;
+    /// of a call that was refused (its inbox is full) it never hears, because then nothing was done.
     fn change(&mut self, sub: &Sub, add: bool, which: &[usize], timeout_ms: i64) -> Option<u64> {
         let Inbox { handle, port } = &self.inboxes[sub.inbox];
         let mut judge = locked(&port.judge);
         let source = &mut judge.seats.get_mut(&sub.handle.id)?.source;
         if source.closed {
             return None;
-        }
-        for &name in which {
-            if add { source.adding(name) } else { source.removing(name) }
         }
         let (id, names) = (sub.handle.id, which.to_vec());
         let op = if add { Op::Add { source: id, names } } else { Op::Remove { source: id, names } };
@@ -245,8 +243,10 @@ impl Driver {
         let status = c::change(sub.handle, add, &texts, token, timeout_ms);
         if status != Status::Ok {
             locked(&self.world.ledgers[self.index]).refused(token, status);
-            which.iter().for_each(|&name| source.not_asked(name));
             return None;
+        }
+        for &name in which {
+            if add { source.adding(name) } else { source.removing(name) }
         }
         Some(token)
     }
@@ -569,19 +569,34 @@ impl Driver {
         for sub in std::mem::take(&mut self.short) {
             self.end(&sub, true);
         }
+        let ended = |driver: &Driver| locked(&driver.world.ledgers[driver.index]).open() == 0;
+        // A full inbox has no room for one more operation, until its reader wakes.
         for sub in self.lasting() {
-            let names: Vec<usize> = (0..sub.names.len()).collect();
-            if !is_pattern(&sub) {
-                self.change(&sub, true, &names, 20_000);
-            }
-            self.wait_for(&sub, 20_000);
+            self.insist("the last wait is taken", |driver| driver.wait_for(&sub, 20_000));
         }
-        self.until("every operation has ended", |driver| locked(&driver.world.ledgers[driver.index]).open() == 0);
+        self.until("every operation has ended", ended);
+        // Only now: an older add that ends behind this one, superseded, would leave its names in doubt for good.
+        for sub in self.lasting().into_iter().filter(|sub| !is_pattern(sub)) {
+            let names: Vec<usize> = (0..sub.names.len()).collect();
+            self.insist("the last add is taken", |driver| driver.change(&sub, true, &names, 20_000));
+        }
+        self.until("the last adds have ended", ended);
         self.until_whole();
     }
 
     fn lasting(&self) -> Vec<Sub> {
         self.fixed.iter().chain(&self.changing).cloned().collect()
+    }
+
+    /// Asks until it is taken, unless the run has failed.
+    fn insist(&mut self, what: &str, mut ask: impl FnMut(&mut Driver) -> Option<u64>) {
+        let began = now_ms();
+        while ask(self).is_none() && locked(&self.world.violations).is_empty() {
+            if now_ms() - began > 60_000 {
+                self.world.violated(&Rule::NeverEnded, &format!("client {}: {what}", self.index), &[]);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits for something, unless the run has failed; that it does not come is a violation.

@@ -89,7 +89,10 @@ impl Run {
             excused += judge.excused + judge.seats.values().map(|seat| seat.source.excused).sum::<u64>();
         }
         lines.push(format!("delivered  {} to all subscriptions", Grouped(delivered)));
-        lines.push(format!("dropped    {} by full inboxes, each counted where it was", Grouped(dropped)));
+        lines.push(format!(
+            "dropped    {} for want of room or for their size, each counted where it was",
+            Grouped(dropped)
+        ));
         lines.push(format!(
             "lost       {} in {} lost records' gaps and around changes",
             Grouped(excused),

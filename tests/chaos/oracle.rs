@@ -361,12 +361,18 @@ impl Source {
         self.open()?;
         let stopped = self.stopped.is_some();
         let from = truth.next(self.stream);
-        let Some(name) = self.names.get(index) else { return Ok(()) };
+        let Some(name) = self.names.get_mut(index) else { return Ok(()) };
         match name.state {
             State::Off => return Err(Rule::Unwanted),
             State::Adding | State::Refused | State::Gap if stopped => self.set(index, State::Fuzzy),
             State::Adding | State::Refused | State::Gap => self.set(index, State::On { from }),
-            State::Fuzzy if !stopped && name.wanted && name.open == 0 => self.set(index, State::On { from }),
+            State::Fuzzy if name.wanted && name.open == 0 => {
+                // Behind a refusal it is the newer word, and a later refusal would be said again.
+                name.doubtful = false;
+                if !stopped {
+                    self.set(index, State::On { from });
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -387,7 +393,7 @@ impl Source {
         Ok(())
     }
 
-    /// The name is about to be added.
+    /// The name is being added: whatever is seen of it is seen later.
     pub fn adding(&mut self, index: usize) {
         self.history.push(Event::Asked { name: index, add: true });
         let Some(name) = self.names.get_mut(index) else { return };
@@ -402,7 +408,7 @@ impl Source {
         }
     }
 
-    /// The name is about to be removed.
+    /// The name is being removed.
     pub fn removing(&mut self, index: usize) {
         self.history.push(Event::Asked { name: index, add: false });
         let Some(name) = self.names.get_mut(index) else { return };
@@ -443,13 +449,6 @@ impl Source {
             let from = truth.next(self.stream);
             self.each(|name| name.settles().then_some(State::On { from }));
         }
-    }
-
-    /// A call that was announced was refused by the library: nothing was done.
-    pub fn not_asked(&mut self, index: usize) {
-        let Some(name) = self.names.get_mut(index) else { return };
-        name.open = name.open.saturating_sub(1);
-        self.set(index, State::Fuzzy);
     }
 
     /// The client is about to be stopped.

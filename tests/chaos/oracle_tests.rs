@@ -176,6 +176,21 @@ fn a_stop_without_a_word_excuses_until_the_generation_that_follows_it() {
 }
 
 #[test]
+fn a_name_refused_in_a_stop_is_owed_again_once_its_own_active_came() {
+    for active in [true, false] {
+        let mut source = source();
+        source.stopping();
+        source.refused("a:01").unwrap();
+        if active {
+            source.active_name("a:01", &known(32)).unwrap();
+        }
+        source.active(5, &known(64)).unwrap();
+        source.restarted(5, &known(64));
+        assert_eq!(source.names[1].state, if active { State::On { from: 64 } } else { State::Fuzzy });
+    }
+}
+
+#[test]
 fn closed_is_the_last_record() {
     let mut source = source();
     source.closing();
