@@ -161,7 +161,8 @@ impl Picture {
         let rate = |pair: &[(u64, u64, u64)], of: fn(&(u64, u64, u64)) -> u64| {
             (of(&pair[1]) - of(&pair[0])) as f64 * 1000.0 / (pair[1].0 - pair[0].0).max(1) as f64
         };
-        let (published, delivered): (fn(&(u64, u64, u64)) -> u64, fn(&(u64, u64, u64)) -> u64) = (|s| s.1, |s| s.2);
+        type Field = fn(&(u64, u64, u64)) -> u64;
+        let (published, delivered): (Field, Field) = (|s| s.1, |s| s.2);
         let highest = |of| self.samples.windows(2).map(|pair| rate(pair, of)).fold(1.0, f64::max);
         let base = top + RATE;
         text(out, 28.0, top - 18.0, &format!(r#"font-size="13" font-weight="600" fill="{INK}""#), "Messages a second");

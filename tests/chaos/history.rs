@@ -33,24 +33,27 @@ pub fn now_ms() -> u64 {
     BEGAN.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
-/// The last events, oldest first.
+/// The last events, oldest first: messages and drops apart, or a flood of them would push out what is said of names.
 #[derive(Debug, Default)]
 pub struct History {
     events: VecDeque<(u64, Event)>,
+    flow: VecDeque<(u64, Event)>,
 }
 
 impl History {
     /// One more event.
     pub fn push(&mut self, event: Event) {
-        if self.events.len() == KEPT {
-            self.events.pop_front();
+        let flows = matches!(event, Event::Messages { .. } | Event::Dropped { .. } | Event::Barrier { .. });
+        let events = if flows { &mut self.flow } else { &mut self.events };
+        if events.len() == KEPT {
+            events.pop_front();
         }
-        self.events.push_back((now_ms(), event));
+        events.push_back((now_ms(), event));
     }
 
     /// One more message; it joins the run before it if it follows closely.
     pub fn message(&mut self, number: u64) {
-        if let Some((_, Event::Messages { last, count, .. })) = self.events.back_mut()
+        if let Some((_, Event::Messages { last, count, .. })) = self.flow.back_mut()
             && number > *last
             && number - *last <= super::oracle::CHANNELS
         {
@@ -73,7 +76,9 @@ impl History {
             }
             other => format!("{other:?}"),
         };
-        self.events.iter().map(|&(at, event)| format!("{:>9.3} s  {}", at as f64 / 1000.0, line(event))).collect()
+        let mut events: Vec<(u64, Event)> = self.events.iter().chain(&self.flow).copied().collect();
+        events.sort_by_key(|&(at, _)| at);
+        events.iter().map(|&(at, event)| format!("{:>9.3} s  {}", at as f64 / 1000.0, line(event))).collect()
     }
 }
 
@@ -89,7 +94,7 @@ impl Display for Grouped {
         let digits = self.0.to_string();
         let mut text = String::new();
         for (at, digit) in digits.chars().enumerate() {
-            if at > 0 && (digits.len() - at) % 3 == 0 {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
                 text.push(',');
             }
             text.push(digit);

@@ -187,7 +187,7 @@ impl Fate {
         let fits = match self.outcome {
             // Nobody knows, or not yet.
             None | Some((Status::Unknown | Status::Closed, _)) => true,
-            Some((Status::Ok, receivers)) => !self.missed && !(self.arrived && receivers == 0),
+            Some((Status::Ok, receivers)) => !(self.missed || self.arrived && receivers == 0),
             Some(_) => !self.arrived,
         };
         if fits { Ok(()) } else { Err(Rule::Publish) }

@@ -494,7 +494,13 @@ impl Source {
         let names: Vec<String> = self.names.iter().map(|name| name.text.clone()).collect();
         let mut lines = self.history.lines(&names);
         lines.push(format!("next is {}, dropped since the last message {}", self.next, self.hole));
-        lines.extend(self.names.iter().map(|name| format!("{}: {:?}", name.text, name.state)));
+        let said = |name: &Name| {
+            let wanted = if name.wanted { "wanted" } else { "not wanted" };
+            let doubt = if name.doubtful { ", in doubt" } else { "" };
+            format!("{}: {:?}, {wanted}{doubt}, {} under way", name.text, name.state, name.open)
+        };
+        lines.extend(self.names.iter().map(said));
+        lines.push(format!("stopped {:?}, lost {}", self.stopped, self.lost));
         lines
     }
 

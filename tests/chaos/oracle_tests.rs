@@ -28,9 +28,9 @@ fn known(next: u64) -> Known {
 fn source() -> Source {
     let names: Vec<(String, Mask)> = (0..3).map(|at| (format!("a:{at:02}"), 1 << at)).collect();
     let mut source = Source::new("test", 0, &names);
-    for at in 0..2 {
+    for (at, (name, _)) in names.iter().enumerate().take(2) {
         source.adding(at);
-        source.active_name(&names[at].0, &known(0)).unwrap();
+        source.active_name(name, &known(0)).unwrap();
         source.ended(at, true, true, &known(0));
     }
     source
