@@ -1,7 +1,8 @@
 //! The ready list of a client: which inboxes have something to take. It is to inboxes what epoll is to sockets.
 //!
 //! An inbox enters when it becomes non-empty or ends, and again when a take leaves records behind. The descriptor is
-//! readable exactly while the list is not empty. Lock order: an inbox' lock is never held while this one is taken.
+//! readable exactly while the list is not empty; when the client has ended it stays readable, so that who watches a dup of
+//! it cannot miss the end. Lock order: an inbox' lock is never held while this one is taken.
 //!
 //! The list holds its inboxes, and they hold it: `clear` ends that when the client is closed, and `forget` when one of
 //! its inboxes is.
