@@ -3,6 +3,7 @@
 //! A [`Client`] ties together the hub that its tasks share, its inboxes, its ready list and its dispatcher. `ffi/` maps
 //! each function of the C ABI onto one method here or on [`Hub`].
 
+use crate::buffer::Buffer;
 use crate::error::{Error, Result, Status};
 use crate::inbox::dispatch::{Dispatcher, Sink, inside_callback};
 use crate::inbox::inbox::{Config, Policy};
@@ -45,6 +46,8 @@ pub struct Client {
     /// Closed inboxes whose last callback may still run: the client's close waits for them too.
     leaving: Mutex<Vec<Arc<Inbox>>>,
     events: Option<Arc<Inbox>>,
+    /// Made when something is first asked or served.
+    buffer: Mutex<Option<Arc<Buffer>>>,
     /// Set by the first close.
     closing: AtomicBool,
 }
@@ -131,6 +134,7 @@ impl Client {
             inboxes: Mutex::new(inboxes),
             leaving: Mutex::new(Vec::new()),
             events: event_inbox,
+            buffer: Mutex::new(None),
             closing: AtomicBool::new(false),
         }))
     }
@@ -158,6 +162,23 @@ impl Client {
     /// The options that it was opened with.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// What asks and serves for this client, made when it is first needed.
+    pub fn buffer(&self) -> Result<Arc<Buffer>> {
+        let mut buffer = lock(&self.buffer);
+        if let Some(buffer) = &*buffer {
+            return Ok(Arc::clone(buffer));
+        }
+        self.check_open()?;
+        let (made, task) = Buffer::start(&self.hub, self.options.text(Key::Namespace))?;
+        supervise(&runtime::handle()?, &self.hub, "requests", task);
+        *buffer = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    fn existing_buffer(&self) -> Option<Arc<Buffer>> {
+        lock(&self.buffer).clone()
     }
 
     fn check_open(&self) -> Result<(), Status> {
@@ -196,6 +217,9 @@ impl Client {
             lock(&self.leaving).push(Arc::clone(inbox));
         }
         lock(&self.inboxes).remove(&inbox.id());
+        if let Some(buffer) = self.existing_buffer() {
+            buffer.close_inbox(inbox.id());
+        }
         lock(&self.hub.mux).close_inbox(inbox.id());
         self.hub.work.notify_one();
         let result = inbox.close(deadline);
@@ -210,7 +234,8 @@ impl Client {
             // The channel of a promise by name may have to be let go, and the link may be idle until its next PING.
             self.hub.work.notify_one();
         }
-        ended + self.hub.cancel_publishes(inbox, token)
+        let gathers = self.existing_buffer().map_or(0, |buffer| buffer.cancel(inbox, token));
+        ended + gathers + self.hub.cancel_publishes(inbox, token)
     }
 
     fn begin(&self, ticket: Ticket, what: What) -> Result<u64> {
@@ -325,7 +350,8 @@ impl Client {
     /// What it counted.
     pub fn stats(&self) -> String {
         let inboxes = lock(&self.inboxes).len();
-        stats::of(&self.hub, inboxes, self.budget.used()).to_string()
+        let buffer = self.existing_buffer().map(|buffer| buffer.stats());
+        stats::of(&self.hub, inboxes, self.budget.used(), buffer).to_string()
     }
 
     /// Closes the client, on an application's thread until `deadline` at most.
@@ -336,6 +362,7 @@ impl Client {
         if self.closing.swap(true, Ordering::SeqCst) {
             return Err(Status::Closed);
         }
+        self.close_buffer();
         if !inside_callback() {
             let _ = self.finish_publishing(deadline);
         }
@@ -356,11 +383,19 @@ impl Client {
         // A thread of its own, because publishes are waited for, and the library's thread answers them.
         let thread = std::thread::Builder::new().name("redmux-close".into());
         let finish = move || {
+            client.close_buffer();
             let status = client.finish_publishing(deadline);
             let _ = client.finish(Some((inbox, token, status)), deadline);
         };
         let spawned = crate::sys::without_signals(|| thread.spawn(finish));
         spawned.map(drop).map_err(|error| Error::new(Status::Internal, format!("cannot start a thread: {error}")))
+    }
+
+    /// Ends what is asked and served. First: whoever waits for an answer of ours is told, by a last publish.
+    fn close_buffer(&self) {
+        if let Some(buffer) = self.existing_buffer() {
+            buffer.close();
+        }
     }
 
     /// Waits until what was published is answered, or until the deadline.
@@ -402,6 +437,7 @@ impl Client {
     }
 
     fn end(&self) {
+        self.close_buffer();
         self.hub.end(Status::Closed);
         runtime::unregister(self.hub.id);
     }

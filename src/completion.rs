@@ -55,3 +55,51 @@ pub fn completion_with_data(what: &str, lent: &Lent, data: &mut Vec<u8>) -> Opti
     }
     completion(what, lent)
 }
+
+/// The first answer of a gather in a block, into `found`, and the first error into `failed`. `Some` when the gather has
+/// ended: the result of a call that waited for one answer.
+pub fn first_answer(
+    lent: &Lent,
+    found: &mut Option<Vec<u8>>,
+    failed: &mut Option<(i32, String)>,
+) -> Option<Result<()>> {
+    for record in lent.records() {
+        if record.is(Kind::Answer) {
+            if record.status == 0 {
+                found.get_or_insert_with(|| record.payload(lent.data()).to_vec());
+            } else {
+                let said = sentence_of(record.extra(lent.data()));
+                failed.get_or_insert_with(|| (record.status, said));
+            }
+        } else if record.is(Kind::End) {
+            let ended = Status::from_code(record.status).unwrap_or(Status::Internal);
+            let name = String::from_utf8_lossy(record.name(lent.data())).into_owned();
+            let error = match (ended, failed.take()) {
+                // Everybody ended without an answer: that is nobody who had one.
+                (Status::Ok, _) => Error::new(Status::NoResponders, format!("{name:?}: nobody had an answer")),
+                (Status::Remote, Some((status, said))) => {
+                    let status = Status::from_code(status).unwrap_or(Status::Remote);
+                    Error::new(status, format!("{name:?}: {said}"))
+                }
+                (status, _) => {
+                    let said = sentence_of(record.extra(lent.data()));
+                    let said = if said.is_empty() { status.to_string() } else { said };
+                    Error::new(status, format!("{name:?}: {said}"))
+                }
+            };
+            return Some(Err(error));
+        }
+    }
+    None
+}
+
+/// The sentence in the JSON of an answer or an end.
+fn sentence_of(json: &[u8]) -> String {
+    let value: serde_json::Value = serde_json::from_slice(json).unwrap_or_default();
+    let part = |key: &str| value.get(key).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    match (part("code"), part("message")) {
+        (code, message) if code.is_empty() => message,
+        (code, message) if message.is_empty() => code,
+        (code, message) => format!("{code}: {message}"),
+    }
+}

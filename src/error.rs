@@ -92,6 +92,11 @@ statuses! {
     /// The server did not answer a PING in time.
     PingTimeout = -308, c"REDMUX_ERR_PING_TIMEOUT", c"the server did not answer a PING in time";
 
+    /// Nobody serves it.
+    NoResponders = -309, c"REDMUX_ERR_NO_RESPONDERS", c"nobody serves it";
+    /// The responder answered with an error.
+    Remote = -310, c"REDMUX_ERR_REMOTE", c"the responder answered with an error";
+
     /// Redis answered with an error.
     Redis = -400, c"REDMUX_ERR_REDIS", c"Redis answered with an error";
     /// Redis refused the user or the password.

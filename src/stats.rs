@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
 /// The document.
-pub fn of(hub: &Hub, inboxes: usize, bytes: usize) -> Value {
+pub fn of(hub: &Hub, inboxes: usize, bytes: usize, buffer: Option<Value>) -> Value {
     let c = &hub.counters;
     let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let greeting = lock(&hub.greeting).clone();
@@ -44,6 +44,7 @@ pub fn of(hub: &Hub, inboxes: usize, bytes: usize) -> Value {
         "operations": mux.ops.len(),
         "inboxes": inboxes,
         "inbox_bytes": bytes,
+        "requests": buffer,
     })
 }
 

@@ -15,13 +15,24 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
-/// What a subscription, a promise set or a promise needs: its client and its id.
+/// What a source is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// A subscription.
+    Subscription,
+    /// A promise set.
+    Promises,
+    /// A responder.
+    Responder,
+}
+
+/// What a source needs: its client, and what it is.
 #[derive(Clone)]
 pub struct Source {
     /// The client, while it lives.
     pub client: Weak<Client>,
-    /// Whether it is a promise set, and not a subscription.
-    pub promises: bool,
+    /// What it is.
+    pub family: Family,
 }
 
 /// What an inbox handle stands for.
@@ -187,21 +198,21 @@ pub fn remove_inbox(id: u64) -> Result<InboxRef, Status> {
 }
 
 /// A handle for a source: its id.
-pub fn add_source(id: u64, client: &Arc<Client>, promises: bool) {
-    insert(id, Object::Source(Source { client: Arc::downgrade(client), promises }));
+pub fn add_source(id: u64, client: &Arc<Client>, family: Family) {
+    insert(id, Object::Source(Source { client: Arc::downgrade(client), family }));
 }
 
 /// The client of a source, and of the right kind.
-pub fn source(id: u64, promises: bool) -> Result<Arc<Client>, Status> {
+pub fn source(id: u64, family: Family) -> Result<Arc<Client>, Status> {
     match find(id)? {
-        Object::Source(source) if source.promises == promises => source.client.upgrade().ok_or(Status::Closed),
+        Object::Source(source) if source.family == family => source.client.upgrade().ok_or(Status::Closed),
         _ => Err(Status::Closed),
     }
 }
 
 /// Takes a source out.
-pub fn remove_source(id: u64, promises: bool) -> Result<Source, Status> {
-    match remove(id, |object| matches!(object, Object::Source(source) if source.promises == promises))? {
+pub fn remove_source(id: u64, family: Family) -> Result<Source, Status> {
+    match remove(id, |object| matches!(object, Object::Source(source) if source.family == family))? {
         Object::Source(source) => Ok(source),
         _ => Err(Status::Closed),
     }

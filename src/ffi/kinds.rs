@@ -27,15 +27,25 @@ pub const REDMUX_KIND_PROMISE: u16 = 7;
 /// The server refused a name. name: which; extra: Redis' error word; token: of the add that asked for it, else the
 /// source's. It is tried again now and then (option refused_retry), and active with the name says that it was allowed.
 pub const REDMUX_KIND_REFUSED: u16 = 8;
-/// A request to answer (not delivered by this version).
+/// A request to answer, with redmux_responder_answer, _end or _fail. source and token: the responder's; number: its ticket;
+/// aux: when its asker stops waiting, unix ns; name: the service; extra: JSON, of which id, from (who asks), attempt and h
+/// (headers) are for you; data: the body. With REDMUX_FLAG_AGAIN it was sent again.
 pub const REDMUX_KIND_REQUEST: u16 = 9;
-/// The asker of a request went away (not delivered by this version).
+/// Nobody waits for the answer to a request any more. number: its ticket, which still has to be ended; status:
+/// REDMUX_ERR_CANCELLED, REDMUX_ERR_TIMEOUT, or REDMUX_ERR_CLOSED if the responder was closed (then it has ended).
 pub const REDMUX_KIND_CANCEL: u16 = 10;
-/// A responder took a request (not delivered by this version).
+/// A responder took a request of yours (with the option accepted). source and token: the gather's; number: how many have by
+/// now; extra: JSON with by (which responder) and name (its client's name).
 pub const REDMUX_KIND_ACCEPTED: u16 = 11;
-/// An answer (not delivered by this version).
+/// An answer. source and token: the gather's; number: its number within its responder, from 0; aux: when it was read, unix
+/// ns; name: the service; extra: JSON with by (which responder), name (its client's name), h (headers); data: the body. With
+/// REDMUX_FLAG_LAST it is the last of its responder. With REDMUX_FLAG_FAILED it is an error: status is
+/// REDMUX_ERR_REMOTE or REDMUX_ERR_FULL, and extra also has code, message and retriable.
 pub const REDMUX_KIND_ANSWER: u16 = 12;
-/// A gather ended (not delivered by this version).
+/// A gather ended: its last record, always. source and token: the gather's; number: why, a REDMUX_REASON; status: 0 or what a
+/// caller would raise; aux: how long it took, ns; extra: JSON with expected (how many received it, or null), answers, errors,
+/// missing (by and name of who accepted and did not finish), missing_count, duplicates, late, and message where a status says
+/// more.
 pub const REDMUX_KIND_END: u16 = 13;
 /// A message of a mailbox (not delivered by this version).
 pub const REDMUX_KIND_MAIL: u16 = 14;
@@ -58,6 +68,35 @@ pub const REDMUX_FLAG_PATTERN: u16 = 1;
 
 /// In flags of active: it is about one name, which may be empty, and not about the whole source.
 pub const REDMUX_FLAG_NAME: u16 = 1;
+/// On answer: the last one of its responder.
+pub const REDMUX_FLAG_LAST: u16 = 1;
+/// On answer: it is an error.
+pub const REDMUX_FLAG_FAILED: u16 = 2;
+/// On request: it was sent again, after a connection was lost.
+pub const REDMUX_FLAG_AGAIN: u16 = 1;
+
+/// Nobody serves it.
+pub const REDMUX_REASON_NO_RESPONDERS: u64 = 1;
+/// Everybody who took it has finished.
+pub const REDMUX_REASON_ALL: u64 = 2;
+/// As many answers as the option expect says.
+pub const REDMUX_REASON_COUNT: u64 = 3;
+/// You had what you wanted (redmux_gather_stop).
+pub const REDMUX_REASON_PREDICATE: u64 = 4;
+/// No new answer for as long as the option quiet says.
+pub const REDMUX_REASON_QUIET: u64 = 5;
+/// The time was over.
+pub const REDMUX_REASON_DEADLINE: u64 = 6;
+/// You gave it up (redmux_gather_stop, redmux_inbox_cancel).
+pub const REDMUX_REASON_CANCELLED: u64 = 7;
+/// The client or the inbox was closed.
+pub const REDMUX_REASON_CLOSED: u64 = 8;
+/// A connection was lost while it waited, or it could not be sent.
+pub const REDMUX_REASON_INTERRUPTED: u64 = 9;
+/// Everybody answered with an error.
+pub const REDMUX_REASON_FAILED: u64 = 10;
+/// More answers came than there was room for.
+pub const REDMUX_REASON_OVERFLOW: u64 = 11;
 
 /// A connection is being made.
 pub const REDMUX_STATE_CONNECTING: u64 = 1;

@@ -4,7 +4,7 @@ use super::bytes::{Place, read};
 use super::client::{open, redmux_client};
 use super::error::redmux_error;
 use super::guard::{guard, guard_error};
-use super::handle;
+use super::handle::{self, Family};
 use super::inbox::{allowed, redmux_inbox, ticket};
 use super::text::{redmux_text, text};
 use crate::client::Client;
@@ -23,7 +23,7 @@ pub struct redmux_promises {
 }
 
 fn client_of(promises: redmux_promises) -> Result<Arc<Client>> {
-    Ok(handle::source(promises.id, true)?)
+    Ok(handle::source(promises.id, Family::Promises)?)
 }
 
 /// A new set of promises on the channels that begin with a prefix. The prefix is taken literally, whatever bytes are in
@@ -50,7 +50,7 @@ pub extern "C" fn redmux_promises_new(
         let inbox = ticket(inbox, token, -1, &client)?.inbox.ok_or(Status::InvalidArgument)?;
         let id = next_id();
         client.hub().promises(id, token, &inbox, prefix)?;
-        handle::add_source(id, &client, true);
+        handle::add_source(id, &client, Family::Promises);
         place.write(redmux_promises { id });
         Ok(())
     })
@@ -192,7 +192,7 @@ pub extern "C" fn redmux_promises_clear(promises: redmux_promises, out_count: *m
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_promises_close(promises: redmux_promises) -> i32 {
     guard(0, || {
-        let source = handle::remove_source(promises.id, true)?;
+        let source = handle::remove_source(promises.id, Family::Promises)?;
         if let Some(client) = source.client.upgrade() {
             let _ = client.hub().close_source(promises.id);
         }

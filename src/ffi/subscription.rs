@@ -4,7 +4,7 @@ use super::bytes::{Place, read, read_list, redmux_bytes};
 use super::client::{open, redmux_client};
 use super::error::redmux_error;
 use super::guard::{guard, guard_error};
-use super::handle;
+use super::handle::{self, Family};
 use super::inbox::{allowed, redmux_inbox, ticket};
 use super::text::{list, redmux_list};
 use crate::client::Client;
@@ -24,7 +24,7 @@ pub struct redmux_subscription {
 }
 
 fn client_of(subscription: redmux_subscription) -> Result<Arc<Client>> {
-    Ok(handle::source(subscription.id, false)?)
+    Ok(handle::source(subscription.id, Family::Subscription)?)
 }
 
 /// A new subscription to channels, without any yet: add them with redmux_subscription_add. Its records come into inbox:
@@ -48,7 +48,7 @@ pub extern "C" fn redmux_subscription_new(
         let inbox = ticket(inbox, token, -1, &client)?.inbox.ok_or(Status::InvalidArgument)?;
         let id = next_id();
         client.hub().subscribe(id, token, &inbox, None)?;
-        handle::add_source(id, &client, false);
+        handle::add_source(id, &client, Family::Subscription);
         place.write(redmux_subscription { id });
         Ok(())
     })
@@ -82,7 +82,7 @@ pub extern "C" fn redmux_subscription_new_pattern(
         let done = ticket(done_inbox, done_token, timeout_ms, &client)?;
         let id = next_id();
         client.hub().subscribe(id, token, &inbox, Some((pattern, done)))?;
-        handle::add_source(id, &client, false);
+        handle::add_source(id, &client, Family::Subscription);
         place.write(redmux_subscription { id });
         Ok(())
     })
@@ -308,7 +308,7 @@ pub extern "C" fn redmux_subscription_names(subscription: redmux_subscription, o
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_subscription_close(subscription: redmux_subscription) -> i32 {
     guard(0, || {
-        let source = handle::remove_source(subscription.id, false)?;
+        let source = handle::remove_source(subscription.id, Family::Subscription)?;
         // Its client may be closed before it: then it ended with that.
         if let Some(client) = source.client.upgrade() {
             let _ = client.hub().close_source(subscription.id);

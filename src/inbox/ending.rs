@@ -112,6 +112,7 @@ impl Inbox {
                 self.filled.notify_all();
                 ready.forget(self);
             }
+            Delivery::Task(_) => drop(state),
             Delivery::Callback(_) if state.running => drop(state),
             Delivery::Callback(_) => self.retire(state),
         }

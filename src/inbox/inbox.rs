@@ -137,9 +137,14 @@ impl State {
     }
 }
 
+/// Called when there is something to take; it may only wake.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
 pub(super) enum Delivery {
     Take(Arc<Ready>),
     Callback(Arc<Dispatcher>),
+    /// Taken by a task of the library itself, which is woken and never waits in a take.
+    Task(Wake),
 }
 
 /// A bounded queue of records.
@@ -191,6 +196,11 @@ impl Inbox {
         Arc::new(Inbox::new(id, config, budget, Delivery::Callback(dispatcher), Some(sink), Box::new(on_room)))
     }
 
+    /// An inbox of the library's own, drained by a task that `wake` wakes.
+    pub fn by_task(id: u64, config: Config, budget: Arc<Budget>, wake: Wake) -> Arc<Inbox> {
+        Arc::new(Inbox::new(id, config, budget, Delivery::Task(wake), None, Box::new(|| {})))
+    }
+
     fn new(
         id: u64,
         config: Config,
@@ -235,7 +245,7 @@ impl Inbox {
 
     /// Whether blocks are taken from it, and not given to a callback.
     pub fn is_taken(&self) -> bool {
-        matches!(self.delivery, Delivery::Take(_))
+        !matches!(self.delivery, Delivery::Callback(_))
     }
 
     pub(super) fn is_listed(&self) -> bool {
@@ -414,6 +424,10 @@ impl Inbox {
                 }
                 ready.enter(self);
             }
+            Delivery::Task(wake) => {
+                drop(state);
+                wake();
+            }
             Delivery::Callback(dispatcher) => {
                 if !state.scheduled && state.phase != Phase::Closed {
                     state.scheduled = true;
@@ -505,6 +519,19 @@ impl Inbox {
         pushed
     }
 
+    /// Delivers a record that somebody waits for, if it has room; `false` if it has none.
+    pub fn offer(self: &Arc<Inbox>, record: &RecordIn<'_>) -> bool {
+        let mut state = lock(&self.state);
+        let before = state.bytes();
+        if state.phase != Phase::Open || !self.has_room_beside(&state, before, before, record.cost()) {
+            return false;
+        }
+        Inbox::append(&mut state, record);
+        let pushed = Pushed::default();
+        self.settle(state, before, pushed);
+        true
+    }
+
     /// Whether a record of so many bytes has room beside what waits, `reserved` of it set aside before.
     pub fn fits(&self, bytes: usize, reserved: usize) -> bool {
         let state = lock(&self.state);
@@ -527,7 +554,11 @@ impl Inbox {
     /// Takes the oldest block, waiting up to `limit` for one; `None` waits for ever.
     pub fn take(self: &Arc<Inbox>, limit: Option<Duration>) -> Result<Lent, Status> {
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let Delivery::Take(ready) = &self.delivery else { return Err(Status::Conflict) };
+        let ready = match &self.delivery {
+            Delivery::Take(ready) => Some(ready),
+            Delivery::Task(_) => None,
+            Delivery::Callback(_) => return Err(Status::Conflict),
+        };
         let mut state = lock(&self.state);
         if state.taking {
             return Err(Status::Busy);
@@ -538,7 +569,7 @@ impl Inbox {
                 // A consumer that takes once each time the list names it must still come to see `CLOSED`.
                 let again = more > 0 || state.phase != Phase::Open;
                 drop(state);
-                if again {
+                if let Some(ready) = ready.filter(|_| again) {
                     ready.enter(self);
                 }
                 return Ok(Lent::new(block, Arc::clone(self), more));

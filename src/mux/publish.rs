@@ -71,6 +71,19 @@ impl Hub {
         self.hand_in(channel, payload, Job::Post, deadline)
     }
 
+    /// Has the server run a command that answers with a status or with nothing; it completes like a publish, with the
+    /// number 1 or 0.
+    pub fn command(&self, arguments: &[&[u8]], inbox: &Arc<Inbox>, token: u64, deadline: Option<Instant>) -> Result<()> {
+        inbox.reserve(PUBLISH_ROOM)?;
+        let job = Job::Publish { inbox: Arc::clone(inbox), token };
+        let head = format!("*{}\r\n", arguments.len());
+        let result = self.queue(head.as_bytes(), arguments, job, deadline);
+        if result.is_err() {
+            inbox.unreserve(PUBLISH_ROOM);
+        }
+        result
+    }
+
     fn hand_in(&self, channel: &[u8], payload: &[u8], job: Job, deadline: Option<Instant>) -> Result<()> {
         let Limits { max_payload, max_name } = self.settings.limits;
         if channel.len() > max_name {
@@ -81,7 +94,12 @@ impl Hub {
             let text = format!("the payload has {} bytes; max_payload is {max_payload}", payload.len());
             return Err(Error::new(Status::TooLarge, text));
         }
-        let len = PUBLISH.len() + resp::argument_len(channel) + resp::argument_len(payload);
+        self.queue(PUBLISH, &[channel, payload], job, deadline)
+    }
+
+    /// Encodes a command behind those that wait, and sends it at once if the socket is idle.
+    fn queue(&self, head: &[u8], arguments: &[&[u8]], job: Job, deadline: Option<Instant>) -> Result<()> {
+        let len = head.len() + arguments.iter().map(|argument| resp::argument_len(argument)).sum::<usize>();
         let mut out = lock(&self.outgoing);
         if let Some(status) = out.stopped {
             return Err(status.into());
@@ -95,9 +113,10 @@ impl Hub {
             return Err(Status::NoMemory.into());
         }
         let start = out.end();
-        out.bytes.extend_from_slice(PUBLISH);
-        resp::argument(&mut out.bytes, channel);
-        resp::argument(&mut out.bytes, payload);
+        out.bytes.extend_from_slice(head);
+        for argument in arguments {
+            resp::argument(&mut out.bytes, argument);
+        }
         let idle = out.pending.is_empty();
         let earlier = deadline.is_some_and(|deadline| out.next_deadline.is_none_or(|next| deadline < next));
         out.push(job, start, deadline);
@@ -338,12 +357,17 @@ impl Answers<'_> {
         };
         self.out.settle(&mut self.told);
         match (front.job, reply) {
-            (Job::Publish { inbox, token }, Reply::Integer(count)) => {
+            (Job::Publish { inbox, token }, Reply::Integer(_) | Reply::Status(_) | Reply::Null) => {
+                let count = match reply {
+                    Reply::Integer(count) => count.max(0) as u64,
+                    Reply::Status(_) => 1,
+                    _ => 0,
+                };
                 if self.inbox.as_ref().is_some_and(|other| !Arc::ptr_eq(other, &inbox)) {
                     self.complete();
                 }
                 self.inbox = Some(inbox);
-                self.done.push((token, count.max(0) as u64));
+                self.done.push((token, count));
             }
             (Job::Publish { inbox, token }, Reply::Error(line)) => {
                 self.complete();

@@ -12,6 +12,8 @@ pub enum Scope {
     Inbox,
     /// Read when a request is made.
     Request,
+    /// Read when a service is begun to be served.
+    Respond,
     /// Read when a mailbox is opened.
     Mailbox,
     /// Read when a gateway is opened.
@@ -25,6 +27,7 @@ impl Scope {
             Scope::Client => "client",
             Scope::Inbox => "inbox",
             Scope::Request => "request",
+            Scope::Respond => "respond",
             Scope::Mailbox => "mailbox",
             Scope::Gateway => "gateway",
         }
@@ -172,8 +175,34 @@ table! {
             "Bytes of publishes that may wait for the server; a larger one alone is taken when nothing waits.";
         Ask "ask" Kind::List(&["address", "credentials", "authorize"]), "",
             "What the application is asked by question records instead of being read from here.";
+        Namespace "namespace" WORD, "redmux",
+            "What the names of the channels for requests and answers begin with; who is to meet has the same.";
         LogLevel "log_level" Kind::Choice(&["off", "error", "warn", "info", "debug"]), "info",
             "Which log records the event inbox gets; nothing is ever printed.";
+    }
+    Request {
+        Wire "wire" Kind::Choice(&["native", "messaging-buffer"]), "native",
+            "The format of requests and answers: redmux' own, or that of Messaging.Buffer.";
+        Expect "expect" Kind::Number(0, u32::MAX as u64), "0", "How many answers are enough; 0: everybody's.";
+        Quiet "quiet" Kind::Duration(0, DAY), "0", "The silence after an answer that ends a request; 0: none does.";
+        Strict "strict" Kind::Flag, "false",
+            "Whether to wait for everybody who received the request, and not only for those who took it.";
+        Own "own" Kind::Flag, "true", "Whether responders of the asking client may answer.";
+        Repeatable "repeatable" Kind::Flag, "false",
+            "Whether a request may be sent again after a connection was lost; responders then remember their answers.";
+        Accepted "accepted" Kind::Flag, "false", "Whether to be told of each responder that takes the request.";
+        MaxAnswers "max_answers" Kind::Number(1, u32::MAX as u64), "1000000", "The most answers to one request.";
+        MaxAnswerBytes "max_answer_bytes" Kind::Size(1, TIB), "64MiB", "The most bytes of answers to one request.";
+        RequestId "request_id" ANY, "", "The id of a request; empty makes one.";
+    }
+    Respond {
+        Concurrency "concurrency" Kind::Number(1, 1_000_000), "64",
+            "How many requests may be in work at once in one responder.";
+        Waiting "waiting" Kind::Number(0, 1_000_000), "1024",
+            "How many more may wait for that; what comes beyond is answered with a retriable error.";
+        Group "group" ANY, "", "A queue group: of all its members exactly one serves a request; empty: everybody does.";
+        CatchAll "catch_all" Kind::Flag, "false", "Whether to serve every service whose name begins with the given one.";
+        Version "version" WORD, "", "The version that a responder tells whoever looks for services.";
     }
     Inbox {
         InboxBytes "inbox_bytes" Kind::Size(4 * KIB, TIB), "64MiB", "What an inbox may hold, lent blocks included.";

@@ -1,0 +1,430 @@
+//! When is a request complete, and why? Pure: it is told what came and when, and says when to ask it again.
+//!
+//! Redis says how many received the request (n), which is more than the responders if somebody listens to a pattern.
+//! Responders say that they accepted (A) and that they finished (F). Whatever fires first ends it, exactly once.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// How long a responder that accepted may be silent: it says each second that it is alive, and three are missed.
+const LOST_AFTER: Duration = Duration::from_millis(3200);
+
+/// Why a gather ended. The numbers are those of `end` records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Nobody serves it.
+    NoResponders = 1,
+    /// Everybody who took it has finished.
+    All = 2,
+    /// As many answers as were asked for.
+    Count = 3,
+    /// The caller has what it wanted.
+    Predicate = 4,
+    /// No new answer for the time that was given.
+    Quiet = 5,
+    /// The time is over.
+    Deadline = 6,
+    /// The caller gave it up.
+    Cancelled = 7,
+    /// The inbox or the client was closed.
+    Closed = 8,
+    /// A connection was lost while it waited.
+    Interrupted = 9,
+    /// Everybody answered with an error.
+    Failed = 10,
+    /// More answers than there is room for.
+    Overflow = 11,
+}
+
+/// What the caller asked for.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// So many answers are enough; 0 is no number.
+    pub count: u64,
+    /// The silence after an answer that ends it.
+    pub quiet: Option<Duration>,
+    /// Wait for every receiver that Redis counted, whoever they are.
+    pub strict: bool,
+    /// The most answers.
+    pub most: u64,
+    /// The most bytes of answers.
+    pub most_bytes: u64,
+    /// When the time is over.
+    pub deadline: Instant,
+}
+
+/// What is to be done with an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is new: the caller gets it.
+    Deliver,
+    /// It came before: counted.
+    Duplicate,
+    /// There is no more room: the gather has ended.
+    Overflow,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Working,
+    Finished,
+    /// It fell silent. Counts as finished, and as missing.
+    Lost,
+    /// Somebody else of its group does it.
+    Declined,
+}
+
+#[derive(Debug)]
+struct Responder {
+    by: Box<str>,
+    name: Box<str>,
+    at: At,
+    /// When it last gave a sign.
+    seen: Instant,
+    /// The first sequence number that did not come yet, and those beyond it that did.
+    next: u64,
+    beyond: BTreeSet<u64>,
+}
+
+impl Responder {
+    /// `false` if the number came before.
+    fn take(&mut self, seq: u64) -> bool {
+        if seq < self.next || !self.beyond.insert(seq) {
+            return false;
+        }
+        while self.beyond.remove(&self.next) {
+            self.next += 1;
+        }
+        true
+    }
+}
+
+/// The state of one request.
+#[derive(Debug)]
+pub struct Collect {
+    rules: Rules,
+    began: Instant,
+    /// What Redis said, and until when those who received it may accept.
+    receivers: Option<u64>,
+    window: Option<Instant>,
+    responders: Vec<Responder>,
+    answers: u64,
+    bytes: u64,
+    errors: u64,
+    duplicates: u64,
+    late: u64,
+    last_answer: Option<Instant>,
+    ended: Option<Reason>,
+}
+
+/// What a gather says when it has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Report<'a> {
+    /// How many received it, as Redis counted.
+    pub expected: Option<u64>,
+    /// Answers.
+    pub answers: u64,
+    /// Responders that failed.
+    pub errors: u64,
+    /// Answers that came twice.
+    pub duplicates: u64,
+    /// Answers of responders that had been given up.
+    pub late: u64,
+    /// Who accepted and did not finish: id and name.
+    pub missing: Vec<(&'a str, &'a str)>,
+}
+
+impl Collect {
+    /// A request that is about to be sent.
+    pub fn new(rules: Rules, now: Instant) -> Collect {
+        Collect {
+            rules,
+            began: now,
+            receivers: None,
+            window: None,
+            responders: Vec::new(),
+            answers: 0,
+            bytes: 0,
+            errors: 0,
+            duplicates: 0,
+            late: 0,
+            last_answer: None,
+            ended: None,
+        }
+    }
+
+    /// Why it ended, if it has.
+    pub fn ended(&self) -> Option<Reason> {
+        self.ended
+    }
+
+    /// How long it has been going on.
+    pub fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+
+    /// When its time is over.
+    pub fn deadline(&self) -> Instant {
+        self.rules.deadline
+    }
+
+    /// How many have accepted, or given another sign that they took it.
+    pub fn accepted_count(&self) -> u64 {
+        self.responders.iter().filter(|one| one.at != At::Declined).count() as u64
+    }
+
+    /// Whether somebody may still be working on it, so that a cancel is worth sending.
+    pub fn is_worked_on(&self) -> bool {
+        let reached = self.receivers != Some(0);
+        let silent = self.receivers.is_none_or(|n| (self.responders.len() as u64) < n);
+        reached && (silent || self.responders.iter().any(|one| one.at == At::Working))
+    }
+
+    /// It was sent again: who received it the first time counts no more.
+    pub fn sent_again(&mut self) {
+        self.receivers = None;
+        self.window = None;
+        self.responders.retain(|one| one.at == At::Finished);
+    }
+
+    /// Redis said how many received it; they may accept for so long from now.
+    pub fn published(&mut self, receivers: u64, window: Duration, now: Instant) {
+        self.receivers = Some(receivers);
+        self.window = Some(now + window);
+        if receivers == 0 {
+            self.end(Reason::NoResponders);
+        }
+        self.settle(now);
+    }
+
+    /// A responder took it. `true` if this is its first sign.
+    pub fn accepted(&mut self, by: &str, name: &str, now: Instant) -> bool {
+        let (at, new) = self.sign(by, name, now);
+        self.settle_one(at, At::Working, now);
+        new
+    }
+
+    /// An answer, perhaps the last of its responder.
+    pub fn answer(&mut self, by: &str, name: &str, seq: u64, bytes: usize, last: bool, now: Instant) -> Verdict {
+        let (at, _) = self.sign(by, name, now);
+        let Some(one) = self.responders.get_mut(at) else { return Verdict::Duplicate };
+        let lost = one.at == At::Lost;
+        if !one.take(seq) {
+            self.duplicates += 1;
+            if last {
+                self.settle_one(at, At::Finished, now);
+            }
+            return Verdict::Duplicate;
+        }
+        if self.ended.is_some() {
+            return Verdict::Duplicate;
+        }
+        if self.answers >= self.rules.most || self.bytes + bytes as u64 > self.rules.most_bytes {
+            self.end(Reason::Overflow);
+            return Verdict::Overflow;
+        }
+        self.answers += 1;
+        self.bytes += bytes as u64;
+        self.late += u64::from(lost);
+        self.last_answer = Some(now);
+        if self.rules.count > 0 && self.answers >= self.rules.count {
+            self.mark(at, if last { At::Finished } else { At::Working });
+            self.end(Reason::Count);
+        } else {
+            self.settle_one(at, if last { At::Finished } else { At::Working }, now);
+        }
+        Verdict::Deliver
+    }
+
+    /// A responder ended without another answer. `false` if it had ended before.
+    pub fn finished(&mut self, by: &str, name: &str, now: Instant) -> bool {
+        let (at, _) = self.sign(by, name, now);
+        let before = self.responders.get(at).is_some_and(|one| one.at == At::Finished);
+        self.duplicates += u64::from(before);
+        self.settle_one(at, At::Finished, now);
+        !before
+    }
+
+    /// A responder failed. `false` if it had ended before.
+    pub fn failed(&mut self, by: &str, name: &str, now: Instant) -> bool {
+        let (at, _) = self.sign(by, name, now);
+        let before = self.responders.get(at).is_some_and(|one| one.at == At::Finished);
+        if before || self.ended.is_some() {
+            self.duplicates += u64::from(before);
+            return false;
+        }
+        self.errors += 1;
+        self.settle_one(at, At::Finished, now);
+        true
+    }
+
+    /// A responder is still working on it.
+    pub fn alive(&mut self, by: &str, name: &str, now: Instant) {
+        self.accepted(by, name, now);
+    }
+
+    /// A responder leaves it to another of its group.
+    pub fn declined(&mut self, by: &str, name: &str, now: Instant) {
+        let (at, new) = self.sign(by, name, now);
+        if new {
+            self.mark(at, At::Declined);
+        }
+        self.settle(now);
+    }
+
+    /// The caller, the client or the connection ends it.
+    pub fn stop(&mut self, reason: Reason) {
+        self.end(reason);
+    }
+
+    /// An answer found no room at its caller.
+    pub fn overflow(&mut self) {
+        self.end(Reason::Overflow);
+    }
+
+    /// Time has passed.
+    pub fn time(&mut self, now: Instant) {
+        if self.ended.is_some() {
+            return;
+        }
+        for one in &mut self.responders {
+            if one.at == At::Working && now >= one.seen + LOST_AFTER {
+                one.at = At::Lost;
+            }
+        }
+        self.settle(now);
+        if now >= self.rules.deadline {
+            self.end(Reason::Deadline);
+        }
+    }
+
+    /// When to call `time` next. Never later than it would change anything.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let window = self.window.filter(|&window| window > now);
+        let quiet = self.last_answer.and_then(|last| Some(last + self.rules.quiet?));
+        let silent = self.responders.iter().filter(|one| one.at == At::Working).map(|one| one.seen + LOST_AFTER).min();
+        [Some(self.rules.deadline), window, quiet, silent].into_iter().flatten().min()
+    }
+
+    /// What it has to say.
+    pub fn report(&self) -> Report<'_> {
+        let missing = self.responders.iter().filter(|one| matches!(one.at, At::Working | At::Lost));
+        Report {
+            expected: self.receivers,
+            answers: self.answers,
+            errors: self.errors,
+            duplicates: self.duplicates,
+            late: self.late,
+            missing: missing.map(|one| (&*one.by, &*one.name)).collect(),
+        }
+    }
+
+    /// The place of a responder, who gave a sign just now, and whether it is its first.
+    fn sign(&mut self, by: &str, name: &str, now: Instant) -> (usize, bool) {
+        if let Some(at) = self.responders.iter().position(|one| &*one.by == by) {
+            if let Some(one) = self.responders.get_mut(at) {
+                one.seen = now;
+            }
+            return (at, false);
+        }
+        let one = Responder {
+            by: by.into(),
+            name: name.into(),
+            at: At::Working,
+            seen: now,
+            next: 0,
+            beyond: BTreeSet::new(),
+        };
+        self.responders.push(one);
+        (self.responders.len() - 1, true)
+    }
+
+    fn mark(&mut self, at: usize, to: At) {
+        if let Some(one) = self.responders.get_mut(at)
+            && one.at != At::Finished
+        {
+            one.at = to;
+        }
+    }
+
+    fn settle_one(&mut self, at: usize, to: At, now: Instant) {
+        self.mark(at, to);
+        self.settle(now);
+    }
+
+    fn end(&mut self, reason: Reason) {
+        self.ended.get_or_insert(reason);
+    }
+
+    /// Looks whether it is complete.
+    fn settle(&mut self, now: Instant) {
+        if self.ended.is_some() {
+            return;
+        }
+        let finished = self.responders.iter().filter(|one| one.at != At::Working).count() as u64;
+        let everybody = self.receivers.is_some_and(|receivers| finished >= receivers);
+        let window_closed = self.window.is_some_and(|window| now >= window);
+        let everybody_who_took_it = !self.rules.strict && window_closed && finished == self.responders.len() as u64;
+        if everybody || everybody_who_took_it {
+            let nobody = self.responders.iter().all(|one| one.at == At::Declined);
+            self.end(if nobody {
+                Reason::NoResponders
+            } else if self.answers == 0 && self.errors > 0 {
+                Reason::Failed
+            } else {
+                Reason::All
+            });
+        } else if let (Some(last), Some(quiet)) = (self.last_answer, self.rules.quiet)
+            && now >= last + quiet
+        {
+            self.end(Reason::Quiet);
+        }
+    }
+}
+
+/// How long receivers have to accept: four times what nearly all of them took lately.
+#[derive(Debug)]
+pub struct Window {
+    lately: [Duration; Window::KEPT],
+    count: usize,
+    now: Duration,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { lately: [Duration::ZERO; Window::KEPT], count: 0, now: Window::MOST }
+    }
+}
+
+impl Window {
+    const KEPT: usize = 128;
+    /// The shortest.
+    const LEAST: Duration = Duration::from_millis(20);
+    /// The longest, and what it is before anything was measured.
+    const MOST: Duration = Duration::from_secs(1);
+
+    /// A responder took so long to give its first sign.
+    pub fn measured(&mut self, took: Duration) {
+        if let Some(place) = self.lately.get_mut(self.count % Window::KEPT) {
+            *place = took;
+        }
+        self.count += 1;
+        // Sorting each time would cost more than the rest of a request.
+        if self.count.is_multiple_of(16) || self.count < 16 {
+            let mut lately = self.lately;
+            let kept = lately.get_mut(..self.count.min(Window::KEPT)).unwrap_or_default();
+            kept.sort_unstable();
+            let nearly_all = kept.get((kept.len() * 99 / 100).min(kept.len().saturating_sub(1)));
+            let longest = nearly_all.copied().unwrap_or(Window::MOST);
+            self.now = (longest * 4).clamp(Window::LEAST, Window::MOST);
+        }
+    }
+
+    /// How long it is.
+    pub fn length(&self) -> Duration {
+        self.now
+    }
+}

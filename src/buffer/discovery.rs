@@ -1,0 +1,67 @@
+//! Who is there: every client that serves anything answers PING, INFO and STATS on the service `$`.
+
+use super::{Buffer, State};
+use crate::error::Result;
+use crate::mux::subscription::Ticket;
+use crate::proto::envelope::{Frame, Head, Kind};
+use crate::runtime::next_id;
+use serde_json::{Value, json};
+
+impl Buffer {
+    /// Listens for questions about services, once.
+    pub(super) fn listen_for_discovery(&self, state: &mut State) -> Result<()> {
+        if state.responders.discovery.is_some() {
+            return Ok(());
+        }
+        let source = next_id();
+        self.hub.subscribe(source, 0, &self.inbox, None)?;
+        state.responders.discovery = Some(source);
+        let ticket = Ticket { inbox: None, token: 0, deadline: None };
+        self.hub.add(source, &[&self.service_channel(b"$")], ticket)
+    }
+
+    /// Answers a question about services.
+    pub(super) fn discovered(&self, state: &State, frame: &Frame<'_>) {
+        let head = &frame.head;
+        if frame.kind != Kind::Request || head.not == self.instance || head.reply.is_empty() {
+            return;
+        }
+        let answer = Head {
+            id: head.id.clone(),
+            by: format!("{}.0", self.instance).into(),
+            name: self.name.as_str().into(),
+            ..Head::new(Kind::End)
+        };
+        let services = state.responders.all.values();
+        let body = match frame.body {
+            b"PING" => "PONG".to_owned(),
+            b"INFO" => {
+                let services: Vec<Value> = services
+                    .map(|one| {
+                        let service = String::from_utf8_lossy(&one.service);
+                        json!({"service": service, "catch_all": one.catch_all, "group": one.group, "version": one.version})
+                    })
+                    .collect();
+                self.about(services)
+            }
+            b"STATS" => self.about(services.map(super::responder::Responder::stats).collect()),
+            other => {
+                let text = format!("{:?} is neither PING, INFO nor STATS", String::from_utf8_lossy(other));
+                let head = Head { code: "UNKNOWN".into(), message: text.into(), ..answer.of_kind(Kind::Error) };
+                self.send(frame.head.reply.as_bytes(), &head.frame(b""));
+                return;
+            }
+        };
+        self.send(head.reply.as_bytes(), &Head { seq: Some(0), ..answer }.frame(body.as_bytes()));
+    }
+
+    fn about(&self, services: Vec<Value>) -> String {
+        json!({
+            "name": self.name,
+            "instance": self.instance,
+            "version": env!("CARGO_PKG_VERSION"),
+            "services": services,
+        })
+        .to_string()
+    }
+}

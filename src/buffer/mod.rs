@@ -1,0 +1,170 @@
+//! One request, many answers: askers and responders of a client.
+//!
+//! Floor 3. The buffer is itself a user of the mux: its channels (one for all answers, one a service) deliver into an
+//! inbox of the library's own, publishes complete there, and one task on the library's thread drains it. Its state
+//! stands behind one lock that callers and the task enter for one step at a time. Lock order: buffer, then mux or
+//! outgoing, then inbox.
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod collect;
+mod discovery;
+mod request;
+mod responder;
+mod serve;
+mod task;
+
+pub use collect::Reason;
+pub use request::Ask;
+pub use responder::{Say, Serve};
+
+use crate::error::{Error, Result, Status};
+use crate::inbox::inbox::{Config, Policy};
+use crate::inbox::{Budget, Inbox};
+use crate::mux::hub::Hub;
+use crate::proto::envelope;
+use crate::runtime;
+use crate::sync::{Arc, Mutex, lock};
+use request::Requests;
+use responder::Responders;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How long a frame that nobody waits for may stay on its way.
+const FRAME_TIME: Duration = Duration::from_secs(5);
+
+/// Tokens of what the buffer sends, so that its completions are told apart. Ids of gathers have neither bit.
+const TOKEN_ANSWER: u64 = 1 << 63;
+const TOKEN_CLAIM: u64 = 1 << 62;
+
+/// What the buffer counted, beside what each gather and responder says.
+#[derive(Debug, Default)]
+struct Counted {
+    /// Answers to requests that have ended, or were never made.
+    late: AtomicU64,
+    /// Frames that could not be read.
+    malformed: AtomicU64,
+    /// Answers that nobody received.
+    unheard: AtomicU64,
+}
+
+/// The askers and responders of one client.
+#[derive(Debug)]
+pub struct Buffer {
+    hub: Arc<Hub>,
+    /// Where everything for the buffer arrives.
+    inbox: Arc<Inbox>,
+    work: Arc<Notify>,
+    /// This client, for ever: a v7 UUID.
+    instance: String,
+    namespace: String,
+    name: String,
+    state: Mutex<State>,
+    counted: Counted,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: Requests,
+    responders: Responders,
+    /// When the task looks at the clock next; what is due later need not wake it.
+    wakes: Option<Instant>,
+    closed: bool,
+}
+
+impl Buffer {
+    /// The buffer of a client, and its task.
+    pub fn start(hub: &Arc<Hub>, namespace: &str) -> Result<(Arc<Buffer>, impl Future<Output = ()> + use<>)> {
+        let work = Arc::new(Notify::new());
+        let wake = Arc::clone(&work);
+        // Of its own: what is in it is between the reader and the task on the same thread, and gone at the next turn.
+        let unlimited = usize::MAX / 4;
+        let config = Config { bytes: unlimited, records: 0, policy: Policy::DropNewest };
+        let budget = std::sync::Arc::new(Budget::new(unlimited));
+        let inbox = Inbox::by_task(runtime::next_id(), config, budget, Box::new(move || wake.notify_one()));
+        let instance = uuid::Uuid::now_v7().to_string();
+        let state = State {
+            requests: Requests::new(format!("{namespace}:reply:{instance}")),
+            responders: Responders::default(),
+            wakes: None,
+            closed: false,
+        };
+        let buffer = Arc::new(Buffer {
+            hub: Arc::clone(hub),
+            inbox,
+            work,
+            instance,
+            namespace: namespace.into(),
+            name: hub.settings.name.clone(),
+            state: Mutex::new(state),
+            counted: Counted::default(),
+        });
+        let task = task::run(Arc::clone(&buffer));
+        Ok((buffer, task))
+    }
+
+    fn service_channel(&self, service: &[u8]) -> Vec<u8> {
+        [self.namespace.as_bytes(), b":svc:", service].concat()
+    }
+
+    /// Sends a frame that nobody waits for. Where it cannot even be queued the other side's clocks notice.
+    fn send(&self, channel: &[u8], frame: &[u8]) {
+        let _ = self.hub.post(channel, frame, Instant::now().checked_add(FRAME_TIME));
+    }
+
+    /// Ends gathers with a token, as their caller wants. Returns how many.
+    pub fn cancel(&self, inbox: u64, token: u64) -> usize {
+        let mut state = lock(&self.state);
+        let ids = state.requests.select(|gather| gather.inbox.id() == inbox && gather.token == token);
+        for &id in &ids {
+            self.end_gather(&mut state, id, Reason::Cancelled, None);
+        }
+        ids.len()
+    }
+
+    /// An inbox is closed: what delivers into it ends.
+    pub fn close_inbox(&self, inbox: u64) {
+        let mut state = lock(&self.state);
+        for id in state.requests.select(|gather| gather.inbox.id() == inbox) {
+            self.end_gather(&mut state, id, Reason::Closed, None);
+        }
+        for id in state.responders.select(|responder| responder.inbox.id() == inbox) {
+            self.close_responder(&mut state, id);
+        }
+    }
+
+    /// The client closes: everything ends, and who waits for answers of ours is told.
+    pub fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        for id in state.requests.select(|_| true) {
+            self.end_gather(&mut state, id, Reason::Closed, None);
+        }
+        for id in state.responders.select(|_| true) {
+            self.close_responder(&mut state, id);
+        }
+    }
+
+    /// What it counted, for the client's statistics.
+    pub fn stats(&self) -> Value {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let state = lock(&self.state);
+        json!({
+            "instance": self.instance,
+            "gathers": state.requests.len(),
+            "late": get(&self.counted.late),
+            "malformed": get(&self.counted.malformed),
+            "unheard": get(&self.counted.unheard),
+            "services": state.responders.stats(),
+        })
+    }
+}
+
+/// Headers of the application, checked.
+fn headers(json: &[u8]) -> Result<Option<&serde_json::value::RawValue>> {
+    if json.is_empty() {
+        return Ok(None);
+    }
+    envelope::headers(json).map(Some).map_err(|text| Error::new(Status::InvalidArgument, text))
+}

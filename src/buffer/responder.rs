@@ -1,0 +1,388 @@
+//! Responders: who serves what, what was handed out, and what handlers say.
+//!
+//! A responder is a source of the mux with the same id. At most `concurrency` of its requests are with the application
+//! at a time; more wait here, and what comes beyond that is answered with a retriable error at once.
+
+use super::serve::{Memory, Request};
+use super::{Buffer, FRAME_TIME, State, TOKEN_ANSWER, headers};
+use crate::error::{Error, Result, Status};
+use crate::inbox::{Inbox, Kind as Rec, RecordIn};
+use crate::mux::promise::pattern_of;
+use crate::mux::subscription::Ticket;
+use crate::options::{Key, Options};
+use crate::proto::envelope::{Head, Kind};
+use crate::runtime::next_id;
+use crate::sync::{Arc, MutexGuard, lock};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// The token by which a responder that drains knows that the server let go of its name.
+pub(super) const LET_GO: u64 = 1;
+
+/// What is served.
+#[derive(Debug)]
+pub struct Serve<'a> {
+    /// The service, or what the services' names begin with.
+    pub service: &'a [u8],
+    /// How.
+    pub options: &'a Options,
+    /// Where requests come.
+    pub inbox: &'a Arc<Inbox>,
+    /// The caller's number.
+    pub token: u64,
+}
+
+/// One that serves.
+#[derive(Debug)]
+pub(super) struct Responder {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) token: u64,
+    /// Its id on the wire.
+    pub(super) by: String,
+    pub(super) service: Box<[u8]>,
+    pub(super) catch_all: bool,
+    pub(super) group: String,
+    pub(super) version: String,
+    /// The server has its name.
+    pub(super) active: bool,
+    pub(super) concurrency: usize,
+    pub(super) most_waiting: usize,
+    pub(super) handed: usize,
+    /// Tickets of requests that wait for the application.
+    pub(super) waiting: VecDeque<u64>,
+    pub(super) memory: Memory,
+    /// It takes nothing more in and closes when nothing is in work.
+    draining: Option<Ticket>,
+    pub(super) requests: u64,
+    pub(super) errors: u64,
+    pub(super) answered: u64,
+    pub(super) busy: Duration,
+}
+
+/// The responders of a client.
+#[derive(Debug, Default)]
+pub(super) struct Responders {
+    pub(super) all: BTreeMap<u64, Responder>,
+    pub(super) tickets: HashMap<u64, Request, RandomState>,
+    pub(super) next_ticket: u64,
+    made: u64,
+    /// Requests and when they are to be told that they are accepted, in that order.
+    pub(super) unaccepted: VecDeque<(Instant, u64)>,
+    pub(super) next_alive: Option<Instant>,
+    /// Where questions about services come, while anything is served.
+    pub(super) discovery: Option<u64>,
+}
+
+impl Responders {
+    pub(super) fn select(&self, which: impl Fn(&Responder) -> bool) -> Vec<u64> {
+        self.all.iter().filter(|(_, responder)| which(responder)).map(|(&id, _)| id).collect()
+    }
+
+    /// How many of ours receive a request to a service.
+    pub(super) fn reached(&self, service: &[u8]) -> u64 {
+        let reached = |responder: &&Responder| {
+            let served = &*responder.service;
+            responder.active && if responder.catch_all { service.starts_with(served) } else { service == served }
+        };
+        let discovery = u64::from(service == b"$" && self.discovery.is_some());
+        self.all.values().filter(reached).count() as u64 + discovery
+    }
+
+    pub(super) fn stats(&self) -> Value {
+        self.all.values().map(Responder::stats).collect()
+    }
+}
+
+impl Responder {
+    /// What it tells about itself.
+    pub(super) fn stats(&self) -> Value {
+        let average = self.busy.checked_div(u32::try_from(self.answered).unwrap_or(u32::MAX)).unwrap_or_default();
+        json!({
+            "service": String::from_utf8_lossy(&self.service),
+            "catch_all": self.catch_all,
+            "group": self.group,
+            "requests": self.requests,
+            "errors": self.errors,
+            "in_work": self.handed,
+            "waiting": self.waiting.len(),
+            "average_ms": average.as_secs_f64() * 1000.0,
+        })
+    }
+}
+
+/// What a handler says of a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Say<'a> {
+    /// An answer, with headers; perhaps the last.
+    Answer {
+        /// The body.
+        body: &'a [u8],
+        /// A JSON object of strings, or nothing.
+        headers: &'a [u8],
+        /// Nothing comes behind it.
+        last: bool,
+    },
+    /// That was all, or there is no answer.
+    End,
+    /// It failed.
+    Error {
+        /// A word.
+        code: &'a str,
+        /// A sentence.
+        message: &'a str,
+        /// Whether asking again may help.
+        retriable: bool,
+    },
+}
+
+impl Buffer {
+    /// Serves a service from now on. Its own `active` says when; requests follow. Returns its id.
+    pub fn serve(&self, serve: &Serve<'_>) -> Result<u64> {
+        let options = serve.options;
+        let catch_all = options.flag(Key::CatchAll);
+        let pattern = catch_all.then(|| pattern_of(&self.service_channel(serve.service)));
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(Status::Closed.into());
+        }
+        if serve.service == b"$" {
+            let text = "the service \"$\" is where services are looked for; every responder serves it by itself";
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        let same = |other: &Responder| other.catch_all == catch_all && *other.service == *serve.service;
+        if state.responders.all.values().any(same) {
+            let text = format!("{:?} is served by this client already", String::from_utf8_lossy(serve.service));
+            return Err(Error::new(Status::AlreadySubscribed, text));
+        }
+        state.responders.made += 1;
+        let id = next_id();
+        let responder = Responder {
+            inbox: Arc::clone(serve.inbox),
+            token: serve.token,
+            by: format!("{}.{}", self.instance, state.responders.made),
+            service: serve.service.into(),
+            catch_all,
+            group: options.text(Key::Group).into(),
+            version: options.text(Key::Version).into(),
+            active: false,
+            concurrency: options.number(Key::Concurrency) as usize,
+            most_waiting: options.number(Key::Waiting) as usize,
+            handed: 0,
+            waiting: VecDeque::new(),
+            memory: Memory::default(),
+            draining: None,
+            requests: 0,
+            errors: 0,
+            answered: 0,
+            busy: Duration::ZERO,
+        };
+        // Before it is asked for: its acknowledgement comes to the task, which finds it.
+        state.responders.all.insert(id, responder);
+        let ticket = Ticket { inbox: None, token: 0, deadline: None };
+        let asked = match &pattern {
+            Some(pattern) => self.hub.subscribe(id, 0, &self.inbox, Some((pattern, ticket))),
+            None => {
+                let channel = self.service_channel(serve.service);
+                let subscribed = self.hub.subscribe(id, 0, &self.inbox, None);
+                subscribed.and_then(|()| self.hub.add(id, &[&channel], ticket))
+            }
+        };
+        if let Err(error) = asked {
+            state.responders.all.remove(&id);
+            let _ = self.hub.close_source(id);
+            return Err(error);
+        }
+        if let Err(error) = self.listen_for_discovery(&mut state) {
+            self.close_responder(&mut state, id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Says something of a request that was handed out. `CLOSED` if it has ended, `CANCELLED` if nobody waits any more;
+    /// what ends a request ends it in any case.
+    pub fn say(&self, responder: u64, ticket: u64, say: Say<'_>) -> Result<()> {
+        let h = match say {
+            Say::Answer { headers: json, .. } => headers(json)?,
+            _ => None,
+        };
+        let mut state = lock(&self.state);
+        let last = !matches!(say, Say::Answer { last: false, .. });
+        let Responders { all, tickets, .. } = &mut state.responders;
+        let (Some(request), Some(one)) = (tickets.get_mut(&ticket), all.get_mut(&responder)) else {
+            return Err(Status::Closed.into());
+        };
+        if request.responder != responder || !request.is_with_application() {
+            return Err(Status::Closed.into());
+        }
+        let given_up = request.given_up;
+        let head = Head {
+            id: request.id.as_str().into(),
+            by: one.by.as_str().into(),
+            name: self.name.as_str().into(),
+            h,
+            ..Head::new(Kind::End)
+        };
+        let frame = match say {
+            Say::Answer { body, last, .. } => {
+                let kind = if last { Kind::End } else { Kind::Part };
+                Head { seq: Some(request.said), ..head.of_kind(kind) }.frame(body)
+            }
+            Say::End => head.frame(b""),
+            Say::Error { code, message, retriable } => {
+                let head = head.of_kind(Kind::Error);
+                Head { code: code.into(), message: message.into(), retriable, ..head }.frame(b"")
+            }
+        };
+        let most = self.hub.settings.limits.max_payload;
+        if frame.len() > most {
+            let text = format!("the answer has {} bytes with its head line; max_payload is {most}", frame.len());
+            return Err(Error::new(Status::TooLarge, text));
+        }
+        request.said += 1;
+        let reply = request.reply.clone();
+        if request.repeat {
+            one.memory.keep(&request.id, &frame, last);
+        }
+        if last {
+            let failed = matches!(say, Say::Error { .. });
+            self.end_request(&mut state, ticket, failed);
+            self.settle_drain(&mut state, responder);
+        }
+        drop(state);
+        if given_up {
+            return if last { Ok(()) } else { Err(Status::Cancelled.into()) };
+        }
+        // With a completion: an answer that nobody received is worth a line of log.
+        let deadline = Instant::now().checked_add(FRAME_TIME);
+        self.hub.publish(reply.as_bytes(), &frame, &self.inbox, TOKEN_ANSWER | (responder & !TOKEN_ANSWER), deadline)
+    }
+
+    /// A request is over for the application: the next one may come.
+    fn end_request(&self, state: &mut State, ticket: u64, failed: bool) {
+        let Some(request) = state.responders.tickets.remove(&ticket) else { return };
+        let Some(responder) = state.responders.all.get_mut(&request.responder) else { return };
+        responder.handed = responder.handed.saturating_sub(1);
+        responder.answered += 1;
+        responder.errors += u64::from(failed);
+        responder.busy += request.began.elapsed();
+        self.hand_out_waiting(state, request.responder);
+    }
+
+    /// Stops taking requests in, lets those in work finish, and closes it. Completes with `done` behind its `closed`.
+    pub fn drain_responder(&self, id: u64, ticket: Ticket) -> Result<()> {
+        let mut state = lock(&self.state);
+        let Some(responder) = state.responders.all.get_mut(&id) else { return Err(Status::Closed.into()) };
+        let ticket = Ticket { inbox: ticket.inbox.or_else(|| Some(Arc::clone(&responder.inbox))), ..ticket };
+        if responder.draining.is_some() {
+            return Err(Error::new(Status::Busy, "it drains already"));
+        }
+        if let Some(inbox) = &ticket.inbox {
+            inbox.reserve(crate::mux::ops::COMPLETION_ROOM)?;
+        }
+        let until = ticket.deadline;
+        responder.draining = Some(ticket);
+        // Let go at the server: what it sends until then is still served.
+        let gone = Ticket { inbox: Some(Arc::clone(&self.inbox)), token: LET_GO, deadline: None };
+        let _ = self.hub.clear(id, false, gone);
+        self.settle_drain(&mut state, id);
+        let wake = until.is_some_and(|until| state.wakes.is_none_or(|wakes| until < wakes));
+        drop(state);
+        if wake {
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The server let go of a responder that drains.
+    pub(super) fn let_go(&self, state: &mut State, id: u64) {
+        if let Some(responder) = state.responders.all.get_mut(&id) {
+            responder.active = false;
+        }
+        self.settle_drain(state, id);
+    }
+
+    /// Closes a responder that drains and has nothing in work any more.
+    fn settle_drain(&self, state: &mut State, id: u64) {
+        let Some(responder) = state.responders.all.get(&id) else { return };
+        if responder.draining.is_some()
+            && !responder.active
+            && responder.handed == 0
+            && responder.waiting.is_empty()
+        {
+            self.close_responder(state, id);
+        }
+    }
+
+    /// Responders that drain and whose time is over are closed as they are. Returns when to look again.
+    pub(super) fn drains_due(&self, state: &mut State, now: Instant) -> Option<Instant> {
+        let deadline = |one: &Responder| one.draining.as_ref().and_then(|ticket| ticket.deadline);
+        for id in state.responders.select(|one| deadline(one).is_some_and(|deadline| deadline <= now)) {
+            self.close_responder(state, id);
+        }
+        state.responders.all.values().filter_map(deadline).min()
+    }
+
+    /// Closes a responder at once. `CLOSED` if it is.
+    pub fn close_service(&self, id: u64) -> Result<(), Status> {
+        let mut state: MutexGuard<'_, State> = lock(&self.state);
+        if !state.responders.all.contains_key(&id) {
+            return Err(Status::Closed);
+        }
+        self.close_responder(&mut state, id);
+        Ok(())
+    }
+
+    /// Ends a responder: askers are told that it does not go on, and `closed` is its last record.
+    pub(super) fn close_responder(&self, state: &mut State, id: u64) {
+        let Some(responder) = state.responders.all.remove(&id) else { return };
+        let mut tickets: Vec<u64> =
+            state.responders.tickets.iter().filter(|(_, one)| one.responder == id).map(|(&ticket, _)| ticket).collect();
+        tickets.sort_unstable();
+        let unfinished = !tickets.is_empty();
+        for ticket in tickets {
+            let Some(request) = state.responders.tickets.remove(&ticket) else { continue };
+            if request.is_with_application() && !request.given_up {
+                let record = RecordIn {
+                    status: Status::Closed.code(),
+                    number: ticket,
+                    name: &request.service,
+                    ..RecordIn::new(Rec::Cancel, id, responder.token)
+                };
+                responder.inbox.push(&record);
+            }
+            if !request.given_up {
+                self.refuse(&responder.by, &request.id, &request.reply, "CLOSED", "the responder was closed");
+            }
+        }
+        let _ = self.hub.close_source(id);
+        responder.inbox.push(&RecordIn::new(Rec::Closed, id, responder.token));
+        if let Some(Ticket { inbox: Some(inbox), token, .. }) = &responder.draining {
+            let status = if unfinished { Status::Timeout } else { Status::Ok };
+            let record = RecordIn { status: status.code(), ..RecordIn::new(Rec::Done, id, *token) };
+            inbox.complete(&record, crate::mux::ops::COMPLETION_ROOM);
+        }
+        if state.responders.all.is_empty()
+            && let Some(discovery) = state.responders.discovery.take()
+        {
+            let _ = self.hub.close_source(discovery);
+        }
+    }
+
+    /// Tells an asker that its request will not be answered, and that another may be.
+    pub(super) fn refuse(&self, by: &str, id: &str, reply: &str, code: &str, message: &str) {
+        let head = Head {
+            id: id.into(),
+            by: by.into(),
+            name: self.name.as_str().into(),
+            code: code.into(),
+            message: message.into(),
+            retriable: true,
+            ..Head::new(Kind::Error)
+        };
+        self.send(reply.as_bytes(), &head.frame(b""));
+    }
+}

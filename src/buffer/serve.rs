@@ -1,0 +1,352 @@
+//! What comes to a responder: requests, cancels, and the clocks of what is in work.
+//!
+//! A request is given to the application at once if it has room. An asker hears `accepted` two milliseconds later, unless it
+//! was answered by then, and `alive` each second while the work goes on.
+
+use super::{Buffer, State, TOKEN_CLAIM};
+use crate::error::Status;
+use crate::inbox::{Kind as Rec, RecordIn};
+use crate::mux::events::Level;
+use crate::proto::envelope::{Frame, Head, Kind};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a handler may take before its asker is told that somebody works on it.
+const ACCEPT_AFTER: Duration = Duration::from_millis(2);
+/// How often askers are told that their requests are still worked on.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+/// A request that says nothing of its time has this long.
+const DEFAULT_TTL: Duration = Duration::from_secs(10);
+
+/// Flag bit of a request: it was sent again.
+const REQUEST_AGAIN: u16 = 1;
+
+#[derive(Debug, PartialEq, Eq)]
+enum At {
+    /// A claim of its queue group is on the way, since.
+    Claiming,
+    Waiting,
+    WithApplication,
+}
+
+/// A request that was taken in.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) responder: u64,
+    pub(super) id: String,
+    pub(super) reply: String,
+    pub(super) service: Box<[u8]>,
+    /// Head line and body, until the application has them.
+    kept: Option<[Box<[u8]>; 2]>,
+    flags: u16,
+    pub(super) repeat: bool,
+    at: At,
+    accepted: bool,
+    /// Its asker does not wait any more, and the application was told.
+    pub(super) given_up: bool,
+    /// How many answers it has.
+    pub(super) said: u64,
+    pub(super) began: Instant,
+    expires: Instant,
+    /// The same as records carry it.
+    until: u64,
+}
+
+impl Request {
+    pub(super) fn is_with_application(&self) -> bool {
+        self.at == At::WithApplication
+    }
+}
+
+/// Answers to requests that may be sent again, for a while.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    frames: BTreeMap<String, Remembered>,
+    order: VecDeque<String>,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    frames: Vec<Vec<u8>>,
+    whole: bool,
+}
+
+impl Memory {
+    const MOST: usize = 1024;
+    const MOST_BYTES: usize = 4 * 1024 * 1024;
+
+    pub(super) fn keep(&mut self, id: &str, frame: &[u8], last: bool) {
+        if !self.frames.contains_key(id) {
+            self.order.push_back(id.to_owned());
+        }
+        let one = self.frames.entry(id.to_owned()).or_default();
+        one.frames.push(frame.to_vec());
+        one.whole = last;
+        self.bytes += frame.len();
+        while self.order.len() > Memory::MOST || self.bytes > Memory::MOST_BYTES {
+            let Some(oldest) = self.order.pop_front() else { break };
+            let gone = self.frames.remove(&oldest).unwrap_or_default();
+            self.bytes -= gone.frames.iter().map(Vec::len).sum::<usize>();
+        }
+    }
+
+    /// The answers to a request, if it was answered whole.
+    fn recall(&self, id: &str) -> Option<&[Vec<u8>]> {
+        self.frames.get(id).filter(|one| one.whole).map(|one| one.frames.as_slice())
+    }
+}
+
+impl Buffer {
+    /// A frame came for a responder, on the channel of a service.
+    pub(super) fn served(&self, state: &mut State, id: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
+        match frame.kind {
+            Kind::Request => self.requested(state, id, channel, frame, read_at),
+            Kind::Cancel => self.cancelled(state, id, &frame.head.id),
+            _ => {}
+        }
+    }
+
+    fn requested(&self, state: &mut State, id: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
+        let head = &frame.head;
+        let service = channel.get(self.service_channel(b"").len()..).unwrap_or_default();
+        let Some(responder) = state.responders.all.get_mut(&id) else { return };
+        if head.not == self.instance || responder.catch_all && service == b"$" {
+            return;
+        }
+        if head.id.is_empty() || head.reply.is_empty() {
+            self.counted.malformed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis);
+        // Counted from when the link read it: what stood in line before it does not prolong its time.
+        let age = Duration::from_nanos(crate::mux::unix_ns().saturating_sub(read_at));
+        let Some(left) = ttl.checked_sub(age).filter(|left| !left.is_zero()) else { return };
+        if head.repeat {
+            if let Some(frames) = responder.memory.recall(&head.id) {
+                for frame in frames {
+                    self.send(head.reply.as_bytes(), frame);
+                }
+                return;
+            }
+            let same = |one: &&mut Request| one.responder == id && one.id == head.id;
+            if let Some(request) = state.responders.tickets.values_mut().find(same) {
+                // It is worked on: whoever asks again waits for the same work.
+                request.reply = head.reply.clone().into_owned();
+                let by = responder.by.clone();
+                self.tell_accepted(&by, &head.id, &head.reply);
+                return;
+            }
+        }
+        responder.requests += 1;
+        if responder.handed >= responder.concurrency && responder.waiting.len() >= responder.most_waiting {
+            responder.errors += 1;
+            let text = format!("{} requests are in work and {} wait", responder.handed, responder.waiting.len());
+            let by = responder.by.clone();
+            self.refuse(&by, &head.id, &head.reply, "BUSY", &text);
+            return;
+        }
+        let now = Instant::now();
+        let claims = !responder.group.is_empty();
+        let group = responder.group.clone();
+        let by = responder.by.clone();
+        state.responders.next_ticket += 1;
+        let ticket = state.responders.next_ticket;
+        let request = Request {
+            responder: id,
+            id: head.id.clone().into_owned(),
+            reply: head.reply.clone().into_owned(),
+            service: service.into(),
+            kept: None,
+            flags: if head.attempt > 1 { REQUEST_AGAIN } else { 0 },
+            repeat: head.repeat,
+            at: if claims { At::Claiming } else { At::Waiting },
+            accepted: false,
+            given_up: false,
+            said: 0,
+            began: now,
+            expires: now + left,
+            until: read_at + ttl.as_nanos() as u64,
+        };
+        state.responders.tickets.insert(ticket, request);
+        if claims {
+            self.keep(state, ticket, frame);
+            // Whoever sets the key first serves it.
+            let key = format!("{}:claim:{}:{group}", self.namespace, head.id);
+            let ttl = left.as_millis().max(1).to_string();
+            let command = [b"SET", key.as_bytes(), by.as_bytes(), b"NX", b"PX", ttl.as_bytes()];
+            let deadline = now.checked_add(left);
+            if self.hub.command(&command, &self.inbox, TOKEN_CLAIM | ticket, deadline).is_err() {
+                state.responders.tickets.remove(&ticket);
+            }
+            return;
+        }
+        state.responders.unaccepted.push_back((now + ACCEPT_AFTER, ticket));
+        let Some(responder) = state.responders.all.get_mut(&id) else { return };
+        if responder.handed < responder.concurrency && responder.waiting.is_empty() {
+            self.hand_out(state, ticket, Some((frame.line, frame.body)));
+        } else {
+            responder.waiting.push_back(ticket);
+            self.keep(state, ticket, frame);
+        }
+    }
+
+    fn keep(&self, state: &mut State, ticket: u64, frame: &Frame<'_>) {
+        if let Some(request) = state.responders.tickets.get_mut(&ticket) {
+            request.kept = Some([frame.line.into(), frame.body.into()]);
+        }
+    }
+
+    /// The server said whether a claim of a queue group was the first.
+    pub(super) fn claimed(&self, state: &mut State, ticket: u64, status: i32, first: bool, text: &str) {
+        let Some(request) = state.responders.tickets.get_mut(&ticket) else { return };
+        let Some(responder) = state.responders.all.get_mut(&request.responder) else { return };
+        if status == Status::Ok.code() && first {
+            request.at = At::Waiting;
+            // The way to the server and back has been waited for already.
+            state.responders.unaccepted.push_back((Instant::now(), ticket));
+            responder.waiting.push_back(ticket);
+            let id = request.responder;
+            self.hand_out_waiting(state, id);
+            return;
+        }
+        let by = responder.by.clone();
+        let Some(request) = state.responders.tickets.remove(&ticket) else { return };
+        if status == Status::Ok.code() {
+            let head = Head { id: request.id.into(), by: by.into(), name: self.name.as_str().into(), ..Head::new(Kind::Declined) };
+            self.send(request.reply.as_bytes(), &head.frame(b""));
+        } else {
+            let text = format!("a request could not be claimed for its queue group: {text}");
+            self.hub.events.log(Level::Warn, &text);
+            self.refuse(&by, &request.id, &request.reply, "CLAIM", &text);
+        }
+    }
+
+    /// Gives the application what waits, as far as it has room.
+    pub(super) fn hand_out_waiting(&self, state: &mut State, id: u64) {
+        while let Some(responder) = state.responders.all.get_mut(&id).filter(|one| one.handed < one.concurrency) {
+            let Some(ticket) = responder.waiting.pop_front() else { return };
+            self.hand_out(state, ticket, None);
+        }
+    }
+
+    /// Gives one request to the application.
+    fn hand_out(&self, state: &mut State, ticket: u64, fresh: Option<(&[u8], &[u8])>) {
+        let Some(request) = state.responders.tickets.get_mut(&ticket) else { return };
+        let Some(responder) = state.responders.all.get_mut(&request.responder) else { return };
+        let kept = request.kept.take();
+        let (line, body) = match (&kept, fresh) {
+            (Some([line, body]), _) => (&**line, &**body),
+            (None, Some(fresh)) => fresh,
+            (None, None) => return,
+        };
+        let record = RecordIn {
+            flags: request.flags,
+            number: ticket,
+            aux: request.until,
+            name: &request.service,
+            extra: line,
+            data: body,
+            ..RecordIn::new(Rec::Request, request.responder, responder.token)
+        };
+        if responder.inbox.offer(&record) {
+            request.at = At::WithApplication;
+            responder.handed += 1;
+            return;
+        }
+        responder.errors += 1;
+        let by = responder.by.clone();
+        if let Some(request) = state.responders.tickets.remove(&ticket) {
+            self.refuse(&by, &request.id, &request.reply, "BUSY", "the inbox of the responder is full");
+        }
+    }
+
+    fn cancelled(&self, state: &mut State, id: u64, request: &str) {
+        let found = state.responders.tickets.iter().find(|(_, one)| one.responder == id && one.id == request);
+        let Some((&ticket, _)) = found else { return };
+        self.give_up(state, ticket, Status::Cancelled);
+    }
+
+    /// Nobody waits for a request any more: the application is told if it has it, else it is forgotten.
+    fn give_up(&self, state: &mut State, ticket: u64, status: Status) {
+        let Some(request) = state.responders.tickets.get_mut(&ticket) else { return };
+        let Some(responder) = state.responders.all.get_mut(&request.responder) else { return };
+        if request.at != At::WithApplication {
+            responder.waiting.retain(|&other| other != ticket);
+            state.responders.tickets.remove(&ticket);
+            return;
+        }
+        if !std::mem::replace(&mut request.given_up, true) {
+            let record = RecordIn {
+                status: status.code(),
+                number: ticket,
+                name: &request.service,
+                ..RecordIn::new(Rec::Cancel, request.responder, responder.token)
+            };
+            responder.inbox.push(&record);
+        }
+    }
+
+    fn tell_accepted(&self, by: &str, id: &str, reply: &str) {
+        let head = Head { id: id.into(), by: by.into(), name: self.name.as_str().into(), ..Head::new(Kind::Accepted) };
+        self.send(reply.as_bytes(), &head.frame(b""));
+    }
+
+    /// Tells askers what has become due, and gives up what has run out of time. Returns when to look again.
+    pub(super) fn requests_in_work(&self, state: &mut State, now: Instant) -> Option<Instant> {
+        while let Some((due, ticket)) = state.responders.unaccepted.front().copied() {
+            if due > now {
+                break;
+            }
+            state.responders.unaccepted.pop_front();
+            let Some(request) = state.responders.tickets.get_mut(&ticket) else { continue };
+            let Some(responder) = state.responders.all.get(&request.responder) else { continue };
+            request.accepted = true;
+            if !request.given_up {
+                self.tell_accepted(&responder.by, &request.id, &request.reply);
+            }
+            let alive = state.responders.next_alive.unwrap_or(now + ALIVE_EVERY);
+            state.responders.next_alive = Some(alive.min(request.expires));
+        }
+        if state.responders.next_alive.is_some_and(|due| due <= now) {
+            self.tell_alive(state, now);
+        }
+        let first = state.responders.unaccepted.front().map(|&(due, _)| due);
+        [first, state.responders.next_alive].into_iter().flatten().min()
+    }
+
+    /// One frame for each asker and responder with all requests in work; and what has run out of time is given up.
+    fn tell_alive(&self, state: &mut State, now: Instant) {
+        let mut by_asker: BTreeMap<(u64, &str), Vec<&str>> = BTreeMap::new();
+        let mut over = Vec::new();
+        let mut next = None;
+        for (&ticket, request) in state.responders.tickets.iter().filter(|(_, one)| !one.given_up) {
+            if request.expires <= now {
+                over.push(ticket);
+            } else {
+                next = Some(next.unwrap_or(now + ALIVE_EVERY).min(request.expires));
+                if request.accepted {
+                    by_asker.entry((request.responder, &request.reply)).or_default().push(&request.id);
+                }
+            }
+        }
+        for ((id, reply), ids) in by_asker {
+            let Some(responder) = state.responders.all.get(&id) else { continue };
+            // A head line has an end, and a client has only so many open.
+            for ids in ids.chunks(512) {
+                let head = Head {
+                    ids: ids.iter().map(|&id| id.into()).collect(),
+                    by: responder.by.as_str().into(),
+                    name: self.name.as_str().into(),
+                    ..Head::new(Kind::Alive)
+                };
+                self.send(reply.as_bytes(), &head.frame(b""));
+            }
+        }
+        for ticket in over {
+            self.give_up(state, ticket, Status::Timeout);
+        }
+        state.responders.next_alive = next;
+    }
+}

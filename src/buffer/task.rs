@@ -1,0 +1,158 @@
+//! The buffer's task: drains what arrived for it, and keeps the clocks of requests.
+
+use super::responder::LET_GO;
+use super::{Buffer, State, TOKEN_ANSWER, TOKEN_CLAIM};
+use crate::error::Status;
+use crate::inbox::record::ACTIVE_NAME;
+use crate::inbox::{Kind as Rec, Record, RecordIn};
+use crate::mux::events::Level;
+use crate::mux::hub::{Either, Run, race};
+use crate::proto::envelope::{self, Frame};
+use crate::sync::{Arc, lock};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Runs until the client closes.
+pub(super) async fn run(buffer: Arc<Buffer>) {
+    let mut control = buffer.hub.control.subscribe();
+    loop {
+        let notified = buffer.work.notified();
+        buffer.drain();
+        if lock(&buffer.state).wakes.is_some_and(|wakes| wakes <= Instant::now()) {
+            // What the socket holds by now was in time: it is read before any clock is looked at.
+            tokio::task::yield_now().await;
+            buffer.drain();
+        }
+        let next = buffer.due(Instant::now());
+        let sleep = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        if let Either::Right(_) = race(race(notified, sleep), control.wait_for(|run| *run == Run::Closed)).await {
+            // Also after a defect in another task: nobody else would end what is open here.
+            buffer.close();
+            return;
+        }
+    }
+}
+
+impl Buffer {
+    /// Takes everything that arrived.
+    fn drain(&self) {
+        while let Ok(lent) = self.inbox.take(Some(Duration::ZERO)) {
+            for record in lent.records() {
+                // Entered for each: a caller that answers must not wait for a whole block.
+                self.arrived(&mut lock(&self.state), record, lent.data());
+            }
+        }
+    }
+
+    /// Does what is due, and says when to come again.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let mut state = lock(&self.state);
+        self.requests_due(&mut state, now);
+        let work = self.requests_in_work(&mut state, now);
+        let drains = self.drains_due(&mut state, now);
+        state.wakes = [state.requests.next(), work, drains].into_iter().flatten().min();
+        state.wakes
+    }
+
+    fn arrived(&self, state: &mut State, record: &Record, data: &[u8]) {
+        let source = record.source;
+        let kind = [Rec::Message, Rec::Published, Rec::Active, Rec::Lost, Rec::Refused, Rec::Done, Rec::Dropped]
+            .into_iter()
+            .find(|&kind| record.is(kind));
+        let for_answers = state.requests.source == Some(source);
+        match kind {
+            Some(Rec::Message) => self.message(state, record, data),
+            Some(Rec::Published) => self.published(state, record, data),
+            Some(Rec::Active) if for_answers => self.send_waiting(state, Instant::now()),
+            Some(Rec::Lost) if for_answers => self.answers_lost(state),
+            Some(Rec::Refused) if for_answers => self.answers_refused(state),
+            Some(Rec::Active | Rec::Lost | Rec::Refused) => self.pass_on(state, record, data),
+            Some(Rec::Done) if record.token == LET_GO => self.let_go(state, source),
+            // A frame over max_payload: told in the log by the mux, and found missing by its asker's clock.
+            _ => {}
+        }
+    }
+
+    /// What the link says of a responder's name is a record of the responder.
+    fn pass_on(&self, state: &mut State, record: &Record, data: &[u8]) {
+        let Some(responder) = state.responders.all.get_mut(&record.source) else { return };
+        let kind = if record.is(Rec::Active) {
+            responder.active = true;
+            Rec::Active
+        } else if record.is(Rec::Lost) {
+            responder.active = false;
+            Rec::Lost
+        } else {
+            Rec::Refused
+        };
+        let told = RecordIn {
+            flags: record.flags,
+            status: record.status,
+            number: if record.flags & ACTIVE_NAME == 0 { record.number } else { 0 },
+            aux: record.aux,
+            name: if kind == Rec::Lost { &[] } else { &responder.service },
+            extra: record.extra(data),
+            ..RecordIn::new(kind, record.source, responder.token)
+        };
+        responder.inbox.push(&told);
+    }
+
+    fn message(&self, state: &mut State, record: &Record, data: &[u8]) {
+        let source = record.source;
+        let frame = match envelope::read(record.payload(data)) {
+            Ok(frame) => frame,
+            Err(why) => {
+                self.counted.malformed.fetch_add(1, Ordering::Relaxed);
+                let channel = String::from_utf8_lossy(record.name(data)).into_owned();
+                self.hub.events.log(Level::Warn, &format!("not a frame, on {channel:?}: {why}"));
+                return;
+            }
+        };
+        self.framed(state, source, record.name(data), &frame, record.aux);
+    }
+
+    fn framed(&self, state: &mut State, source: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
+        if state.requests.source == Some(source) {
+            self.answered(state, frame, read_at);
+        } else if state.responders.discovery == Some(source) {
+            self.discovered(state, frame);
+        } else {
+            self.served(state, source, channel, frame, read_at);
+        }
+    }
+
+    /// A PUBLISH of the buffer ended: a request, an answer, or the claim of a queue group.
+    fn published(&self, state: &mut State, record: &Record, data: &[u8]) {
+        let text = String::from_utf8_lossy(record.extra(data));
+        if record.token & TOKEN_ANSWER != 0 {
+            self.answer_published(record, &text);
+        } else if record.token & TOKEN_CLAIM != 0 {
+            self.claimed(state, record.token & !TOKEN_CLAIM, record.status, record.number > 0, &text);
+        } else {
+            self.request_published(state, record.token, record.status, record.number, &text);
+        }
+    }
+
+    fn answer_published(&self, record: &Record, text: &str) {
+        if record.status == Status::Ok.code() && record.number == 1 {
+            return;
+        }
+        let told = match record.number {
+            0 if record.status == Status::Ok.code() => {
+                self.counted.unheard.fetch_add(1, Ordering::Relaxed);
+                "an answer reached nobody: who asked is gone".to_owned()
+            }
+            0 => {
+                self.counted.unheard.fetch_add(1, Ordering::Relaxed);
+                format!("an answer was lost: {text}")
+            }
+            n => format!("an answer reached {n} receivers: somebody else listens to the channel of who asked"),
+        };
+        self.hub.events.log(Level::Warn, &told);
+    }
+}

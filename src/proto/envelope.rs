@@ -1,0 +1,230 @@
+//! The envelope of requests and answers: one line of JSON, a newline, then the body, untouched. Pure.
+//!
+//! A person can read it in `redis-cli`, and any language can speak it: `docs/wire.md` is the page for whoever writes a
+//! peer. Keys that are not known are ignored; strings are borrowed from the payload unless they hold escapes.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// The version of the wire format.
+const VERSION: u32 = 1;
+/// A head longer than this is no head.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+
+/// What a frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// To a service: please answer.
+    Request,
+    /// To the asker: it is being worked on.
+    Accepted,
+    /// One answer of several.
+    Part,
+    /// The last thing a responder says; with a sequence number it carries an answer.
+    End,
+    /// It failed: code, message, retriable.
+    Error,
+    /// These requests are still being worked on.
+    Alive,
+    /// Somebody else of the group does it.
+    Declined,
+    /// To a service: no answer is wanted any more.
+    Cancel,
+}
+
+impl Kind {
+    const ALL: [(Kind, &'static str); 8] = [
+        (Kind::Request, "request"),
+        (Kind::Accepted, "accepted"),
+        (Kind::Part, "part"),
+        (Kind::End, "end"),
+        (Kind::Error, "error"),
+        (Kind::Alive, "alive"),
+        (Kind::Declined, "declined"),
+        (Kind::Cancel, "cancel"),
+    ];
+
+    /// The word in the head line.
+    pub fn word(self) -> &'static str {
+        Kind::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, word)| word)
+    }
+
+    fn of(word: &str) -> Option<Kind> {
+        Kind::ALL.iter().find(|(_, other)| *other == word).map(|(kind, _)| *kind)
+    }
+}
+
+/// The head line. What a kind does not use is empty and not written.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Head<'a> {
+    /// The version of the wire format.
+    pub v: u32,
+    /// The word of its kind; `Frame` has it read.
+    #[serde(borrow)]
+    pub k: Cow<'a, str>,
+    /// The request.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub id: Cow<'a, str>,
+    /// The requests that are still being worked on (alive).
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Cow<'a, str>>,
+    /// Which responder.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub by: Cow<'a, str>,
+    /// Its display name.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub name: Cow<'a, str>,
+    /// The answer's number within its responder, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
+    /// Who asks, by display name.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub from: Cow<'a, str>,
+    /// The channel that answers go to.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub reply: Cow<'a, str>,
+    /// What is left of the asker's time, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u64>,
+    /// 1, and more when it was sent again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempt: u32,
+    /// How many answers the asker waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<u64>,
+    /// An instance that must not answer: the asker's own.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub not: Cow<'a, str>,
+    /// It may be sent again under the same id: answers are to be remembered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub repeat: bool,
+    /// A word for what failed.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub code: Cow<'a, str>,
+    /// A sentence about what failed.
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    pub message: Cow<'a, str>,
+    /// Whether asking again may help.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub retriable: bool,
+    /// Headers of the application.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub h: Option<&'a RawValue>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A frame that was read.
+#[derive(Debug)]
+pub struct Frame<'a> {
+    /// What it says.
+    pub kind: Kind,
+    /// The head.
+    pub head: Head<'a>,
+    /// The head's JSON as it came.
+    pub line: &'a [u8],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    /// A head of a kind, everything else empty.
+    pub fn new(kind: Kind) -> Head<'a> {
+        Head { v: VERSION, k: Cow::Borrowed(kind.word()), ..Head::default() }
+    }
+
+    /// The same head as another kind.
+    pub fn of_kind(self, kind: Kind) -> Head<'a> {
+        Head { k: Cow::Borrowed(kind.word()), ..self }
+    }
+
+    /// The frame with a body.
+    pub fn frame(&self, body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + body.len());
+        // Writing strings and numbers into memory cannot fail.
+        let _ = serde_json::to_writer(&mut out, self);
+        out.push(b'\n');
+        out.extend_from_slice(body);
+        out
+    }
+}
+
+/// Reads a frame; a sentence says what is wrong with it.
+pub fn read(payload: &[u8]) -> Result<Frame<'_>, String> {
+    let within = payload.get(..MAX_HEAD).unwrap_or(payload);
+    let end = memchr::memchr(b'\n', within).ok_or("there is no head line")?;
+    let (line, rest) = payload.split_at_checked(end).ok_or("there is no head line")?;
+    let head: Head<'_> = serde_json::from_slice(line).map_err(|error| format!("the head line: {error}"))?;
+    if head.v != VERSION {
+        return Err(format!("version {} of the wire format; this speaks {VERSION}", head.v));
+    }
+    let kind = Kind::of(&head.k).ok_or_else(|| format!("a frame of kind {:?}", head.k))?;
+    Ok(Frame { kind, head, line, body: rest.get(1..).unwrap_or_default() })
+}
+
+/// Whether bytes are headers: one JSON object of strings. What they are, checked.
+pub fn headers(json: &[u8]) -> Result<&RawValue, String> {
+    let _: std::collections::BTreeMap<Cow<'_, str>, Cow<'_, str>> =
+        serde_json::from_slice(json).map_err(|error| format!("headers are a JSON object of strings: {error}"))?;
+    if json.contains(&b'\n') {
+        return Err("headers are one line of JSON".into());
+    }
+    serde_json::from_slice(json).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let h = headers(br#"{"traceparent":"00-ab"}"#).unwrap();
+        let head = Head {
+            id: "x.1".into(),
+            from: "api \"3\"".into(),
+            reply: "redmux:reply:1".into(),
+            ttl: Some(4990),
+            attempt: 1,
+            h: Some(h),
+            ..Head::new(Kind::Request)
+        };
+        let bytes = head.frame(b"a\nb");
+        assert!(bytes.starts_with(br#"{"v":1,"k":"request","id":"x.1","from":"api \"3\"","reply":"redmux:reply:1","#));
+        let frame = read(&bytes).unwrap();
+        assert_eq!((frame.kind, frame.body), (Kind::Request, b"a\nb".as_slice()));
+        assert_eq!((frame.head.from.as_ref(), frame.head.ttl), ("api \"3\"", Some(4990)));
+        assert_eq!(frame.head.h.unwrap().get(), r#"{"traceparent":"00-ab"}"#);
+    }
+
+    #[test]
+    fn strings_without_escapes_are_borrowed() {
+        let bytes = Head { id: "x".into(), ..Head::new(Kind::Cancel) }.frame(b"");
+        assert!(matches!(read(&bytes).unwrap().head.id, Cow::Borrowed("x")));
+    }
+
+    #[test]
+    fn what_is_no_frame_is_told_why() {
+        for (bytes, why) in [
+            (b"hello".as_slice(), "no head line"),
+            (b"hello\n", "the head line"),
+            (b"{\"v\":2,\"k\":\"end\"}\n", "version 2"),
+            (b"{\"v\":1,\"k\":\"dance\"}\n", "\"dance\""),
+            (b"{\"v\":1}\n", "missing field"),
+        ] {
+            let said = read(bytes).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        }
+        assert!(read(b"{\"v\":1,\"k\":\"end\",\"new\":[1,{}]}\nbody").is_ok(), "unknown keys are ignored");
+        assert!(headers(b"{\"a\":1}").is_err());
+        assert!(headers(b"{\"a\":\"b\"\n}").is_err());
+    }
+}
