@@ -51,6 +51,7 @@ pub(super) struct Gather {
     /// The id on the wire, where the caller gave one.
     named: Option<Box<str>>,
     tell_accepted: bool,
+    /// Responders of this client may answer too.
     own: bool,
     repeatable: bool,
     attempt: u32,
@@ -158,7 +159,7 @@ impl Buffer {
             service: ask.service.into(),
             named: named.map(Into::into),
             tell_accepted: options.flag(Key::Accepted),
-            own: options.flag(Key::Own),
+            own: !options.flag(Key::OthersOnly),
             repeatable,
             attempt: 1,
             expect,
@@ -533,4 +534,3 @@ fn said(gather: &Gather, why: Option<&str>) -> String {
     }
     String::new()
 }
-

@@ -308,11 +308,7 @@ impl Buffer {
     /// Closes a responder that drains and has nothing in work any more.
     fn settle_drain(&self, state: &mut State, id: u64) {
         let Some(responder) = state.responders.all.get(&id) else { return };
-        if responder.draining.is_some()
-            && !responder.active
-            && responder.handed == 0
-            && responder.waiting.is_empty()
-        {
+        if responder.draining.is_some() && !responder.active && responder.handed == 0 && responder.waiting.is_empty() {
             self.close_responder(state, id);
         }
     }

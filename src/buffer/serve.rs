@@ -214,7 +214,12 @@ impl Buffer {
         let by = responder.by.clone();
         let Some(request) = state.responders.tickets.remove(&ticket) else { return };
         if status == Status::Ok.code() {
-            let head = Head { id: request.id.into(), by: by.into(), name: self.name.as_str().into(), ..Head::new(Kind::Declined) };
+            let head = Head {
+                id: request.id.into(),
+                by: by.into(),
+                name: self.name.as_str().into(),
+                ..Head::new(Kind::Declined)
+            };
             self.send(request.reply.as_bytes(), &head.frame(b""));
         } else {
             let text = format!("a request could not be claimed for its queue group: {text}");

@@ -50,7 +50,7 @@ impl Question {
     }
 }
 
-/// Asks a service: every responder that serves it, in whatever process, gets the request and may answer. Each answer is an
+/// Asks a service. Every responder that serves it, in whatever process, gets the request and may answer. Each answer is an
 /// answer record; then comes one end record, which says why it ended: everybody who took it has finished, or an option said
 /// that it is enough, or the time was over. What came is never thrown away.
 ///
@@ -58,8 +58,8 @@ impl Question {
 /// redmux_inbox_cancel end it early; responders that still work on it are told.
 ///
 /// inbox: where answers and the end come, an inbox of this client; the room of the end is reserved
-/// (REDMUX_ERR_FULL). service: any bytes, NULL only with length 0; borrowed for the call. body: the same. headers: a JSON
-/// object of strings, or NULL with length 0; borrowed for the call. options: expect, quiet, strict, own, repeatable,
+/// (REDMUX_ERR_FULL). service: any bytes, NULL only with length 0; borrowed for the call. body: any bytes, NULL only with
+/// length 0; borrowed for the call. headers: a JSON object of strings, or NULL with length 0; borrowed for the call. options: expect, quiet, strict, others_only, repeatable,
 /// accepted, max_answers, max_answer_bytes, request_id; {0} takes those of the client. token: comes back in the records.
 /// timeout_ms: 0 is the client's option timeout; -1 is refused, a request has an end. out_gather: borrowed for the call, may
 /// be NULL; written on success. out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with
@@ -119,7 +119,7 @@ pub extern "C" fn redmux_gather_stop(client: redmux_client, gather: redmux_gathe
 /// nobody serves it. REDMUX_ERR_REMOTE: everybody answered with an error, and out_error has the first one's sentence.
 /// REDMUX_ERR_TIMEOUT: no answer in time.
 ///
-/// service: any bytes, NULL only with length 0; borrowed for the call. body: the same. headers: a JSON object of strings,
+/// service: any bytes, NULL only with length 0; borrowed for the call. body: the same, borrowed for the call. headers: a JSON object of strings,
 /// or NULL with length 0; borrowed for the call. options: as for redmux_gather_open; {0} takes those of the client.
 /// timeout_ms: 0 is the client's option timeout; -1 is refused. out_text: borrowed for the call, written on success; the
 /// answer is owned by the caller, release with redmux_text_free. out_error: borrowed for the call, may be NULL; the error is

@@ -29,7 +29,7 @@ fn say(responder: redmux_responder, request: u64, say: Say<'_>) -> Result<()> {
     client_of(responder)?.buffer()?.say(responder.id, request, say)
 }
 
-/// Serves a service from now on. Its records come into inbox: active with the service's name when Redis has it, request for
+/// Serves a service from now on. Its records come into inbox: active with its name when Redis has it, request for
 /// each request, cancel when nobody waits for one any more, lost and active when the connection goes and comes, closed as the
 /// last. Each request has to be ended: by a last answer, redmux_responder_end or redmux_responder_fail.
 ///
@@ -151,7 +151,7 @@ pub extern "C" fn redmux_responder_end(responder: redmux_responder, request: u64
 /// Ends a request with an error, which its asker gets as an answer with REDMUX_FLAG_FAILED. REDMUX_ERR_CLOSED: it has ended.
 ///
 /// request: the ticket, the request record's number. code: a word, UTF-8, NULL only with length 0; borrowed for the call.
-/// message: a sentence, the same. retriable: 1 if asking again may help, 0 if not. Any thread, also inside a callback.
+/// message: a sentence, UTF-8, NULL only with length 0; borrowed for the call. retriable: 1 if asking again may help, 0 if not. Any thread, also inside a callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_responder_fail(
     responder: redmux_responder,

@@ -58,6 +58,10 @@ pub const REDMUX_ERR_UNKNOWN: i32 = -306;
 pub const REDMUX_ERR_PROTOCOL: i32 = -307;
 /// The server did not answer a PING in time.
 pub const REDMUX_ERR_PING_TIMEOUT: i32 = -308;
+/// Nobody serves it.
+pub const REDMUX_ERR_NO_RESPONDERS: i32 = -309;
+/// The responder answered with an error.
+pub const REDMUX_ERR_REMOTE: i32 = -310;
 /// Redis answered with an error.
 pub const REDMUX_ERR_REDIS: i32 = -400;
 /// Redis refused the user or the password.

@@ -73,7 +73,13 @@ impl Hub {
 
     /// Has the server run a command that answers with a status or with nothing; it completes like a publish, with the
     /// number 1 or 0.
-    pub fn command(&self, arguments: &[&[u8]], inbox: &Arc<Inbox>, token: u64, deadline: Option<Instant>) -> Result<()> {
+    pub fn command(
+        &self,
+        arguments: &[&[u8]],
+        inbox: &Arc<Inbox>,
+        token: u64,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
         inbox.reserve(PUBLISH_ROOM)?;
         let job = Job::Publish { inbox: Arc::clone(inbox), token };
         let head = format!("*{}\r\n", arguments.len());

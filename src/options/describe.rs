@@ -69,12 +69,9 @@ or with a connection string of StackExchange.Redis (`host:6379,password=...,ssl=
 /// `docs/options.md`, as the table says it.
 pub fn markdown() -> String {
     let mut text = HEAD.to_owned();
-    for (scope, title) in [
-        (Scope::Client, "Client"),
-        (Scope::Inbox, "Inbox"),
-        (Scope::Request, "Request"),
-        (Scope::Respond, "Responder"),
-    ] {
+    for (scope, title) in
+        [(Scope::Client, "Client"), (Scope::Inbox, "Inbox"), (Scope::Request, "Request"), (Scope::Respond, "Responder")]
+    {
         text.push_str(&format!("\n## {title}\n\n| key | type | default | allowed | |\n|---|---|---|---|---|\n"));
         for row in Key::ALL.iter().map(|key| key.row()).filter(|row| row.scope == scope) {
             let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };

@@ -187,7 +187,7 @@ table! {
         Quiet "quiet" Kind::Duration(0, DAY), "0", "The silence after an answer that ends a request; 0: none does.";
         Strict "strict" Kind::Flag, "false",
             "Whether to wait for everybody who received the request, and not only for those who took it.";
-        Own "own" Kind::Flag, "true", "Whether responders of the asking client may answer.";
+        OthersOnly "others_only" Kind::Flag, "false", "Whether responders of the asking client itself are left out.";
         Repeatable "repeatable" Kind::Flag, "false",
             "Whether a request may be sent again after a connection was lost; responders then remember their answers.";
         Accepted "accepted" Kind::Flag, "false", "Whether to be told of each responder that takes the request.";

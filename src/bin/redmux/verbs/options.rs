@@ -42,12 +42,9 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     if args.json {
         return json(&keys, current.as_ref(), context);
     }
-    for (scope, title) in [
-        (Scope::Client, "Client"),
-        (Scope::Inbox, "Inbox"),
-        (Scope::Request, "Request"),
-        (Scope::Respond, "Responder"),
-    ] {
+    for (scope, title) in
+        [(Scope::Client, "Client"), (Scope::Inbox, "Inbox"), (Scope::Request, "Request"), (Scope::Respond, "Responder")]
+    {
         let rows: Vec<&Row> = keys.iter().map(|key| key.row()).filter(|row| row.scope == scope).collect();
         if rows.is_empty() {
             continue;
