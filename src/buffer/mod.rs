@@ -8,6 +8,7 @@
 
 pub mod collect;
 mod discovery;
+mod legacy;
 mod request;
 mod responder;
 mod serve;

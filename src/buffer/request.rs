@@ -46,8 +46,10 @@ pub struct Ask<'a> {
 pub(super) struct Gather {
     pub(super) inbox: Arc<Inbox>,
     pub(super) token: u64,
-    collect: Collect,
-    service: Box<[u8]>,
+    pub(super) collect: Collect,
+    pub(super) service: Box<[u8]>,
+    /// In Messaging.Buffer's wire: the source of the channel for its answers.
+    legacy: Option<u64>,
     /// The id on the wire, where the caller gave one.
     named: Option<Box<str>>,
     tell_accepted: bool,
@@ -64,6 +66,13 @@ pub(super) struct Gather {
     due: Instant,
 }
 
+impl Gather {
+    /// Its id in Messaging.Buffer's wire.
+    pub(super) fn legacy_id(&self) -> Option<&str> {
+        self.named.as_deref().filter(|_| self.legacy.is_some())
+    }
+}
+
 /// The requests of a client.
 #[derive(Debug)]
 pub(super) struct Requests {
@@ -73,6 +82,8 @@ pub(super) struct Requests {
     pub(super) active: bool,
     open: HashMap<u64, Gather, RandomState>,
     named: HashMap<Box<str>, u64, RandomState>,
+    /// Requests in Messaging.Buffer's wire, by the source of the channel for their answers.
+    legacy: HashMap<u64, u64, RandomState>,
     /// Those that wait for the reply channel, in their order.
     waiting: Vec<u64>,
     timers: BTreeSet<(Instant, u64)>,
@@ -87,6 +98,7 @@ impl Requests {
             active: false,
             open: HashMap::default(),
             named: HashMap::default(),
+            legacy: HashMap::default(),
             waiting: Vec::new(),
             timers: BTreeSet::new(),
             window: Window::default(),
@@ -101,6 +113,15 @@ impl Requests {
         let mut ids: Vec<u64> = self.open.iter().filter(|(_, gather)| which(gather)).map(|(&id, _)| id).collect();
         ids.sort_unstable();
         ids
+    }
+
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Gather> {
+        self.open.get_mut(&id)
+    }
+
+    /// The request in Messaging.Buffer's wire whose answers come from a source.
+    pub(super) fn of_legacy_source(&self, source: u64) -> Option<u64> {
+        self.legacy.get(&source).copied()
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -136,11 +157,16 @@ impl Buffer {
         let deadline = ticket.deadline.ok_or_else(|| invalid("a request needs a time limit; -1 is none"))?;
         let options = ask.options;
         let h = headers(ask.headers)?;
+        let legacy = options.choice(Key::Wire) == "messaging-buffer";
+        if legacy && options.flag(Key::OthersOnly) {
+            return Err(invalid("Messaging.Buffer's wire has no way to leave the asker's own handlers out"));
+        }
         let now = Instant::now();
         let rules = Rules {
             count: options.number(Key::Expect),
             quiet: Some(options.duration(Key::Quiet)).filter(|quiet| !quiet.is_zero()),
-            strict: options.flag(Key::Strict),
+            // There is no sign of a responder there but its answer: who was counted is waited for.
+            strict: options.flag(Key::Strict) || legacy,
             most: options.number(Key::MaxAnswers),
             most_bytes: options.bytes(Key::MaxAnswerBytes) as u64,
             deadline,
@@ -149,6 +175,10 @@ impl Buffer {
         if named.is_some_and(|id| id.len() > 256) {
             return Err(invalid("request_id is longer than 256 bytes"));
         }
+        let named = match named {
+            given if legacy => Some(super::legacy::correlation_id(given)?.into()),
+            given => given.map(Into::into),
+        };
         let id = next_id();
         let repeatable = options.flag(Key::Repeatable);
         let expect = Some(rules.count).filter(|&count| count > 0);
@@ -157,7 +187,8 @@ impl Buffer {
             token: ticket.token,
             collect: Collect::new(rules, now),
             service: ask.service.into(),
-            named: named.map(Into::into),
+            legacy: legacy.then(next_id),
+            named,
             tell_accepted: options.flag(Key::Accepted),
             own: !options.flag(Key::OthersOnly),
             repeatable,
@@ -167,7 +198,7 @@ impl Buffer {
             sent: None,
             due: deadline,
         };
-        let frame = self.frame_of(id, &gather, ask.body, h, now);
+        let frame = if legacy { ask.body.to_vec() } else { self.frame_of(id, &gather, ask.body, h, now) };
         let most = self.hub.settings.limits.max_payload;
         if frame.len() > most {
             let text = format!("the request has {} bytes with its head line; max_payload is {most}", frame.len());
@@ -179,6 +210,8 @@ impl Buffer {
             Some(Status::Closed.into())
         } else if gather.named.as_ref().is_some_and(|id| state.requests.named.contains_key(id)) {
             Some(Error::new(Status::Conflict, "a request with that request_id is open; it goes on"))
+        } else if let (Some(source), Some(named)) = (gather.legacy, &gather.named) {
+            self.listen_for_responses(source, named).err()
         } else {
             self.listen_for_answers(&mut state).err()
         };
@@ -190,9 +223,11 @@ impl Buffer {
         if let Some(named) = gather.named.clone() {
             state.requests.named.insert(named, id);
         }
-        let at_once = state.requests.active;
+        let at_once = state.requests.active && !legacy;
         if at_once {
             gather.sent = Some(now);
+        } else if let Some(source) = gather.legacy {
+            state.requests.legacy.insert(source, id);
         } else {
             state.requests.waiting.push(id);
         }
@@ -277,6 +312,18 @@ impl Buffer {
         }
     }
 
+    /// Publishes a request in Messaging.Buffer's wire, once its channel for answers is there.
+    pub(super) fn send_legacy(&self, state: &mut State, id: u64) {
+        let Some(gather) = state.requests.open.get_mut(&id) else { return };
+        let (Some([body, _]), Some(named)) = (gather.keep.take(), gather.named.clone()) else { return };
+        gather.sent = Some(Instant::now());
+        let channel = super::legacy::request_channel(&named, &gather.service);
+        let deadline = gather.collect.deadline();
+        if let Err(error) = self.hub.publish(&channel, &body, &self.inbox, id, Some(deadline)) {
+            self.end_gather(state, id, Reason::Interrupted, Some((error.status(), error.message())));
+        }
+    }
+
     /// Publishes what waited for the reply channel.
     pub(super) fn send_waiting(&self, state: &mut State, now: Instant) {
         state.requests.active = true;
@@ -292,7 +339,7 @@ impl Buffer {
     /// The link that answers come through was lost: answers may be missing.
     pub(super) fn answers_lost(&self, state: &mut State) {
         state.requests.active = false;
-        for id in state.requests.select(|gather| gather.sent.is_some()) {
+        for id in state.requests.select(|gather| gather.sent.is_some() && gather.legacy.is_none()) {
             self.interrupt(state, id, Status::Interrupted, "the connection was lost while it waited for answers");
         }
     }
@@ -300,7 +347,7 @@ impl Buffer {
     /// Ends a request that may have been missed, or puts it in line to be sent again if it may be repeated.
     fn interrupt(&self, state: &mut State, id: u64, status: Status, text: &str) {
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
-        if !gather.repeatable || status == Status::Refused {
+        if !gather.repeatable || gather.legacy.is_some() || status == Status::Refused {
             self.end_gather(state, id, Reason::Interrupted, Some((status, text)));
             return;
         }
@@ -318,7 +365,7 @@ impl Buffer {
     pub(super) fn answers_refused(&self, state: &mut State) {
         let channel = state.requests.channel.clone();
         let text = format!("Redis refused the channel for answers, {channel:?}; allow it to the user");
-        for id in state.requests.select(|_| true) {
+        for id in state.requests.select(|gather| gather.legacy.is_none()) {
             self.end_gather(state, id, Reason::Interrupted, Some((Status::Refused, &text)));
         }
     }
@@ -430,7 +477,7 @@ impl Buffer {
     }
 
     /// Something happened to a request: it may be complete.
-    fn after(&self, state: &mut State, id: u64, now: Instant) {
+    pub(super) fn after(&self, state: &mut State, id: u64, now: Instant) {
         let Some(gather) = state.requests.open.get(&id) else { return };
         match gather.collect.ended() {
             Some(reason) => self.end_gather(state, id, reason, None),
@@ -499,6 +546,11 @@ impl Buffer {
             ..RecordIn::new(Rec::End, id, gather.token)
         };
         gather.inbox.complete(&record, END_ROOM);
+        if let Some(source) = gather.legacy {
+            state.requests.legacy.remove(&source);
+            let _ = self.hub.close_source(source);
+            return;
+        }
         // Who still works on it is told that nobody waits; at the deadline they know it themselves.
         if gather.sent.is_some() && reason != Reason::Deadline && gather.collect.is_worked_on() {
             let head = Head { id: self.wire_id(id, &gather).into(), ..Head::new(Kind::Cancel) };

@@ -7,6 +7,7 @@ use super::serve::{Memory, Request};
 use super::{Buffer, FRAME_TIME, State, TOKEN_ANSWER, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
+use crate::mux::events::Level;
 use crate::mux::promise::pattern_of;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
@@ -44,7 +45,10 @@ pub(super) struct Responder {
     pub(super) by: String,
     pub(super) service: Box<[u8]>,
     pub(super) catch_all: bool,
+    /// In Messaging.Buffer's wire.
+    pub(super) legacy: bool,
     pub(super) group: String,
+    pub(super) once: String,
     pub(super) version: String,
     /// The server has its name.
     pub(super) active: bool,
@@ -85,7 +89,9 @@ impl Responders {
     pub(super) fn reached(&self, service: &[u8]) -> u64 {
         let reached = |responder: &&Responder| {
             let served = &*responder.service;
-            responder.active && if responder.catch_all { service.starts_with(served) } else { service == served }
+            responder.active
+                && !responder.legacy
+                && if responder.catch_all { service.starts_with(served) } else { service == served }
         };
         let discovery = u64::from(service == b"$" && self.discovery.is_some());
         self.all.values().filter(reached).count() as u64 + discovery
@@ -143,7 +149,12 @@ impl Buffer {
     pub fn serve(&self, serve: &Serve<'_>) -> Result<u64> {
         let options = serve.options;
         let catch_all = options.flag(Key::CatchAll);
-        let pattern = catch_all.then(|| pattern_of(&self.service_channel(serve.service)));
+        let legacy = options.choice(Key::Wire) == "messaging-buffer";
+        let pattern = if legacy {
+            Some(super::legacy::pattern(serve.service, catch_all))
+        } else {
+            catch_all.then(|| pattern_of(&self.service_channel(serve.service)))
+        };
         let mut state = lock(&self.state);
         if state.closed {
             return Err(Status::Closed.into());
@@ -152,7 +163,20 @@ impl Buffer {
             let text = "the service \"$\" is where services are looked for; every responder serves it by itself";
             return Err(Error::new(Status::InvalidArgument, text));
         }
-        let same = |other: &Responder| other.catch_all == catch_all && *other.service == *serve.service;
+        if legacy && !options.text(Key::Group).is_empty() {
+            let text = "Messaging.Buffer has no queue groups: every instance that serves a type answers";
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        let mut legacies = state.responders.all.values().filter(|other| other.legacy && legacy);
+        if legacies.any(|other| other.catch_all != catch_all) {
+            let text = "in Messaging.Buffer's wire a handler of all types cannot live beside one of a type";
+            return Err(Error::new(Status::Conflict, text));
+        }
+        let same = |other: &Responder| {
+            other.legacy == legacy
+                && other.catch_all == catch_all
+                && (*other.service == *serve.service || legacy && catch_all)
+        };
         if state.responders.all.values().any(same) {
             let text = format!("{:?} is served by this client already", String::from_utf8_lossy(serve.service));
             return Err(Error::new(Status::AlreadySubscribed, text));
@@ -165,7 +189,9 @@ impl Buffer {
             by: format!("{}.{}", self.instance, state.responders.made),
             service: serve.service.into(),
             catch_all,
+            legacy,
             group: options.text(Key::Group).into(),
+            once: options.text(Key::Once).into(),
             version: options.text(Key::Version).into(),
             active: false,
             concurrency: options.number(Key::Concurrency) as usize,
@@ -219,6 +245,7 @@ impl Buffer {
             return Err(Status::Closed.into());
         }
         let given_up = request.given_up;
+        let legacy = one.legacy;
         let head = Head {
             id: request.id.as_str().into(),
             by: one.by.as_str().into(),
@@ -227,6 +254,18 @@ impl Buffer {
             ..Head::new(Kind::End)
         };
         let frame = match say {
+            Say::Answer { last: false, .. } if legacy => {
+                let text = "in Messaging.Buffer's wire a request has one answer";
+                return Err(Error::new(Status::InvalidArgument, text));
+            }
+            Say::Answer { body, .. } if legacy => super::legacy::response(body, &request.id, &self.name)?,
+            Say::Error { code, message, .. } if legacy => {
+                // Its peers could not read more.
+                let text = format!("a request {:?} failed: {code}: {message}; its asker is not told", request.id);
+                self.hub.events.log(Level::Error, &text);
+                Vec::new()
+            }
+            Say::End if legacy => Vec::new(),
             Say::Answer { body, last, .. } => {
                 let kind = if last { Kind::End } else { Kind::Part };
                 Head { seq: Some(request.said), ..head.of_kind(kind) }.frame(body)
@@ -253,6 +292,9 @@ impl Buffer {
             self.settle_drain(&mut state, responder);
         }
         drop(state);
+        if legacy && frame.is_empty() {
+            return Ok(());
+        }
         if given_up {
             return if last { Ok(()) } else { Err(Status::Cancelled.into()) };
         }
@@ -350,7 +392,7 @@ impl Buffer {
                 };
                 responder.inbox.push(&record);
             }
-            if !request.given_up {
+            if !request.given_up && !responder.legacy {
                 self.refuse(&responder.by, &request.id, &request.reply, "CLOSED", "the responder was closed");
             }
         }

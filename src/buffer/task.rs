@@ -64,6 +64,10 @@ impl Buffer {
         let kind = [Rec::Message, Rec::Published, Rec::Active, Rec::Lost, Rec::Refused, Rec::Done, Rec::Dropped]
             .into_iter()
             .find(|&kind| record.is(kind));
+        if let Some(id) = state.requests.of_legacy_source(source).filter(|_| kind != Some(Rec::Published)) {
+            self.legacy_arrived(state, id, record, data);
+            return;
+        }
         let for_answers = state.requests.source == Some(source);
         match kind {
             Some(Rec::Message) => self.message(state, record, data),
@@ -104,6 +108,10 @@ impl Buffer {
 
     fn message(&self, state: &mut State, record: &Record, data: &[u8]) {
         let source = record.source;
+        if state.responders.all.get(&source).is_some_and(|one| one.legacy) {
+            self.legacy_requested(state, source, record.name(data), record.payload(data), record.aux);
+            return;
+        }
         let frame = match envelope::read(record.payload(data)) {
             Ok(frame) => frame,
             Err(why) => {
