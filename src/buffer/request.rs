@@ -13,7 +13,7 @@ use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
 use crate::runtime::next_id;
-use crate::sync::{Arc, lock};
+use crate::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde_json::json;
@@ -205,7 +205,7 @@ impl Buffer {
             return Err(Error::new(Status::TooLarge, text));
         }
         inbox.reserve(END_ROOM)?;
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let refused = if state.closed {
             Some(Status::Closed.into())
         } else if gather.named.as_ref().is_some_and(|id| state.requests.named.contains_key(id)) {
@@ -246,7 +246,7 @@ impl Buffer {
             let sent = self.hub.publish(&self.service_channel(ask.service), &frame, &self.inbox, id, Some(deadline));
             if let Err(error) = sent {
                 let why = Some((error.status(), error.message()));
-                self.end_gather(&mut lock(&self.state), id, Reason::Interrupted, why);
+                self.end_gather(&mut self.enter(), id, Reason::Interrupted, why);
             }
         }
         Ok(id)
@@ -421,7 +421,7 @@ impl Buffer {
                         extra: frame.line,
                         ..RecordIn::new(Rec::Accepted, id, gather.token)
                     };
-                    gather.inbox.offer(&record);
+                    gather.inbox.offer_quietly(&record);
                 }
             }
             Kind::Part | Kind::End => match head.seq {
@@ -440,7 +440,7 @@ impl Buffer {
                     if !gather.inbox.fits(record.cost(), 0) {
                         gather.collect.overflow();
                     } else if gather.collect.answer(&head.by, &head.name, seq, len, last, now) == Verdict::Deliver {
-                        gather.inbox.push(&record);
+                        gather.inbox.push_quietly(&record);
                     }
                 }
                 None => drop(gather.collect.finished(&head.by, &head.name, now)),
@@ -457,7 +457,7 @@ impl Buffer {
                         data: frame.body,
                         ..RecordIn::new(Rec::Answer, id, gather.token)
                     };
-                    if !gather.inbox.offer(&record) {
+                    if !gather.inbox.offer_quietly(&record) {
                         gather.collect.overflow();
                     }
                 }
@@ -473,6 +473,8 @@ impl Buffer {
             let took = now.saturating_duration_since(sent);
             state.requests.window.measured(took);
         }
+        let inbox = Arc::clone(&gather.inbox);
+        state.gave(&inbox);
         self.after(state, id, now);
     }
 
@@ -508,7 +510,7 @@ impl Buffer {
 
     /// The caller stops a gather. `CLOSED` if it has ended.
     pub fn stop(&self, id: u64, reason: Reason) -> Result<(), Status> {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         if !state.requests.open.contains_key(&id) {
             return Err(Status::Closed);
         }
@@ -545,7 +547,8 @@ impl Buffer {
             extra: extra.as_bytes(),
             ..RecordIn::new(Rec::End, id, gather.token)
         };
-        gather.inbox.complete(&record, END_ROOM);
+        gather.inbox.complete_quietly(&record, END_ROOM);
+        state.gave(&gather.inbox);
         if let Some(source) = gather.legacy {
             state.requests.legacy.remove(&source);
             let _ = self.hub.close_source(source);

@@ -8,7 +8,7 @@ use crate::error::Status;
 use crate::inbox::{Kind as Rec, RecordIn};
 use crate::mux::events::Level;
 use crate::proto::envelope::{Frame, Head, Kind};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Arc, Mutex, lock};
 use crate::sys::PerProcess;
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -332,9 +332,11 @@ impl Buffer {
             data: body,
             ..RecordIn::new(Rec::Request, request.responder, responder.token)
         };
-        if responder.inbox.offer(&record) {
+        if responder.inbox.offer_quietly(&record) {
             request.at = At::WithApplication;
             responder.handed += 1;
+            let inbox = Arc::clone(&responder.inbox);
+            state.gave(&inbox);
             return;
         }
         responder.errors += 1;
@@ -367,7 +369,9 @@ impl Buffer {
                 name: &request.service,
                 ..RecordIn::new(Rec::Cancel, request.responder, responder.token)
             };
-            responder.inbox.push(&record);
+            responder.inbox.push_quietly(&record);
+            let inbox = Arc::clone(&responder.inbox);
+            state.gave(&inbox);
         }
     }
 
