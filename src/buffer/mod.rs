@@ -61,6 +61,8 @@ pub struct Buffer {
     instance: String,
     namespace: String,
     name: String,
+    /// The channel that answers to its requests come to.
+    reply: String,
     state: Mutex<State>,
     counted: Counted,
 }
@@ -123,7 +125,7 @@ impl Buffer {
         let inbox = Inbox::by_task(runtime::next_id(), config, budget, Box::new(move || wake.notify_one()));
         let instance = uuid::Uuid::now_v7().to_string();
         let state = State {
-            requests: Requests::new(format!("{namespace}:reply:{instance}")),
+            requests: Requests::default(),
             responders: Responders::default(),
             wakes: None,
             untold: Vec::new(),
@@ -133,6 +135,7 @@ impl Buffer {
             hub: Arc::clone(hub),
             inbox,
             work,
+            reply: format!("{namespace}:reply:{instance}"),
             instance,
             namespace: namespace.into(),
             name: hub.settings.name.clone(),

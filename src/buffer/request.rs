@@ -74,9 +74,8 @@ impl Gather {
 }
 
 /// The requests of a client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Requests {
-    pub(super) channel: String,
     /// The source of the reply channel, once there is one, and whether the server has it now.
     pub(super) source: Option<u64>,
     pub(super) active: bool,
@@ -91,20 +90,6 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(channel: String) -> Requests {
-        Requests {
-            channel,
-            source: None,
-            active: false,
-            open: HashMap::default(),
-            named: HashMap::default(),
-            legacy: HashMap::default(),
-            waiting: Vec::new(),
-            timers: BTreeSet::new(),
-            window: Window::default(),
-        }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
@@ -261,7 +246,7 @@ impl Buffer {
         self.hub.subscribe(source, 0, &self.inbox, None)?;
         state.requests.source = Some(source);
         let ticket = Ticket { inbox: None, token: 0, deadline: None };
-        self.hub.add(source, &[state.requests.channel.as_bytes()], ticket)
+        self.hub.add(source, &[self.reply.as_bytes()], ticket)
     }
 
     fn wire_id(&self, id: u64, gather: &Gather) -> String {
@@ -277,11 +262,10 @@ impl Buffer {
         now: Instant,
     ) -> Vec<u8> {
         let left = gather.collect.deadline().saturating_duration_since(now);
-        let reply = format!("{}:reply:{}", self.namespace, self.instance);
         let head = Head {
             id: self.wire_id(id, gather).into(),
             from: self.name.as_str().into(),
-            reply: reply.into(),
+            reply: self.reply.as_str().into(),
             ttl: Some(left.as_millis().max(1) as u64),
             attempt: gather.attempt,
             expect: gather.expect,
@@ -363,8 +347,7 @@ impl Buffer {
 
     /// The reply channel was refused: no answer can ever come.
     pub(super) fn answers_refused(&self, state: &mut State) {
-        let channel = state.requests.channel.clone();
-        let text = format!("Redis refused the channel for answers, {channel:?}; allow it to the user");
+        let text = format!("Redis refused the channel for answers, {:?}; allow it to the user", self.reply);
         for id in state.requests.select(|gather| gather.legacy.is_none()) {
             self.end_gather(state, id, Reason::Interrupted, Some((Status::Refused, &text)));
         }
@@ -567,22 +550,19 @@ impl Buffer {
 fn said(gather: &Gather, why: Option<&str>) -> String {
     let report = gather.collect.report();
     let most = END_ROOM - RECORD_SIZE - 512;
-    for kept in [report.missing.len(), 16, 4, 0] {
-        let missing: Vec<_> = report.missing.iter().take(kept).collect();
-        let missing: Vec<_> = missing.iter().map(|(by, name)| json!({"by": by, "name": name})).collect();
-        let mut value = json!({
-            "expected": report.expected,
-            "answers": report.answers,
-            "errors": report.errors,
-            "missing": missing,
-            "missing_count": report.missing.len(),
-            "duplicates": report.duplicates,
-            "late": report.late,
-        });
-        if let (Some(why), Some(object)) = (why, value.as_object_mut()) {
-            object.insert("message".into(), crate::mux::ops::cut(why, 300).into());
-        }
-        let text = value.to_string();
+    let (answers, errors, duplicates, late) = (report.answers, report.errors, report.duplicates, report.late);
+    let expected = report.expected.map_or_else(|| "null".to_owned(), |expected| expected.to_string());
+    let count = report.missing.len();
+    let message = why.map(|why| json!(crate::mux::ops::cut(why, 300)).to_string());
+    let message = message.map(|message| format!(",\"message\":{message}")).unwrap_or_default();
+    for kept in [count, 16, 4, 0] {
+        let missing: Vec<_> =
+            report.missing.iter().take(kept).map(|(by, name)| json!({"by": by, "name": name})).collect();
+        let missing = if missing.is_empty() { "[]".to_owned() } else { json!(missing).to_string() };
+        let text = format!(
+            "{{\"expected\":{expected},\"answers\":{answers},\"errors\":{errors},\"missing\":{missing},\
+             \"missing_count\":{count},\"duplicates\":{duplicates},\"late\":{late}{message}}}"
+        );
         if text.len() <= most || kept == 0 {
             return text;
         }

@@ -42,7 +42,7 @@ pub(super) struct Responder {
     pub(super) inbox: Arc<Inbox>,
     pub(super) token: u64,
     /// Its id on the wire.
-    pub(super) by: String,
+    pub(super) by: Arc<str>,
     pub(super) service: Box<[u8]>,
     pub(super) catch_all: bool,
     /// In Messaging.Buffer's wire.
@@ -186,7 +186,7 @@ impl Buffer {
         let responder = Responder {
             inbox: Arc::clone(serve.inbox),
             token: serve.token,
-            by: format!("{}.{}", self.instance, state.responders.made),
+            by: format!("{}.{}", self.instance, state.responders.made).into(),
             service: serve.service.into(),
             catch_all,
             legacy,
@@ -248,7 +248,7 @@ impl Buffer {
         let legacy = one.legacy;
         let head = Head {
             id: request.id.as_str().into(),
-            by: one.by.as_str().into(),
+            by: (*one.by).into(),
             name: self.name.as_str().into(),
             h,
             ..Head::new(Kind::End)

@@ -21,6 +21,8 @@ const ACCEPT_AFTER: Duration = Duration::from_millis(2);
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 /// A request that says nothing of its time has this long.
 const DEFAULT_TTL: Duration = Duration::from_secs(10);
+/// And none has longer than this, whatever it says: a number from outside must not overflow a clock.
+const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Flag bits of a request: it was sent again; it came in Messaging.Buffer's wire.
 const REQUEST_AGAIN: u16 = 1;
@@ -144,7 +146,7 @@ impl Buffer {
 
     fn requested(&self, state: &mut State, id: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
         let head = &frame.head;
-        let service = channel.get(self.service_channel(b"").len()..).unwrap_or_default();
+        let service = channel.get(self.namespace.len() + ":svc:".len()..).unwrap_or_default();
         let Some(responder) = state.responders.all.get_mut(&id) else { return };
         if head.not == self.instance || responder.catch_all && service == b"$" {
             return;
@@ -153,7 +155,7 @@ impl Buffer {
             self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis);
+        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis).min(LONGEST_TTL);
         // Counted from when the link read it: what stood in line before it does not prolong its time.
         let age = Duration::from_nanos(crate::mux::unix_ns().saturating_sub(read_at));
         let Some(left) = ttl.checked_sub(age).filter(|left| !left.is_zero()) else { return };
@@ -188,8 +190,7 @@ impl Buffer {
         }
         let now = Instant::now();
         let claims = !responder.group.is_empty();
-        let group = responder.group.clone();
-        let by = responder.by.clone();
+        let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
         let request = Request {
@@ -429,7 +430,7 @@ impl Buffer {
             for ids in ids.chunks(512) {
                 let head = Head {
                     ids: ids.iter().map(|&id| id.into()).collect(),
-                    by: responder.by.as_str().into(),
+                    by: (*responder.by).into(),
                     name: self.name.as_str().into(),
                     ..Head::new(Kind::Alive)
                 };
