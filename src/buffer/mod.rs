@@ -87,29 +87,41 @@ impl State {
     }
 }
 
-/// The state, entered for one step. Whoever got records in it is told when it is left: told of each, a taker would come
-/// for each.
-struct Entered<'a>(MutexGuard<'a, State>);
+/// The state, entered for one step. Who got records in it is told once, and when the lock is gone: a taker that is woken
+/// under it runs into it at once.
+struct Entered<'a> {
+    // Fields are dropped in this order.
+    state: MutexGuard<'a, State>,
+    told: Told,
+}
+
+struct Told(Vec<Arc<Inbox>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        for inbox in &self.0 {
+            inbox.announce();
+        }
+    }
+}
 
 impl std::ops::Deref for Entered<'_> {
     type Target = State;
 
     fn deref(&self) -> &State {
-        &self.0
+        &self.state
     }
 }
 
 impl std::ops::DerefMut for Entered<'_> {
     fn deref_mut(&mut self) -> &mut State {
-        &mut self.0
+        &mut self.state
     }
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        for inbox in self.0.untold.drain(..) {
-            inbox.announce();
-        }
+        self.told.0 = std::mem::take(&mut self.state.untold);
     }
 }
 
@@ -147,7 +159,7 @@ impl Buffer {
     }
 
     fn enter(&self) -> Entered<'_> {
-        Entered(lock(&self.state))
+        Entered { state: lock(&self.state), told: Told(Vec::new()) }
     }
 
     fn service_channel(&self, service: &[u8]) -> Vec<u8> {

@@ -9,12 +9,16 @@ use crate::mux::events::Level;
 use crate::mux::hub::{Either, Run, race};
 use crate::proto::envelope::{self, Frame};
 use crate::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Runs until the client closes.
 pub(super) async fn run(buffer: Arc<Buffer>) {
     let mut control = buffer.hub.control.subscribe();
+    // One sleep for ever, moved only when something is due earlier: each time that one is begun the runtime wakes itself.
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut armed = None;
     loop {
         let notified = buffer.work.notified();
         buffer.drain();
@@ -24,13 +28,17 @@ pub(super) async fn run(buffer: Arc<Buffer>) {
             buffer.drain();
         }
         let next = buffer.due(Instant::now());
-        let sleep = async {
+        if let Some(next) = next.filter(|_| next != armed) {
+            sleep.as_mut().reset(next.into());
+        }
+        armed = next;
+        let slept = async {
             match next {
-                Some(next) => tokio::time::sleep_until(next.into()).await,
+                Some(_) => sleep.as_mut().await,
                 None => std::future::pending().await,
             }
         };
-        if let Either::Right(_) = race(race(notified, sleep), control.wait_for(|run| *run == Run::Closed)).await {
+        if let Either::Right(_) = race(race(notified, slept), control.wait_for(|run| *run == Run::Closed)).await {
             // Also after a defect in another task: nobody else would end what is open here.
             buffer.close();
             return;
@@ -58,7 +66,11 @@ impl Buffer {
         self.requests_due(&mut state, now);
         let work = self.requests_in_work(&mut state, now);
         let drains = self.drains_due(&mut state, now);
-        state.wakes = [state.requests.next(), work, drains].into_iter().flatten().min();
+        let next = [state.requests.next(), work, drains].into_iter().flatten().min();
+        // What was to be looked at earlier and is gone costs one look at nothing; to forget it would let each request of
+        // a caller who asks one after another wake this task to be told of its deadline.
+        let before = state.wakes.filter(|&wakes| wakes > now);
+        state.wakes = [next, before].into_iter().flatten().min();
         state.wakes
     }
 
