@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 /// Runs until the client closes.
 pub(super) async fn run(buffer: Arc<Buffer>) {
     let mut control = buffer.hub.control.subscribe();
+    // Also after a defect, here or in another task: nobody else would end what is open.
+    let _closes = Closes(Arc::clone(&buffer));
     loop {
         let notified = buffer.work.notified();
         buffer.drain();
@@ -31,10 +33,17 @@ pub(super) async fn run(buffer: Arc<Buffer>) {
             }
         };
         if let Either::Right(_) = race(race(notified, sleep), control.wait_for(|run| *run == Run::Closed)).await {
-            // Also after a defect in another task: nobody else would end what is open here.
-            buffer.close();
             return;
         }
+    }
+}
+
+/// Ends everything when the task ends, in whatever way.
+struct Closes(Arc<Buffer>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -86,10 +95,10 @@ impl Buffer {
     fn pass_on(&self, state: &mut State, record: &Record, data: &[u8]) {
         let Some(responder) = state.responders.all.get_mut(&record.source) else { return };
         let kind = if record.is(Rec::Active) {
-            responder.active = true;
+            responder.active = Some(Instant::now());
             Rec::Active
         } else if record.is(Rec::Lost) {
-            responder.active = false;
+            responder.active = None;
             Rec::Lost
         } else {
             Rec::Refused
