@@ -327,6 +327,9 @@ impl Client {
         if !changed {
             return Err(Status::Stopped);
         }
+        if let Some(buffer) = self.existing_buffer() {
+            buffer.stopped();
+        }
         self.hub.stop_publishing(Status::Stopped);
         self.hub.questions.abandon();
         self.hub.events.state(State::Stopped, self.hub.id, 0, "stopped by the application");

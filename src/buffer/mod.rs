@@ -148,6 +148,16 @@ impl Buffer {
         }
     }
 
+    /// The client is stopped, of which no record tells: what waits for answers would wait in vain. First the requests:
+    /// who works on them is told, by a last publish.
+    pub fn stopped(&self) {
+        let mut state = lock(&self.state);
+        self.answers_lost(&mut state, "the client was stopped while it waited for answers");
+        for responder in state.responders.all.values_mut() {
+            responder.active = None;
+        }
+    }
+
     /// The client closes: everything ends, and who waits for answers of ours is told.
     pub fn close(&self) {
         let mut state = lock(&self.state);

@@ -362,10 +362,11 @@ impl Buffer {
     }
 
     /// The link that answers come through was lost: answers may be missing.
-    pub(super) fn answers_lost(&self, state: &mut State) {
+    pub(super) fn answers_lost(&self, state: &mut State, why: &str) {
         state.requests.active = false;
-        for id in state.requests.select(|gather| gather.sent.is_some() && gather.legacy.is_none()) {
-            self.interrupt(state, id, Status::Interrupted, "the connection was lost while it waited for answers");
+        // Those with a channel of their own have been told, or are now.
+        for id in state.requests.select(|gather| gather.sent.is_some()) {
+            self.interrupt(state, id, Status::Interrupted, why);
         }
     }
 

@@ -82,7 +82,9 @@ impl Buffer {
             Some(Rec::Message) => self.message(state, record, data),
             Some(Rec::Published) => self.published(state, record, data),
             Some(Rec::Active) if for_answers => self.send_waiting(state, Instant::now()),
-            Some(Rec::Lost) if for_answers => self.answers_lost(state),
+            Some(Rec::Lost) if for_answers => {
+                self.answers_lost(state, "the connection was lost while it waited for answers");
+            }
             Some(Rec::Refused) if for_answers => self.answers_refused(state),
             Some(Rec::Active | Rec::Lost | Rec::Refused) => self.pass_on(state, record, data),
             Some(Rec::Done) if record.token == LET_GO => self.let_go(state, source),
