@@ -223,6 +223,10 @@ impl Client {
         lock(&self.hub.mux).close_inbox(inbox.id());
         self.hub.work.notify_one();
         let result = inbox.close(deadline);
+        if let Some(buffer) = self.existing_buffer() {
+            // What another thread asked or served into it since; from here on it sees that the inbox is closed.
+            buffer.close_inbox(inbox.id());
+        }
         lock(&self.leaving).retain(|inbox| !inbox.is_quiet());
         result
     }
@@ -322,6 +326,9 @@ impl Client {
         });
         if !changed {
             return Err(Status::Stopped);
+        }
+        if let Some(buffer) = self.existing_buffer() {
+            buffer.stopped();
         }
         self.hub.stop_publishing(Status::Stopped);
         self.hub.questions.abandon();

@@ -72,6 +72,10 @@ enum At {
     Lost,
     /// Somebody else of its group does it.
     Declined,
+    /// It gave signs before the request was sent again, and none since. What it answered stays known.
+    Earlier {
+        finished: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -84,6 +88,7 @@ struct Responder {
     /// The first sequence number that did not come yet, and those beyond it that did.
     next: u64,
     beyond: BTreeSet<u64>,
+    failed: bool,
 }
 
 impl Responder {
@@ -175,30 +180,37 @@ impl Collect {
 
     /// How many have accepted, or given another sign that they took it.
     pub fn accepted_count(&self) -> u64 {
-        self.responders.iter().filter(|one| one.at != At::Declined).count() as u64
+        self.current().filter(|one| one.at != At::Declined).count() as u64
+    }
+
+    /// Who gave a sign since it was last sent.
+    fn current(&self) -> impl Iterator<Item = &Responder> {
+        self.responders.iter().filter(|one| !matches!(one.at, At::Earlier { .. }))
     }
 
     /// Whether somebody may still be working on it, so that a cancel is worth sending.
     pub fn is_worked_on(&self) -> bool {
         let reached = self.receivers != Some(0);
-        let silent = self.receivers.is_none_or(|n| (self.responders.len() as u64) < n);
-        reached && (silent || self.responders.iter().any(|one| one.at == At::Working))
+        let silent = self.receivers.is_none_or(|n| (self.current().count() as u64) < n);
+        reached && (silent || self.current().any(|one| one.at == At::Working))
     }
 
-    /// It was sent again: who received it the first time counts no more.
+    /// It is sent again: who received it before counts no more, unless it receives it again. What it answered stays
+    /// known, because it will say the same again.
     pub fn sent_again(&mut self) {
         self.receivers = None;
         self.window = None;
-        self.responders.retain(|one| one.at == At::Finished);
+        self.responders.retain(|one| one.at != At::Declined);
+        for one in &mut self.responders {
+            let finished = matches!(one.at, At::Finished | At::Earlier { finished: true });
+            one.at = At::Earlier { finished };
+        }
     }
 
     /// Redis said how many received it; they may accept for so long from now.
     pub fn published(&mut self, receivers: u64, window: Duration, now: Instant) {
         self.receivers = Some(receivers);
         self.window = Some(now + window);
-        if receivers == 0 {
-            self.end(Reason::NoResponders);
-        }
         self.settle(now);
     }
 
@@ -253,14 +265,17 @@ impl Collect {
     /// A responder failed. `false` if it had ended before.
     pub fn failed(&mut self, by: &str, name: &str, now: Instant) -> bool {
         let (at, _) = self.sign(by, name, now);
-        let before = self.responders.get(at).is_some_and(|one| one.at == At::Finished);
-        if before || self.ended.is_some() {
+        let Some(one) = self.responders.get_mut(at) else { return false };
+        let before = one.failed || one.at == At::Finished;
+        if self.ended.is_some() {
             self.duplicates += u64::from(before);
             return false;
         }
-        self.errors += 1;
+        one.failed |= !before;
+        self.duplicates += u64::from(before);
+        self.errors += u64::from(!before);
         self.settle_one(at, At::Finished, now);
-        true
+        !before
     }
 
     /// A responder is still working on it.
@@ -316,7 +331,8 @@ impl Collect {
 
     /// What it has to say.
     pub fn report(&self) -> Report<'_> {
-        let missing = self.responders.iter().filter(|one| matches!(one.at, At::Working | At::Lost));
+        let unfinished = |one: &&Responder| matches!(one.at, At::Working | At::Lost | At::Earlier { finished: false });
+        let missing = self.responders.iter().filter(unfinished);
         Report {
             expected: self.receivers,
             answers: self.answers,
@@ -332,6 +348,9 @@ impl Collect {
         if let Some(at) = self.responders.iter().position(|one| &*one.by == by) {
             if let Some(one) = self.responders.get_mut(at) {
                 one.seen = now;
+                if let At::Earlier { .. } = one.at {
+                    one.at = At::Working;
+                }
             }
             return (at, false);
         }
@@ -342,6 +361,7 @@ impl Collect {
             seen: now,
             next: 0,
             beyond: BTreeSet::new(),
+            failed: false,
         };
         self.responders.push(one);
         (self.responders.len() - 1, true)
@@ -369,12 +389,13 @@ impl Collect {
         if self.ended.is_some() {
             return;
         }
-        let finished = self.responders.iter().filter(|one| one.at != At::Working).count() as u64;
-        let everybody = self.receivers.is_some_and(|receivers| finished >= receivers);
+        let finished = self.current().filter(|one| one.at != At::Working).count();
+        let everybody = self.receivers.is_some_and(|receivers| finished as u64 >= receivers);
         let window_closed = self.window.is_some_and(|window| now >= window);
-        let everybody_who_took_it = !self.rules.strict && window_closed && finished == self.responders.len() as u64;
+        let everybody_who_took_it = !self.rules.strict && window_closed && finished == self.current().count();
         if everybody || everybody_who_took_it {
-            let nobody = self.responders.iter().all(|one| one.at == At::Declined);
+            let took = |one: &Responder| matches!(one.at, At::Finished | At::Lost | At::Earlier { finished: true });
+            let nobody = !self.responders.iter().any(took);
             self.end(if nobody {
                 Reason::NoResponders
             } else if self.answers == 0 && self.errors > 0 {
@@ -417,14 +438,13 @@ impl Window {
             *place = took;
         }
         self.count += 1;
-        // Sorting each time would cost more than the rest of a request.
-        if self.count.is_multiple_of(64) || self.count < 16 {
+        // Each time would cost more than the rest of a request.
+        if self.count.is_multiple_of(16) || self.count < 16 {
             let mut lately = self.lately;
             let kept = lately.get_mut(..self.count.min(Window::KEPT)).unwrap_or_default();
-            kept.sort_unstable();
-            let nearly_all = kept.get((kept.len() * 99 / 100).min(kept.len().saturating_sub(1)));
-            let longest = nearly_all.copied().unwrap_or(Window::MOST);
-            self.now = (longest * 4).clamp(Window::LEAST, Window::MOST);
+            let at = (kept.len() * 99 / 100).min(kept.len().saturating_sub(1));
+            let (_, nearly_all, _) = kept.select_nth_unstable(at);
+            self.now = (*nearly_all * 4).clamp(Window::LEAST, Window::MOST);
         }
     }
 

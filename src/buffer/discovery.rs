@@ -2,9 +2,7 @@
 
 use super::{Buffer, State};
 use crate::error::Result;
-use crate::mux::subscription::Ticket;
 use crate::proto::envelope::{Frame, Head, Kind};
-use crate::runtime::next_id;
 use serde_json::{Value, json};
 
 impl Buffer {
@@ -13,11 +11,8 @@ impl Buffer {
         if state.responders.discovery.is_some() {
             return Ok(());
         }
-        let source = next_id();
-        self.hub.subscribe(source, 0, &self.inbox, None)?;
-        state.responders.discovery = Some(source);
-        let ticket = Ticket { inbox: None, token: 0, deadline: None };
-        self.hub.add(source, &[&self.service_channel(b"$")], ticket)
+        state.responders.discovery = Some(self.subscribe_own(&self.service_channel(b"$"))?);
+        Ok(())
     }
 
     /// Answers a question about services.

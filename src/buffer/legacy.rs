@@ -10,7 +10,6 @@ use crate::error::{Error, Result, Status};
 use crate::inbox::{Kind as Rec, Record, RecordIn};
 use crate::mux::events::Level;
 use crate::mux::promise::literal;
-use crate::mux::subscription::Ticket;
 use crate::sync::Arc;
 use serde::Deserialize;
 use serde_json::json;
@@ -79,18 +78,15 @@ pub(super) fn response(body: &[u8], id: &str, server: &str) -> Result<Vec<u8>> {
     if !object.is_empty() {
         out.push(b',');
     }
-    let tail = json!([id, server]).to_string();
-    let (id, server) = tail.trim_matches(['[', ']']).split_once(',').unwrap_or_default();
+    let (id, server) = (json!(id), json!(server));
     out.extend_from_slice(format!("\"CorrelationId\":{id},\"ResponseServerName\":{server}}}").as_bytes());
     Ok(out)
 }
 
 impl Buffer {
     /// Subscribes the channel for the answers to one request. It is published when that is active.
-    pub(super) fn listen_for_responses(&self, source: u64, id: &str) -> Result<()> {
-        self.hub.subscribe(source, 0, &self.inbox, None)?;
-        let ticket = Ticket { inbox: None, token: 0, deadline: None };
-        self.hub.add(source, &[&response_channel(id)], ticket)
+    pub(super) fn listen_for_responses(&self, id: &str) -> Result<u64> {
+        self.subscribe_own(&response_channel(id))
     }
 
     /// Something came for the channel of one request.
@@ -99,7 +95,7 @@ impl Buffer {
             self.responded(state, id, record.payload(data), record.aux);
         } else if record.is(Rec::Active) {
             self.send_legacy(state, id);
-        } else if record.is(Rec::Lost) {
+        } else if record.is(Rec::Lost) && state.requests.get_mut(id).is_some_and(|gather| gather.sent.is_some()) {
             let why = Some((Status::Interrupted, "the connection was lost while it waited for answers"));
             self.end_gather(state, id, Reason::Interrupted, why);
         } else if record.is(Rec::Refused) {
@@ -159,6 +155,8 @@ mod tests {
         assert_eq!(String::from_utf8(written).unwrap(), seen);
         let empty = response(b"{} ", "x", "a\"b").unwrap();
         assert_eq!(String::from_utf8(empty).unwrap(), r#"{"CorrelationId":"x","ResponseServerName":"a\"b"}"#);
+        let commas = response(b"{}", "a,b", "c,d").unwrap();
+        assert_eq!(String::from_utf8(commas).unwrap(), r#"{"CorrelationId":"a,b","ResponseServerName":"c,d"}"#);
         assert!(response(b"[1]", "x", "vm").is_err());
     }
 

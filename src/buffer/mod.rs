@@ -22,6 +22,7 @@ use crate::error::{Error, Result, Status};
 use crate::inbox::inbox::{Config, Policy};
 use crate::inbox::{Budget, Inbox};
 use crate::mux::hub::Hub;
+use crate::mux::subscription::Ticket;
 use crate::proto::envelope;
 use crate::runtime;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
@@ -166,6 +167,18 @@ impl Buffer {
         [self.namespace.as_bytes(), b":svc:", service].concat()
     }
 
+    /// Subscribes a channel of the buffer's own. Returns its source.
+    fn subscribe_own(&self, channel: &[u8]) -> Result<u64> {
+        let source = runtime::next_id();
+        self.hub.subscribe(source, 0, &self.inbox, None)?;
+        let ticket = Ticket { inbox: None, token: 0, deadline: None };
+        if let Err(error) = self.hub.add(source, &[channel], ticket) {
+            let _ = self.hub.close_source(source);
+            return Err(error);
+        }
+        Ok(source)
+    }
+
     /// Sends a frame that nobody waits for. Where it cannot even be queued the other side's clocks notice.
     fn send(&self, channel: &[u8], frame: &[u8]) {
         let _ = self.hub.post(channel, frame, Instant::now().checked_add(FRAME_TIME));
@@ -189,6 +202,16 @@ impl Buffer {
         }
         for id in state.responders.select(|responder| responder.inbox.id() == inbox) {
             self.close_responder(&mut state, id);
+        }
+    }
+
+    /// The client is stopped, of which no record tells: what waits for answers would wait in vain. First the requests:
+    /// who works on them is told, by a last publish.
+    pub fn stopped(&self) {
+        let mut state = self.enter();
+        self.answers_lost(&mut state, "the client was stopped while it waited for answers");
+        for responder in state.responders.all.values_mut() {
+            responder.active = None;
         }
     }
 
@@ -225,4 +248,14 @@ fn headers(json: &[u8]) -> Result<Option<&serde_json::value::RawValue>> {
         return Ok(None);
     }
     envelope::headers(json).map(Some).map_err(|text| Error::new(Status::InvalidArgument, text))
+}
+
+/// Whoever gets the frame must be able to read its head.
+fn check_head(frame: &[u8], body: &[u8]) -> Result<()> {
+    let (head, most) = (frame.len() - body.len(), envelope::MAX_HEAD);
+    if head > most {
+        let text = format!("the head line has {head} bytes, headers included; it may have {most}");
+        return Err(Error::new(Status::TooLarge, text));
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@
 //! but that PUBLISH. Everything that happens to it goes through `collect.rs`; its end is one record, always.
 
 use super::collect::{Collect, Reason, Rules, Verdict, Window};
-use super::{Buffer, FRAME_TIME, State, headers};
+use super::{Buffer, FRAME_TIME, State, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
@@ -12,6 +12,7 @@ use crate::mux::events::Level;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
+use crate::proto::resp::Limits;
 use crate::runtime::next_id;
 use crate::sync::Arc;
 use foldhash::fast::RandomState;
@@ -61,7 +62,9 @@ pub(super) struct Gather {
     /// Body and headers, while they may have to be sent (again).
     keep: Option<[Box<[u8]>; 2]>,
     /// When it was last sent; none while it waits for the reply channel.
-    sent: Option<Instant>,
+    pub(super) sent: Option<Instant>,
+    /// Publishes of it that have not completed. What an earlier one than the last says counts no more.
+    publishing: u32,
     /// When the task is to look at it.
     due: Instant,
 }
@@ -84,7 +87,7 @@ pub(super) struct Requests {
     /// Requests in Messaging.Buffer's wire, by the source of the channel for their answers.
     legacy: HashMap<u64, u64, RandomState>,
     /// Those that wait for the reply channel, in their order.
-    waiting: Vec<u64>,
+    waiting: BTreeSet<u64>,
     timers: BTreeSet<(Instant, u64)>,
     window: Window,
 }
@@ -172,7 +175,8 @@ impl Buffer {
             token: ticket.token,
             collect: Collect::new(rules, now),
             service: ask.service.into(),
-            legacy: legacy.then(next_id),
+            // Its source is known when it is subscribed.
+            legacy: legacy.then_some(0),
             named,
             tell_accepted: options.flag(Key::Accepted),
             own: !options.flag(Key::OthersOnly),
@@ -181,22 +185,31 @@ impl Buffer {
             expect,
             keep: None,
             sent: None,
+            publishing: 0,
             due: deadline,
         };
         let frame = if legacy { ask.body.to_vec() } else { self.frame_of(id, &gather, ask.body, h, now) };
-        let most = self.hub.settings.limits.max_payload;
+        let Limits { max_payload: most, max_name } = self.hub.settings.limits;
         if frame.len() > most {
             let text = format!("the request has {} bytes with its head line; max_payload is {most}", frame.len());
             return Err(Error::new(Status::TooLarge, text));
         }
+        if !legacy {
+            check_head(&frame, ask.body)?;
+        }
+        let channel = self.service_channel(ask.service);
+        if channel.len() > max_name {
+            let text = format!("the service's channel has a name of {} bytes; max_name is {max_name}", channel.len());
+            return Err(Error::new(Status::TooLarge, text));
+        }
         inbox.reserve(END_ROOM)?;
         let mut state = self.enter();
-        let refused = if state.closed {
+        let refused = if state.closed || inbox.is_closed() {
             Some(Status::Closed.into())
         } else if gather.named.as_ref().is_some_and(|id| state.requests.named.contains_key(id)) {
             Some(Error::new(Status::Conflict, "a request with that request_id is open; it goes on"))
-        } else if let (Some(source), Some(named)) = (gather.legacy, &gather.named) {
-            self.listen_for_responses(source, named).err()
+        } else if let Some(named) = gather.legacy_id() {
+            self.listen_for_responses(named).map(|source| gather.legacy = Some(source)).err()
         } else {
             self.listen_for_answers(&mut state).err()
         };
@@ -211,10 +224,11 @@ impl Buffer {
         let at_once = state.requests.active && !legacy;
         if at_once {
             gather.sent = Some(now);
+            gather.publishing = 1;
         } else if let Some(source) = gather.legacy {
             state.requests.legacy.insert(source, id);
         } else {
-            state.requests.waiting.push(id);
+            state.requests.waiting.insert(id);
         }
         if !at_once || repeatable {
             gather.keep = Some([ask.body.into(), ask.headers.into()]);
@@ -228,10 +242,9 @@ impl Buffer {
         }
         if at_once {
             // Without the lock: the write may take as long as everything else here.
-            let sent = self.hub.publish(&self.service_channel(ask.service), &frame, &self.inbox, id, Some(deadline));
+            let sent = self.hub.publish(&channel, &frame, &self.inbox, id, Some(deadline));
             if let Err(error) = sent {
-                let why = Some((error.status(), error.message()));
-                self.end_gather(&mut self.enter(), id, Reason::Interrupted, why);
+                self.not_published(&mut self.enter(), id, &error);
             }
         }
         Ok(id)
@@ -242,11 +255,8 @@ impl Buffer {
         if state.requests.source.is_some() {
             return Ok(());
         }
-        let source = next_id();
-        self.hub.subscribe(source, 0, &self.inbox, None)?;
-        state.requests.source = Some(source);
-        let ticket = Ticket { inbox: None, token: 0, deadline: None };
-        self.hub.add(source, &[self.reply.as_bytes()], ticket)
+        state.requests.source = Some(self.subscribe_own(self.reply.as_bytes())?);
+        Ok(())
     }
 
     fn wire_id(&self, id: u64, gather: &Gather) -> String {
@@ -288,12 +298,26 @@ impl Buffer {
     ) {
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
         gather.sent = Some(now);
+        gather.publishing += 1;
         let frame = self.frame_of(id, gather, body, h, now);
         let channel = self.service_channel(&gather.service);
         let deadline = gather.collect.deadline();
         if let Err(error) = self.hub.publish(&channel, &frame, &self.inbox, id, Some(deadline)) {
-            self.end_gather(state, id, Reason::Interrupted, Some((error.status(), error.message())));
+            self.not_published(state, id, &error);
         }
+    }
+
+    /// A request could not even be queued.
+    fn not_published(&self, state: &mut State, id: u64, error: &Error) {
+        let Some(gather) = state.requests.open.get_mut(&id) else { return };
+        if gather.repeatable && error.status() == Status::Stopped {
+            // The reply channel is about to be lost, and comes again when the client is started again.
+            gather.sent = None;
+            gather.publishing = gather.publishing.saturating_sub(1);
+            state.requests.waiting.insert(id);
+            return;
+        }
+        self.end_gather(state, id, Reason::Interrupted, Some((error.status(), error.message())));
     }
 
     /// Publishes a request in Messaging.Buffer's wire, once its channel for answers is there.
@@ -301,6 +325,7 @@ impl Buffer {
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
         let (Some([body, _]), Some(named)) = (gather.keep.take(), gather.named.clone()) else { return };
         gather.sent = Some(Instant::now());
+        gather.publishing += 1;
         let channel = super::legacy::request_channel(&named, &gather.service);
         let deadline = gather.collect.deadline();
         if let Err(error) = self.hub.publish(&channel, &body, &self.inbox, id, Some(deadline)) {
@@ -321,24 +346,27 @@ impl Buffer {
     }
 
     /// The link that answers come through was lost: answers may be missing.
-    pub(super) fn answers_lost(&self, state: &mut State) {
+    pub(super) fn answers_lost(&self, state: &mut State, why: &str) {
         state.requests.active = false;
-        for id in state.requests.select(|gather| gather.sent.is_some() && gather.legacy.is_none()) {
-            self.interrupt(state, id, Status::Interrupted, "the connection was lost while it waited for answers");
+        // Those with a channel of their own have been told, or are now.
+        for id in state.requests.select(|gather| gather.sent.is_some()) {
+            self.interrupt(state, id, Status::Interrupted, why);
         }
     }
 
     /// Ends a request that may have been missed, or puts it in line to be sent again if it may be repeated.
     fn interrupt(&self, state: &mut State, id: u64, status: Status, text: &str) {
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
-        if !gather.repeatable || gather.legacy.is_some() || status == Status::Refused {
+        // What the server refuses it refuses again, at once and for ever.
+        let lost = matches!(status, Status::Interrupted | Status::NotSent | Status::Unknown);
+        if !gather.repeatable || gather.legacy.is_some() || !lost {
             self.end_gather(state, id, Reason::Interrupted, Some((status, text)));
             return;
         }
         if gather.sent.take().is_some() {
             gather.attempt += 1;
             gather.collect.sent_again();
-            state.requests.waiting.push(id);
+            state.requests.waiting.insert(id);
         }
         if state.requests.active {
             self.send_waiting(state, Instant::now());
@@ -351,19 +379,32 @@ impl Buffer {
         for id in state.requests.select(|gather| gather.legacy.is_none()) {
             self.end_gather(state, id, Reason::Interrupted, Some((Status::Refused, &text)));
         }
+        // The next request asks again: it may have been allowed by then.
+        if let Some(source) = state.requests.source.take() {
+            let _ = self.hub.close_source(source);
+        }
     }
 
     /// The PUBLISH of a request ended.
     pub(super) fn request_published(&self, state: &mut State, id: u64, status: i32, number: u64, text: &str) {
         let now = Instant::now();
         let status = Status::from_code(status).unwrap_or(Status::Internal);
-        if status != Status::Ok {
-            // A refused request was never received; whoever asks again is refused again.
-            self.interrupt(state, id, status, text);
+        let Some(gather) = state.requests.open.get_mut(&id) else { return };
+        gather.publishing = gather.publishing.saturating_sub(1);
+        if gather.publishing > 0 || gather.sent.is_none() {
+            // It has been sent again since, or is about to be.
             return;
         }
-        let Some(gather) = state.requests.open.get(&id) else { return };
-        let own = if gather.own { 0 } else { state.responders.reached(&gather.service) };
+        if status != Status::Ok {
+            // A publish has the request's own deadline, and may end a moment before it is looked at here.
+            if now >= gather.collect.deadline() {
+                self.end_gather(state, id, Reason::Deadline, None);
+            } else {
+                self.interrupt(state, id, status, text);
+            }
+            return;
+        }
+        let own = if gather.own { 0 } else { state.responders.reached(&gather.service, gather.sent) };
         let window = state.requests.window.length();
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
         gather.collect.published(number.saturating_sub(own), window, now);
@@ -380,6 +421,7 @@ impl Buffer {
                     && let Some(gather) = state.requests.open.get_mut(&id)
                 {
                     gather.collect.alive(&head.by, &head.name, now);
+                    self.after(state, id, now);
                 }
             }
             return;
@@ -406,6 +448,9 @@ impl Buffer {
                     };
                     gather.inbox.offer_quietly(&record);
                 }
+            }
+            Kind::Part if head.seq.is_none() => {
+                self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             }
             Kind::Part | Kind::End => match head.seq {
                 Some(seq) => {
@@ -505,6 +550,7 @@ impl Buffer {
     pub(super) fn end_gather(&self, state: &mut State, id: u64, reason: Reason, why: Option<(Status, &str)>) {
         let Some(mut gather) = state.requests.open.remove(&id) else { return };
         state.requests.timers.remove(&(gather.due, id));
+        state.requests.waiting.remove(&id);
         if let Some(named) = &gather.named {
             state.requests.named.remove(named);
         }
@@ -532,14 +578,21 @@ impl Buffer {
         };
         gather.inbox.complete_quietly(&record, END_ROOM);
         state.gave(&gather.inbox);
+        // What the kernel was not given yet is never sent: nobody waits for it.
+        let unsent = gather.publishing > 0 && self.hub.cancel_publishes(self.inbox.id(), id) > 0;
         if let Some(source) = gather.legacy {
             state.requests.legacy.remove(&source);
             let _ = self.hub.close_source(source);
             return;
         }
         // Who still works on it is told that nobody waits; at the deadline they know it themselves.
-        if gather.sent.is_some() && reason != Reason::Deadline && gather.collect.is_worked_on() {
-            let head = Head { id: self.wire_id(id, &gather).into(), ..Head::new(Kind::Cancel) };
+        let sent = gather.attempt > 1 || gather.sent.is_some() && !unsent;
+        if sent && reason != Reason::Deadline && gather.collect.is_worked_on() {
+            let head = Head {
+                id: self.wire_id(id, &gather).into(),
+                reply: self.reply.as_str().into(),
+                ..Head::new(Kind::Cancel)
+            };
             let deadline = Instant::now().checked_add(FRAME_TIME);
             let _ = self.hub.post(&self.service_channel(&gather.service), &head.frame(b""), deadline);
         }

@@ -4,7 +4,7 @@
 //! at a time; more wait here, and what comes beyond that is answered with a retriable error at once.
 
 use super::serve::{Memory, Request};
-use super::{Buffer, FRAME_TIME, State, TOKEN_ANSWER, headers};
+use super::{Buffer, FRAME_TIME, State, TOKEN_ANSWER, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
 use crate::mux::events::Level;
@@ -50,11 +50,13 @@ pub(super) struct Responder {
     pub(super) group: String,
     pub(super) once: String,
     pub(super) version: String,
-    /// The server has its name.
-    pub(super) active: bool,
+    /// The server has its name, since.
+    pub(super) active: Option<Instant>,
     pub(super) concurrency: usize,
     pub(super) most_waiting: usize,
     pub(super) handed: usize,
+    /// Requests that are being claimed for its group.
+    pub(super) claiming: usize,
     /// Tickets of requests that wait for the application.
     pub(super) waiting: VecDeque<u64>,
     pub(super) memory: Memory,
@@ -76,6 +78,8 @@ pub(super) struct Responders {
     /// Requests and when they are to be told that they are accepted, in that order.
     pub(super) unaccepted: VecDeque<(Instant, u64)>,
     pub(super) next_alive: Option<Instant>,
+    /// When a request runs out of time, or before.
+    pub(super) next_over: Option<Instant>,
     /// Where questions about services come, while anything is served.
     pub(super) discovery: Option<u64>,
 }
@@ -85,11 +89,14 @@ impl Responders {
         self.all.iter().filter(|(_, responder)| which(responder)).map(|(&id, _)| id).collect()
     }
 
-    /// How many of ours receive a request to a service.
-    pub(super) fn reached(&self, service: &[u8]) -> u64 {
+    /// How many of ours received a request to a service that was sent then. One that came since, or is going, may not
+    /// have been counted by the server: nobody is taken for it.
+    pub(super) fn reached(&self, service: &[u8], sent: Option<Instant>) -> u64 {
         let reached = |responder: &&Responder| {
             let served = &*responder.service;
-            responder.active
+            let there = responder.active.is_some_and(|since| sent.is_some_and(|sent| since <= sent));
+            there
+                && responder.draining.is_none()
                 && !responder.legacy
                 && if responder.catch_all { service.starts_with(served) } else { service == served }
         };
@@ -103,6 +110,11 @@ impl Responders {
 }
 
 impl Responder {
+    /// Whether it has as many requests as it takes, with the application and waiting.
+    pub(super) fn is_full(&self) -> bool {
+        self.handed + self.claiming + self.waiting.len() >= self.concurrency + self.most_waiting
+    }
+
     /// What it tells about itself.
     pub(super) fn stats(&self) -> Value {
         let average = self.busy.checked_div(u32::try_from(self.answered).unwrap_or(u32::MAX)).unwrap_or_default();
@@ -156,7 +168,7 @@ impl Buffer {
             catch_all.then(|| pattern_of(&self.service_channel(serve.service)))
         };
         let mut state = self.enter();
-        if state.closed {
+        if state.closed || serve.inbox.is_closed() {
             return Err(Status::Closed.into());
         }
         if serve.service == b"$" {
@@ -193,10 +205,11 @@ impl Buffer {
             group: options.text(Key::Group).into(),
             once: options.text(Key::Once).into(),
             version: options.text(Key::Version).into(),
-            active: false,
+            active: None,
             concurrency: options.number(Key::Concurrency) as usize,
             most_waiting: options.number(Key::Waiting) as usize,
             handed: 0,
+            claiming: 0,
             waiting: VecDeque::new(),
             memory: Memory::default(),
             draining: None,
@@ -281,10 +294,14 @@ impl Buffer {
             let text = format!("the answer has {} bytes with its head line; max_payload is {most}", frame.len());
             return Err(Error::new(Status::TooLarge, text));
         }
+        if let (Say::Answer { .. } | Say::Error { .. }, false) = (say, legacy) {
+            check_head(&frame, if let Say::Answer { body, .. } = say { body } else { b"" })?;
+        }
+        let first = request.said == 0;
         request.said += 1;
         let reply = request.reply.clone();
         if request.repeat {
-            one.memory.keep(&request.id, &frame, last);
+            one.memory.keep(&request.reply, &request.id, &frame, first, last);
         }
         if last {
             let failed = matches!(say, Say::Error { .. });
@@ -342,15 +359,16 @@ impl Buffer {
     /// The server let go of a responder that drains.
     pub(super) fn let_go(&self, state: &mut State, id: u64) {
         if let Some(responder) = state.responders.all.get_mut(&id) {
-            responder.active = false;
+            responder.active = None;
         }
         self.settle_drain(state, id);
     }
 
     /// Closes a responder that drains and has nothing in work any more.
-    fn settle_drain(&self, state: &mut State, id: u64) {
-        let Some(responder) = state.responders.all.get(&id) else { return };
-        if responder.draining.is_some() && !responder.active && responder.handed == 0 && responder.waiting.is_empty() {
+    pub(super) fn settle_drain(&self, state: &mut State, id: u64) {
+        let Some(one) = state.responders.all.get(&id) else { return };
+        let idle = one.handed == 0 && one.claiming == 0 && one.waiting.is_empty();
+        if one.draining.is_some() && one.active.is_none() && idle {
             self.close_responder(state, id);
         }
     }

@@ -24,6 +24,13 @@ const DEFAULT_TTL: Duration = Duration::from_secs(10);
 /// And none has longer than this, whatever it says: a number from outside must not overflow a clock.
 const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The longest id of a request.
+const MAX_ID: usize = 256;
+/// How much of a head line the ids of an `alive` may fill, with escapes to spare.
+const ALIVE_BYTES: usize = 8 * 1024;
+/// A claim of a queue group is kept no longer, however patient an asker is.
+const MAX_CLAIM: Duration = Duration::from_secs(24 * 3600);
+
 /// Flag bits of a request: it was sent again; it came in Messaging.Buffer's wire.
 const REQUEST_AGAIN: u16 = 1;
 const REQUEST_LEGACY: u16 = 2;
@@ -63,13 +70,19 @@ impl Request {
     pub(super) fn is_with_application(&self) -> bool {
         self.at == At::WithApplication
     }
+
+    /// Whether a head speaks of it. Ids that askers choose may meet; a cancel need not name the reply channel.
+    fn is_asked(&self, head: &Head<'_>) -> bool {
+        self.id == head.id && (head.reply.is_empty() || self.reply == head.reply)
+    }
 }
 
-/// Answers to requests that may be sent again, for a while.
+/// Answers to requests that may be sent again, for a while. A request is known by its reply channel and its id, because
+/// two askers may choose the same id.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    frames: BTreeMap<String, Remembered>,
-    order: VecDeque<String>,
+    frames: BTreeMap<(String, String), Remembered>,
+    order: VecDeque<(String, String)>,
     bytes: usize,
 }
 
@@ -83,11 +96,16 @@ impl Memory {
     const MOST: usize = 1024;
     const MOST_BYTES: usize = 4 * 1024 * 1024;
 
-    pub(super) fn keep(&mut self, id: &str, frame: &[u8], last: bool) {
-        if !self.frames.contains_key(id) {
-            self.order.push_back(id.to_owned());
+    pub(super) fn keep(&mut self, reply: &str, id: &str, frame: &[u8], first: bool, last: bool) {
+        let key = (reply.to_owned(), id.to_owned());
+        if !self.frames.contains_key(&key) {
+            if !first {
+                // What came before was too much to remember, and a part is not the whole.
+                return;
+            }
+            self.order.push_back(key.clone());
         }
-        let one = self.frames.entry(id.to_owned()).or_default();
+        let one = self.frames.entry(key).or_default();
         one.frames.push(frame.to_vec());
         one.whole = last;
         self.bytes += frame.len();
@@ -99,8 +117,18 @@ impl Memory {
     }
 
     /// The answers to a request, if it was answered whole.
-    fn recall(&self, id: &str) -> Option<&[Vec<u8>]> {
-        self.frames.get(id).filter(|one| one.whole).map(|one| one.frames.as_slice())
+    fn recall(&self, reply: &str, id: &str) -> Option<&[Vec<u8>]> {
+        let one = self.frames.get(&(reply.to_owned(), id.to_owned()))?;
+        one.whole.then_some(one.frames.as_slice())
+    }
+
+    /// A new request has the id of an old one.
+    fn forget(&mut self, reply: &str, id: &str) {
+        let key = (reply.to_owned(), id.to_owned());
+        if let Some(gone) = self.frames.remove(&key) {
+            self.bytes -= gone.frames.iter().map(Vec::len).sum::<usize>();
+            self.order.retain(|other| *other != key);
+        }
     }
 }
 
@@ -139,7 +167,7 @@ impl Buffer {
     pub(super) fn served(&self, state: &mut State, id: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
         match frame.kind {
             Kind::Request => self.requested(state, id, channel, frame, read_at),
-            Kind::Cancel => self.cancelled(state, id, &frame.head.id),
+            Kind::Cancel => self.cancelled(state, id, &frame.head),
             _ => {}
         }
     }
@@ -151,7 +179,7 @@ impl Buffer {
         if head.not == self.instance || responder.catch_all && service == b"$" {
             return;
         }
-        if head.id.is_empty() || head.reply.is_empty() {
+        if head.id.is_empty() || head.id.len() > MAX_ID || head.reply.is_empty() {
             self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -159,17 +187,18 @@ impl Buffer {
         // Counted from when the link read it: what stood in line before it does not prolong its time.
         let age = Duration::from_nanos(crate::mux::unix_ns().saturating_sub(read_at));
         let Some(left) = ttl.checked_sub(age).filter(|left| !left.is_zero()) else { return };
-        if head.repeat {
-            if let Some(frames) = responder.memory.recall(&head.id) {
+        if head.repeat && head.attempt <= 1 {
+            responder.memory.forget(&head.reply, &head.id);
+        } else if head.repeat {
+            if let Some(frames) = responder.memory.recall(&head.reply, &head.id) {
                 for frame in frames {
                     self.send(head.reply.as_bytes(), frame);
                 }
                 return;
             }
-            let same = |one: &&mut Request| one.responder == id && one.id == head.id;
-            if let Some(request) = state.responders.tickets.values_mut().find(same) {
+            let same = |one: &&Request| one.responder == id && one.is_asked(head) && !one.given_up;
+            if state.responders.tickets.values().any(|one| same(&one)) {
                 // It is worked on: whoever asks again waits for the same work.
-                request.reply = head.reply.clone().into_owned();
                 let by = responder.by.clone();
                 self.tell_accepted(&by, &head.id, &head.reply);
                 return;
@@ -181,9 +210,10 @@ impl Buffer {
             return;
         }
         responder.requests += 1;
-        if responder.handed >= responder.concurrency && responder.waiting.len() >= responder.most_waiting {
+        if responder.is_full() {
             responder.errors += 1;
-            let text = format!("{} requests are in work and {} wait", responder.handed, responder.waiting.len());
+            let waiting = responder.waiting.len() + responder.claiming;
+            let text = format!("{} requests are in work and {waiting} wait", responder.handed);
             let by = responder.by.clone();
             self.refuse(&by, &head.id, &head.reply, "BUSY", &text);
             return;
@@ -191,8 +221,8 @@ impl Buffer {
         let now = Instant::now();
         let claims = !responder.group.is_empty();
         let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
-        state.responders.next_ticket += 1;
-        let ticket = state.responders.next_ticket;
+        let ticket = state.responders.next_ticket + 1;
+        state.responders.next_ticket = ticket;
         let request = Request {
             responder: id,
             id: head.id.clone().into_owned(),
@@ -207,18 +237,21 @@ impl Buffer {
             said: 0,
             began: now,
             expires: now + left,
-            until: read_at + ttl.as_nanos() as u64,
+            until: read_at.saturating_add(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX)),
         };
+        if claims {
+            responder.claiming += 1;
+        }
         state.responders.tickets.insert(ticket, request);
         if claims {
             self.keep(state, ticket, frame);
             // Whoever sets the key first serves it.
-            let key = format!("{}:claim:{}:{group}", self.namespace, head.id);
-            let ttl = left.as_millis().max(1).to_string();
+            let key = format!("{}:claim:{group}:{}:{}", self.namespace, head.reply, head.id);
+            let ttl = left.min(MAX_CLAIM).as_millis().max(1).to_string();
             let command = [b"SET", key.as_bytes(), by.as_bytes(), b"NX", b"PX", ttl.as_bytes()];
             let deadline = now.checked_add(left);
-            if self.hub.command(&command, &self.inbox, TOKEN_CLAIM | ticket, deadline).is_err() {
-                state.responders.tickets.remove(&ticket);
+            if let Err(error) = self.hub.command(&command, &self.inbox, TOKEN_CLAIM | ticket, deadline) {
+                self.claimed(state, ticket, error.status().code(), false, error.message());
             }
             return;
         }
@@ -247,7 +280,7 @@ impl Buffer {
             return;
         }
         responder.requests += 1;
-        if responder.handed >= responder.concurrency && responder.waiting.len() >= responder.most_waiting {
+        if responder.is_full() {
             responder.errors += 1;
             let text = format!("a request {correlation:?} was not taken: {} are in work", responder.handed);
             self.hub.events.log(Level::Warn, &text);
@@ -285,13 +318,14 @@ impl Buffer {
     /// The server said whether a claim of a queue group was the first.
     pub(super) fn claimed(&self, state: &mut State, ticket: u64, status: i32, first: bool, text: &str) {
         let Some(request) = state.responders.tickets.get_mut(&ticket) else { return };
-        let Some(responder) = state.responders.all.get_mut(&request.responder) else { return };
+        let id = request.responder;
+        let Some(responder) = state.responders.all.get_mut(&id) else { return };
+        responder.claiming = responder.claiming.saturating_sub(1);
         if status == Status::Ok.code() && first {
             request.at = At::Waiting;
             // The way to the server and back has been waited for already.
             state.responders.unaccepted.push_back((Instant::now(), ticket));
             responder.waiting.push_back(ticket);
-            let id = request.responder;
             self.hand_out_waiting(state, id);
             return;
         }
@@ -304,6 +338,7 @@ impl Buffer {
             self.hub.events.log(Level::Warn, &text);
             self.refuse(&by, &request.id, &request.reply, "CLAIM", &text);
         }
+        self.settle_drain(state, id);
     }
 
     /// Gives the application what waits, as far as it has room.
@@ -348,8 +383,8 @@ impl Buffer {
         }
     }
 
-    fn cancelled(&self, state: &mut State, id: u64, request: &str) {
-        let found = state.responders.tickets.iter().find(|(_, one)| one.responder == id && one.id == request);
+    fn cancelled(&self, state: &mut State, id: u64, head: &Head<'_>) {
+        let found = state.responders.tickets.iter().find(|(_, one)| one.responder == id && one.is_asked(head));
         let Some((&ticket, _)) = found else { return };
         self.give_up(state, ticket, Status::Cancelled);
     }
@@ -359,8 +394,11 @@ impl Buffer {
         let Some(request) = state.responders.tickets.get_mut(&ticket) else { return };
         let Some(responder) = state.responders.all.get_mut(&request.responder) else { return };
         if request.at != At::WithApplication {
+            let id = request.responder;
+            responder.claiming = responder.claiming.saturating_sub(usize::from(request.at == At::Claiming));
             responder.waiting.retain(|&other| other != ticket);
             state.responders.tickets.remove(&ticket);
+            self.settle_drain(state, id);
             return;
         }
         if !std::mem::replace(&mut request.given_up, true) {
@@ -399,35 +437,52 @@ impl Buffer {
             if !request.given_up && !responder.legacy {
                 self.tell_accepted(&responder.by, &request.id, &request.reply);
             }
-            let alive = state.responders.next_alive.unwrap_or(now + ALIVE_EVERY);
-            state.responders.next_alive = Some(alive.min(request.expires));
+            let expires = request.expires;
+            state.responders.next_alive.get_or_insert(now + ALIVE_EVERY);
+            state.responders.next_over = Some(state.responders.next_over.map_or(expires, |next| next.min(expires)));
+        }
+        if state.responders.next_over.is_some_and(|due| due <= now) {
+            self.give_up_over(state, now);
         }
         if state.responders.next_alive.is_some_and(|due| due <= now) {
             self.tell_alive(state, now);
         }
         let first = state.responders.unaccepted.front().map(|&(due, _)| due);
-        [first, state.responders.next_alive].into_iter().flatten().min()
+        [first, state.responders.next_alive, state.responders.next_over].into_iter().flatten().min()
     }
 
-    /// One frame for each asker and responder with all requests in work; and what has run out of time is given up.
+    /// What has run out of time is given up. A clock of its own: were askers told each time, many requests that end one
+    /// by one would cost a frame for each of them to each asker.
+    fn give_up_over(&self, state: &mut State, now: Instant) {
+        let waited_for = |one: &&Request| !one.given_up;
+        let is_over = |(&ticket, one): (&u64, &Request)| (!one.given_up && one.expires <= now).then_some(ticket);
+        let mut over: Vec<u64> = state.responders.tickets.iter().filter_map(is_over).collect();
+        over.sort_unstable();
+        for ticket in over {
+            self.give_up(state, ticket, Status::Timeout);
+        }
+        state.responders.next_over = state.responders.tickets.values().filter(waited_for).map(|one| one.expires).min();
+    }
+
+    /// One frame for each asker and responder with all requests in work.
     fn tell_alive(&self, state: &mut State, now: Instant) {
         let mut by_asker: BTreeMap<(u64, &str), Vec<&str>> = BTreeMap::new();
-        let mut over = Vec::new();
-        let mut next = None;
-        for (&ticket, request) in state.responders.tickets.iter().filter(|(_, one)| !one.given_up) {
-            if request.expires <= now {
-                over.push(ticket);
-            } else {
-                next = Some(next.unwrap_or(now + ALIVE_EVERY).min(request.expires));
-                if request.accepted {
-                    by_asker.entry((request.responder, &request.reply)).or_default().push(&request.id);
-                }
-            }
+        for request in state.responders.tickets.values().filter(|one| one.accepted && !one.given_up) {
+            by_asker.entry((request.responder, &request.reply)).or_default().push(&request.id);
         }
+        state.responders.next_alive = (!by_asker.is_empty()).then(|| now + ALIVE_EVERY);
         for ((id, reply), ids) in by_asker {
             let Some(responder) = state.responders.all.get(&id) else { continue };
-            // A head line has an end, and a client has only so many open.
-            for ids in ids.chunks(512) {
+            // A head line has an end.
+            let mut left = ids.as_slice();
+            while !left.is_empty() {
+                let mut bytes = 0;
+                let fits = left.iter().take_while(|id| {
+                    bytes += id.len() + 3;
+                    bytes <= ALIVE_BYTES
+                });
+                let (ids, rest) = left.split_at_checked(fits.count().max(1)).unwrap_or((left, &[]));
+                left = rest;
                 let head = Head {
                     ids: ids.iter().map(|&id| id.into()).collect(),
                     by: (*responder.by).into(),
@@ -437,9 +492,5 @@ impl Buffer {
                 self.send(reply.as_bytes(), &head.frame(b""));
             }
         }
-        for ticket in over {
-            self.give_up(state, ticket, Status::Timeout);
-        }
-        state.responders.next_alive = next;
     }
 }

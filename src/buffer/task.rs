@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 /// Runs until the client closes.
 pub(super) async fn run(buffer: Arc<Buffer>) {
     let mut control = buffer.hub.control.subscribe();
+    // Also after a defect, here or in another task: nobody else would end what is open.
+    let _closes = Closes(Arc::clone(&buffer));
     // One sleep for ever, moved only when something is due earlier: each time that one is begun the runtime wakes itself.
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed = None;
@@ -39,10 +41,17 @@ pub(super) async fn run(buffer: Arc<Buffer>) {
             }
         };
         if let Either::Right(_) = race(race(notified, slept), control.wait_for(|run| *run == Run::Closed)).await {
-            // Also after a defect in another task: nobody else would end what is open here.
-            buffer.close();
             return;
         }
+    }
+}
+
+/// Ends everything when the task ends, in whatever way.
+struct Closes(Arc<Buffer>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -88,7 +97,9 @@ impl Buffer {
             Some(Rec::Message) => self.message(state, record, data),
             Some(Rec::Published) => self.published(state, record, data),
             Some(Rec::Active) if for_answers => self.send_waiting(state, Instant::now()),
-            Some(Rec::Lost) if for_answers => self.answers_lost(state),
+            Some(Rec::Lost) if for_answers => {
+                self.answers_lost(state, "the connection was lost while it waited for answers");
+            }
             Some(Rec::Refused) if for_answers => self.answers_refused(state),
             Some(Rec::Active | Rec::Lost | Rec::Refused) => self.pass_on(state, record, data),
             Some(Rec::Done) if record.token == LET_GO => self.let_go(state, source),
@@ -101,10 +112,10 @@ impl Buffer {
     fn pass_on(&self, state: &mut State, record: &Record, data: &[u8]) {
         let Some(responder) = state.responders.all.get_mut(&record.source) else { return };
         let kind = if record.is(Rec::Active) {
-            responder.active = true;
+            responder.active = Some(Instant::now());
             Rec::Active
         } else if record.is(Rec::Lost) {
-            responder.active = false;
+            responder.active = None;
             Rec::Lost
         } else {
             Rec::Refused

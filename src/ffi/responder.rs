@@ -163,6 +163,9 @@ pub extern "C" fn redmux_responder_fail(
     retriable: i32,
 ) -> i32 {
     guard(responder.id, || {
+        if !matches!(retriable, 0 | 1) {
+            return Err(Error::new(Status::InvalidArgument, "retriable is neither 0 nor 1"));
+        }
         let utf8 = |what: &str| Error::new(Status::InvalidArgument, format!("{what} is not UTF-8"));
         let code = std::str::from_utf8(read(code, code_len, "code")?).map_err(|_| utf8("code"))?;
         let message = std::str::from_utf8(read(message, message_len, "message")?).map_err(|_| utf8("message"))?;

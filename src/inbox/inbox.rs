@@ -262,7 +262,7 @@ impl Inbox {
     }
 
     /// Whether `close` was called.
-    pub(super) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 

@@ -9,8 +9,8 @@ use std::borrow::Cow;
 
 /// The version of the wire format.
 const VERSION: u32 = 1;
-/// A head longer than this is no head.
-pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// The longest head, its newline included; one that is longer is no head.
+pub const MAX_HEAD: usize = 64 * 1024;
 
 /// What a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
