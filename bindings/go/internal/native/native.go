@@ -1,0 +1,457 @@
+// Package native is the C ABI of redmux in Go's types: one small function for each call, no decisions.
+//
+// No goroutine ever blocks here: whatever waits is asked for with a token, and its end is taken from an inbox. Handles are
+// numbers, so nothing of C can dangle; bytes that go in are borrowed for the call.
+package native
+
+/*
+#include "redmux.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+static int dup_cloexec(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
+
+// Go may not hand over pointers to pointers, so names come as one string and their lengths.
+static redmux_bytes *split(const uint8_t *joined, const size_t *lengths, size_t count)
+{
+    redmux_bytes *names = malloc((count + 1) * sizeof *names);
+    for (size_t i = 0; names && i < count; i++) {
+        names[i].data = joined;
+        names[i].len = lengths[i];
+        joined += lengths[i];
+    }
+    return names;
+}
+
+static int32_t change_names(int adds, redmux_subscription sub, const uint8_t *joined, const size_t *lengths, size_t count,
+                            redmux_inbox inbox, uint64_t token, int64_t timeout_ms)
+{
+    redmux_bytes *names = split(joined, lengths, count);
+    int32_t status = !names ? REDMUX_ERR_NO_MEMORY
+                     : adds ? redmux_subscription_add(sub, names, count, inbox, token, timeout_ms)
+                            : redmux_subscription_remove(sub, names, count, inbox, token, timeout_ms);
+    free(names);
+    return status;
+}
+
+static int32_t answer(redmux_client client, uint64_t question, int32_t status, const uint8_t *joined, const size_t *lengths,
+                      size_t count)
+{
+    redmux_bytes *values = split(joined, lengths, count);
+    int32_t result = values ? redmux_question_answer(client, question, status, values, count) : REDMUX_ERR_NO_MEMORY;
+    free(values);
+    return result;
+}
+*/
+import "C"
+
+import (
+	"strings"
+	"unsafe"
+)
+
+// ABI is the number that this package was compiled against.
+const ABI = C.REDMUX_ABI_VERSION
+
+// The statuses and kinds that the wrapper acts upon.
+const (
+	OK          = C.REDMUX_OK
+	Closed      = C.REDMUX_ERR_CLOSED
+	Busy        = C.REDMUX_ERR_BUSY
+	Cancelled   = C.REDMUX_ERR_CANCELLED
+	Connect     = C.REDMUX_ERR_CONNECT
+	Overflow    = C.REDMUX_ERR_OVERFLOW
+	Timeout     = C.REDMUX_ERR_TIMEOUT
+	KindMessage = C.REDMUX_KIND_MESSAGE
+	KindActive  = C.REDMUX_KIND_ACTIVE
+	KindLost    = C.REDMUX_KIND_LOST
+	KindDropped = C.REDMUX_KIND_DROPPED
+	KindDone    = C.REDMUX_KIND_DONE
+	KindPublish = C.REDMUX_KIND_PUBLISHED
+	KindPromise = C.REDMUX_KIND_PROMISE
+	KindRefused = C.REDMUX_KIND_REFUSED
+	KindAsk     = C.REDMUX_KIND_QUESTION
+	KindLog     = C.REDMUX_KIND_LOG
+	KindState   = C.REDMUX_KIND_STATE
+	KindClosed  = C.REDMUX_KIND_CLOSED
+	FlagPattern = C.REDMUX_FLAG_PATTERN
+	FlagName    = C.REDMUX_FLAG_NAME
+)
+
+// Record is redmux_record, field by field; a test holds the two layouts together.
+type Record struct {
+	Kind, Flags                                            uint16
+	Status                                                 int32
+	Source, Token, Number, Aux                             uint64
+	NameOff, NameLen, ExtraOff, ExtraLen, DataOff, DataLen uint32
+}
+
+// Name is the record's name in its block's data.
+func (r *Record) Name(data []byte) []byte { return data[r.NameOff : r.NameOff+r.NameLen] }
+
+// Extra is the record's extra part.
+func (r *Record) Extra(data []byte) []byte { return data[r.ExtraOff : r.ExtraOff+r.ExtraLen] }
+
+// Data is the record's payload, which cannot grow into its neighbours.
+func (r *Record) Data(data []byte) []byte {
+	end := r.DataOff + r.DataLen
+	return data[r.DataOff:end:end]
+}
+
+// Block is a lent block. What it lends is copied, and it is given back, before anything else is done.
+type Block struct{ c C.redmux_block }
+
+// Records are borrowed until Release.
+func (b *Block) Records() []Record {
+	return unsafe.Slice((*Record)(unsafe.Pointer(b.c.records)), b.c.count)
+}
+
+// Data is borrowed until Release.
+func (b *Block) Data() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(b.c.data)), b.c.data_len) }
+
+// Take takes the oldest block of an inbox, if there is one.
+func Take(inbox uint64, block *Block) int32 {
+	return int32(C.redmux_inbox_take(inboxOf(inbox), 0, &block.c))
+}
+
+// Release gives it back.
+func Release(block *Block) { C.redmux_block_release(&block.c) }
+
+// Failure is a status with the library's sentence about it.
+type Failure struct {
+	Status int32
+	Text   string
+}
+
+func failure(status C.int32_t, err *C.redmux_error) *Failure {
+	if status == C.REDMUX_OK {
+		return nil
+	}
+	defer C.redmux_error_free(err)
+	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
+}
+
+func clientOf(id uint64) C.redmux_client { return C.redmux_client{id: C.uint64_t(id)} }
+func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: C.uint64_t(id)} }
+func subscriptionOf(id uint64) C.redmux_subscription {
+	return C.redmux_subscription{id: C.uint64_t(id)}
+}
+func promisesOf(id uint64) C.redmux_promises { return C.redmux_promises{id: C.uint64_t(id)} }
+
+func text(s string) (*C.uint8_t, C.size_t) {
+	if s == "" {
+		return nil, 0
+	}
+	return (*C.uint8_t)(unsafe.Pointer(unsafe.StringData(s))), C.size_t(len(s))
+}
+
+func bytes(b []byte) (*C.uint8_t, C.size_t) {
+	if len(b) == 0 {
+		return nil, 0
+	}
+	return (*C.uint8_t)(unsafe.Pointer(&b[0])), C.size_t(len(b))
+}
+
+func join(names []string) (string, []C.size_t) {
+	lengths := make([]C.size_t, len(names)+1)
+	for i, name := range names {
+		lengths[i] = C.size_t(len(name))
+	}
+	return strings.Join(names, ""), lengths
+}
+
+func taken(out *C.redmux_text) []byte {
+	defer C.redmux_text_free(out)
+	found := C.redmux_text_bytes(out)
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(found.data)), found.len)...)
+}
+
+// Option is a key of docs/options.md and its value, as text.
+type Option struct{ Key, Value string }
+
+func prepare(url string, options []Option) (C.redmux_options, *Failure) {
+	var handle C.redmux_options
+	var err *C.redmux_error
+	if status := C.redmux_options_new(&handle); status != C.REDMUX_OK {
+		return handle, &Failure{int32(status), StatusMessage(int32(status))}
+	}
+	set := func(call func() C.int32_t) *Failure {
+		failed := failure(call(), err)
+		if failed != nil {
+			C.redmux_options_free(handle)
+		}
+		return failed
+	}
+	if url != "" {
+		given := C.CString(url)
+		defer C.free(unsafe.Pointer(given))
+		if failed := set(func() C.int32_t { return C.redmux_options_set_url(handle, given, &err) }); failed != nil {
+			return handle, failed
+		}
+	}
+	for _, option := range options {
+		key, value := C.CString(option.Key), C.CString(option.Value)
+		failed := set(func() C.int32_t { return C.redmux_options_set(handle, key, value, &err) })
+		C.free(unsafe.Pointer(key))
+		C.free(unsafe.Pointer(value))
+		if failed != nil {
+			return handle, failed
+		}
+	}
+	return handle, nil
+}
+
+// Open opens a client with an event inbox. An empty url is the environment's.
+func Open(url string, options []Option) (client, events uint64, failed *Failure) {
+	prepared, failed := prepare(url, options)
+	if failed != nil {
+		return 0, 0, failed
+	}
+	defer C.redmux_options_free(prepared)
+	var handle C.redmux_client
+	var inbox C.redmux_inbox
+	var err *C.redmux_error
+	status := C.redmux_client_open_with(prepared, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, &err)
+	return uint64(handle.id), uint64(inbox.id), failure(status, err)
+}
+
+// NewInbox makes an inbox that is taken from.
+func NewInbox(client uint64, options []Option) (uint64, *Failure) {
+	var prepared C.redmux_options
+	if len(options) > 0 {
+		var failed *Failure
+		if prepared, failed = prepare("", options); failed != nil {
+			return 0, failed
+		}
+		defer C.redmux_options_free(prepared)
+	}
+	var inbox C.redmux_inbox
+	var err *C.redmux_error
+	status := C.redmux_inbox_new(clientOf(client), prepared, &inbox, &err)
+	return uint64(inbox.id), failure(status, err)
+}
+
+// CloseInbox discards what waits in it.
+func CloseInbox(inbox uint64) { C.redmux_inbox_close(inboxOf(inbox), 0) }
+
+// Cancel asks the operations with this token to end.
+func Cancel(inbox, token uint64) { C.redmux_inbox_cancel(inboxOf(inbox), C.uint64_t(token)) }
+
+// InboxStats is JSON.
+func InboxStats(inbox uint64) ([]byte, int32) {
+	var out *C.redmux_text
+	status := C.redmux_inbox_stats(inboxOf(inbox), &out)
+	return taken(out), int32(status)
+}
+
+// Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end.
+func Dup(client uint64) (int, int32) {
+	var fd C.int32_t
+	status := C.redmux_client_fd(clientOf(client), &fd)
+	if status != C.REDMUX_OK {
+		return -1, int32(status)
+	}
+	own := int(C.dup_cloexec(C.int(fd)))
+	if own < 0 {
+		return -1, C.REDMUX_ERR_INTERNAL
+	}
+	return own, OK
+}
+
+// Ready writes the inboxes that have something into ready, and takes them off the client's list.
+func Ready(client uint64, ready []uint64) (int, int32) {
+	var count C.size_t
+	status := C.redmux_client_wait(clientOf(client), 0, (*C.redmux_inbox)(unsafe.Pointer(&ready[0])), C.size_t(len(ready)), &count)
+	return int(count), int32(status)
+}
+
+// ClientReady completes with done when the link is up.
+func ClientReady(client, inbox, token uint64, limit int64) int32 {
+	return int32(C.redmux_client_ready(clientOf(client), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Flush completes with done when every publish is answered.
+func Flush(client, inbox, token uint64, limit int64) int32 {
+	return int32(C.redmux_client_flush(clientOf(client), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Barrier completes with done behind everything that was published.
+func Barrier(client, inbox, token uint64, limit int64) int32 {
+	return int32(C.redmux_client_barrier(clientOf(client), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Authenticate completes with done. An empty user is Redis' default one.
+func Authenticate(client uint64, user, password string, inbox, token uint64, limit int64) int32 {
+	var who *C.char
+	if user != "" {
+		who = C.CString(user)
+		defer C.free(unsafe.Pointer(who))
+	}
+	secret := C.CString(password)
+	defer C.free(unsafe.Pointer(secret))
+	return int32(C.redmux_client_authenticate(clientOf(client), who, secret, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Answer answers a question of the event inbox, or refuses with a status.
+func Answer(client, question uint64, status int32, values ...string) int32 {
+	joined, lengths := join(values)
+	data, _ := text(joined)
+	return int32(C.answer(clientOf(client), C.uint64_t(question), C.int32_t(status), data, &lengths[0], C.size_t(len(values))))
+}
+
+// Stop disconnects.
+func Stop(client uint64) int32 { return int32(C.redmux_client_stop(clientOf(client))) }
+
+// Restart connects again.
+func Restart(client uint64) int32 { return int32(C.redmux_client_restart(clientOf(client))) }
+
+// Stats is JSON.
+func Stats(client uint64) ([]byte, int32) {
+	var out *C.redmux_text
+	status := C.redmux_client_stats(clientOf(client), &out)
+	return taken(out), int32(status)
+}
+
+// CloseClient ends everything at once.
+func CloseClient(client uint64) { C.redmux_client_close(clientOf(client), 0) }
+
+// Publish completes with published.
+func Publish(client uint64, channel string, data []byte, inbox, token uint64, limit int64) int32 {
+	name, nameLen := text(channel)
+	payload, payloadLen := bytes(data)
+	return int32(C.redmux_client_publish(clientOf(client), name, nameLen, payload, payloadLen, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Post publishes and completes with nothing.
+func Post(client uint64, channel string, data []byte) int32 {
+	name, nameLen := text(channel)
+	payload, payloadLen := bytes(data)
+	return int32(C.redmux_client_post(clientOf(client), name, nameLen, payload, payloadLen))
+}
+
+// NewSubscription makes one without channels.
+func NewSubscription(client, inbox uint64) (uint64, int32) {
+	var handle C.redmux_subscription
+	status := C.redmux_subscription_new(clientOf(client), inboxOf(inbox), 0, &handle)
+	return uint64(handle.id), int32(status)
+}
+
+// NewPattern makes a subscription to a pattern; it completes with done in replies.
+func NewPattern(client, inbox uint64, pattern string, replies, token uint64, limit int64) (uint64, int32) {
+	var handle C.redmux_subscription
+	name, nameLen := text(pattern)
+	status := C.redmux_subscription_new_pattern(clientOf(client), inboxOf(inbox), name, nameLen, 0, inboxOf(replies),
+		C.uint64_t(token), C.int64_t(limit), &handle)
+	return uint64(handle.id), int32(status)
+}
+
+func changeNames(adds C.int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
+	joined, lengths := join(names)
+	data, _ := text(joined)
+	return int32(C.change_names(adds, subscriptionOf(subscription), data, &lengths[0], C.size_t(len(names)), inboxOf(inbox),
+		C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Add completes with done when every name is active or refused.
+func Add(subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
+	return changeNames(1, subscription, names, inbox, token, limit)
+}
+
+// Remove completes with done when Redis let the names go.
+func Remove(subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
+	return changeNames(0, subscription, names, inbox, token, limit)
+}
+
+// Clear completes with done.
+func Clear(subscription, inbox, token uint64, limit int64) int32 {
+	return int32(C.redmux_subscription_clear(subscriptionOf(subscription), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Drain completes with done, behind closed.
+func Drain(subscription, inbox, token uint64, limit int64) int32 {
+	return int32(C.redmux_subscription_drain(subscriptionOf(subscription), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Active completes with done when every name is active or refused.
+func Active(subscription, inbox, token uint64, limit int64) int32 {
+	return int32(C.redmux_subscription_active(subscriptionOf(subscription), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// Names are what a subscription wants.
+func Names(subscription uint64) ([]string, int32) {
+	var list *C.redmux_list
+	status := C.redmux_subscription_names(subscriptionOf(subscription), &list)
+	defer C.redmux_list_free(list)
+	names := make([]string, C.redmux_list_count(list))
+	for i := range names {
+		item := C.redmux_list_item(list, C.size_t(i))
+		names[i] = string(unsafe.Slice((*byte)(unsafe.Pointer(item.data)), item.len))
+	}
+	return names, int32(status)
+}
+
+// CloseSubscription lets its names go.
+func CloseSubscription(subscription uint64) {
+	C.redmux_subscription_close(subscriptionOf(subscription))
+}
+
+// NewPromises makes a set of promises under a prefix.
+func NewPromises(client, inbox uint64, prefix string) (uint64, int32) {
+	var handle C.redmux_promises
+	name, nameLen := text(prefix)
+	status := C.redmux_promises_new(clientOf(client), inboxOf(inbox), name, nameLen, 0, &handle)
+	return uint64(handle.id), int32(status)
+}
+
+// MakePromise makes a promise of an active set.
+func MakePromise(promises uint64, suffix string, inbox, token uint64, limit int64) int32 {
+	name, nameLen := text(suffix)
+	return int32(C.redmux_promises_make(promisesOf(promises), name, nameLen, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// MakePromiseLater makes it as soon as the set is active.
+func MakePromiseLater(promises uint64, suffix string, inbox, token uint64, limit, wait int64) int32 {
+	name, nameLen := text(suffix)
+	return int32(C.redmux_promises_make_later(promisesOf(promises), name, nameLen, inboxOf(inbox), C.uint64_t(token),
+		C.int64_t(limit), C.int64_t(wait)))
+}
+
+// PromisesActive completes with done when the set is active.
+func PromisesActive(promises, inbox, token uint64, limit int64) int32 {
+	return int32(C.redmux_promises_active(promisesOf(promises), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// ClearPromises ends every promise of the set.
+func ClearPromises(promises uint64) int32 {
+	return int32(C.redmux_promises_clear(promisesOf(promises), nil))
+}
+
+// ClosePromises ends the set.
+func ClosePromises(promises uint64) { C.redmux_promises_close(promisesOf(promises)) }
+
+// MakePromiseByName subscribes to one channel while somebody waits.
+func MakePromiseByName(client uint64, channel string, inbox, token uint64, limit int64) int32 {
+	name, nameLen := text(channel)
+	return int32(C.redmux_promise_make(clientOf(client), name, nameLen, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+}
+
+// StatusWord is `closed` for REDMUX_ERR_CLOSED.
+func StatusWord(status int32) string {
+	name := C.GoString(C.redmux_status_name(C.int32_t(status)))
+	return strings.ToLower(strings.TrimPrefix(strings.TrimPrefix(name, "REDMUX_ERR_"), "REDMUX_"))
+}
+
+// StatusMessage is one line about a status.
+func StatusMessage(status int32) string {
+	return C.GoString(C.redmux_status_message(C.int32_t(status)))
+}
+
+// LibraryABI is the number of the library that is linked.
+func LibraryABI() uint32 { return uint32(C.redmux_abi_version()) }
+
+// LibraryVersion is the version of the library that is linked.
+func LibraryVersion() string { return C.GoString(C.redmux_version_string()) }
+
+// DebugLive is how many handles and lent blocks are open in this process; for tests.
+func DebugLive() int64 { return int64(C.redmux_debug_live()) }
