@@ -98,9 +98,6 @@ func open(url string, given *settings) (*core, error) {
 		gone: make(chan struct{}), waiting: map[uint64]waiter{}, sets: map[uint64]bool{},
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
-	if c.logger == nil {
-		c.logger = slog.Default()
-	}
 	replies, failure := native.NewInbox(handle, nil)
 	descriptor, status := -1, int32(native.OK)
 	if failure == nil {

@@ -43,7 +43,7 @@ func ConnectTimeout(d time.Duration) Option {
 func Lazy() Option { return func(s *settings) { s.lazy = true } }
 
 // Logger takes what redmux logs: losses and drops that nobody handles, handlers that fail, the life of the links. Without it
-// slog.Default().
+// slog.Default(), from warnings on.
 func Logger(logger *slog.Logger) Option { return func(s *settings) { s.logger = logger } }
 
 // OnState is called with each change of the client (connecting, online, offline, stopped, subscribed, …) and its reason.

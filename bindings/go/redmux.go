@@ -17,6 +17,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -53,7 +54,12 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 		asks = append(asks, what)
 	}
 	attempt := native.Option{Key: "connect_timeout", Value: text(max(given.connectTimeout, 10*time.Millisecond))}
-	given.options = append([]native.Option{attempt}, given.options...)
+	first := []native.Option{attempt}
+	if given.logger == nil { // slog.Default() usually prints, and a program that did not ask is not told of each connection
+		given.logger = slog.Default()
+		first = append(first, native.Option{Key: "log_level", Value: "warn"})
+	}
+	given.options = append(first, given.options...)
 	given.options = append(given.options, native.Option{Key: "wrapper", Value: "go/" + Version})
 	if len(asks) > 0 {
 		given.options = append(given.options, native.Option{Key: "ask", Value: strings.Join(asks, ",")})
