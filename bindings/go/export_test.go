@@ -1,0 +1,16 @@
+package redmux
+
+import "github.com/redmux/redmux/bindings/go/internal/native"
+
+// DecodeAll is what a subscription makes of a block, for the golden ones.
+func DecodeAll(records []native.Record, data []byte) (events []Event) {
+	s := Subscription{records: records, data: data}
+	for i := range records {
+		if r := &records[i]; r.Kind == native.KindMessage {
+			events = append(events, s.message(r))
+		} else if event := s.other(r); event != nil {
+			events = append(events, event)
+		}
+	}
+	return events
+}
