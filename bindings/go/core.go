@@ -134,7 +134,7 @@ func (c *core) read() {
 	// Called again each time that the descriptor becomes readable, until stop gives the wait a deadline that has passed.
 	err = raw.Read(func(uintptr) bool {
 		for {
-			count, status := native.Ready(c.handle, ready)
+			count, status := native.Listed(c.handle, ready)
 			if status == native.Closed {
 				c.take(&block)
 				c.wakeAll()

@@ -120,10 +120,7 @@ func (p *Promises) dropped() {
 // WaitActive waits until a promise can be made.
 func (p *Promises) WaitActive(ctx context.Context) error {
 	defer runtime.KeepAlive(p)
-	_, err := p.client.run(ctx, fmt.Sprintf("promises %q", p.prefix), func(inbox, token uint64, limit int64) int32 {
-		return native.PromisesActive(p.handle, inbox, token, limit)
-	})
-	return err
+	return p.client.ask(ctx, fmt.Sprintf("promises %q", p.prefix), native.PromisesActive, p.handle)
 }
 
 // New makes a promise on prefix and suffix, in effect when this returns; it costs no traffic. ErrInactive: not at this moment.

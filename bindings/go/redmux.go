@@ -98,12 +98,14 @@ func (c *Client) run(ctx context.Context, what string, ask func(inbox, token uin
 	return c.core.run(ctx, what, ask)
 }
 
+func (c *Client) ask(ctx context.Context, what string, ask native.Ask, id uint64) error {
+	_, err := c.run(ctx, what, func(inbox, token uint64, limit int64) int32 { return ask.Of(id, inbox, token, limit) })
+	return err
+}
+
 // Ready waits until the subscriber link is up; its timeout says why the last attempt failed.
 func (c *Client) Ready(ctx context.Context) error {
-	_, err := c.run(ctx, "connect", func(inbox, token uint64, limit int64) int32 {
-		return native.ClientReady(c.core.handle, inbox, token, limit)
-	})
-	return err
+	return c.ask(ctx, "connect", native.Ready, c.core.handle)
 }
 
 // Publish publishes, and returns how many received it. ErrNotSent: repeat it if you like; ErrUnknown: nobody knows.
@@ -149,18 +151,12 @@ func (c *Client) Fulfill(ctx context.Context, name string, data []byte) (int64, 
 
 // Flush waits until everything that was published and posted before is answered.
 func (c *Client) Flush(ctx context.Context) error {
-	_, err := c.run(ctx, "flush", func(inbox, token uint64, limit int64) int32 {
-		return native.Flush(c.core.handle, inbox, token, limit)
-	})
-	return err
+	return c.ask(ctx, "flush", native.Flush, c.core.handle)
 }
 
 // Barrier waits until everything that was published before can be read here, where it is subscribed.
 func (c *Client) Barrier(ctx context.Context) error {
-	_, err := c.run(ctx, "barrier", func(inbox, token uint64, limit int64) int32 {
-		return native.Barrier(c.core.handle, inbox, token, limit)
-	})
-	return err
+	return c.ask(ctx, "barrier", native.Barrier, c.core.handle)
 }
 
 // Authenticate gives new credentials to the live connections and all later ones. An empty user is Redis' default one.
@@ -205,7 +201,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	_, err := c.core.run(ctx, "close", func(inbox, token uint64, limit int64) int32 {
-		return native.Flush(c.core.handle, inbox, token, limit)
+		return native.Flush.Of(c.core.handle, inbox, token, limit)
 	})
 	c.leave()
 	if failure, is := err.(*Error); is && (failure.Timeout() || ctx.Err() != nil) {

@@ -121,6 +121,11 @@ func (s *Subscription) run(ctx context.Context, what string, ask func(inbox, tok
 	return err
 }
 
+func (s *Subscription) ask(ctx context.Context, what string, ask native.Ask) error {
+	defer runtime.KeepAlive(s)
+	return s.client.ask(ctx, what, ask, s.stream.handle)
+}
+
 // Add adds channels and waits until Redis confirmed them. Those that it refused (ErrRefused, Error.Names) are left out; the others
 // are active.
 func (s *Subscription) Add(ctx context.Context, channels ...string) error {
@@ -149,25 +154,15 @@ func (s *Subscription) RemoveNoWait(channels ...string) error {
 }
 
 // Clear removes every channel; the subscription stays.
-func (s *Subscription) Clear(ctx context.Context) error {
-	return s.run(ctx, "clear", func(inbox, token uint64, limit int64) int32 {
-		return native.Clear(s.stream.handle, inbox, token, limit)
-	})
-}
+func (s *Subscription) Clear(ctx context.Context) error { return s.ask(ctx, "clear", native.Clear) }
 
 // WaitActive waits until every channel is active or refused.
 func (s *Subscription) WaitActive(ctx context.Context) error {
-	return s.run(ctx, "wait active", func(inbox, token uint64, limit int64) int32 {
-		return native.Active(s.stream.handle, inbox, token, limit)
-	})
+	return s.ask(ctx, "wait active", native.Active)
 }
 
 // Drain unsubscribes; what came until Redis confirmed that can still be read, and then the stream ends.
-func (s *Subscription) Drain(ctx context.Context) error {
-	return s.run(ctx, "drain", func(inbox, token uint64, limit int64) int32 {
-		return native.Drain(s.stream.handle, inbox, token, limit)
-	})
-}
+func (s *Subscription) Drain(ctx context.Context) error { return s.ask(ctx, "drain", native.Drain) }
 
 // Channels are the channels that it has, in no order, or its pattern; none when it is closed.
 func (s *Subscription) Channels() []string {
@@ -198,40 +193,47 @@ func (s *Subscription) Close() error {
 // errEnd is the end of a stream that the application closed.
 var errEnd error = fail(native.Closed, "read", "the subscription is closed")
 
-// Next is the next message. ErrClosed when the subscription is closed, ErrSlowConsumer when its policy closed it; the context's
-// error when that ends first, also if messages wait.
-func (s *Subscription) Next(ctx context.Context) (Message, error) {
-	if !s.reading.CompareAndSwap(false, true) {
-		return Message{}, errBusy
-	}
-	m, err := s.next(ctx)
-	s.reading.Store(false)
-	return m, err
-}
-
+// errBusy is what a second reader is told.
 var errBusy error = fail(native.Busy, "read", "another goroutine reads this subscription")
 
-func (s *Subscription) next(ctx context.Context) (Message, error) {
-	done := ctx.Done()
+// Next is the next message. ErrClosed when the subscription is closed, ErrSlowConsumer when its policy closed it; the context's
+// error when that ends first, also if messages wait.
+func (s *Subscription) Next(ctx context.Context) (m Message, err error) {
 	for {
-		select {
-		case <-done:
-			return Message{}, ended(ctx, "read")
-		default:
+		event, err := s.read(ctx, &m)
+		if event == nil || err != nil {
+			return m, err
+		}
+		s.say(event)
+	}
+}
+
+// read is the next event; a message goes into m, where it needs no memory of its own.
+func (s *Subscription) read(ctx context.Context, m *Message) (Event, error) {
+	if !s.reading.CompareAndSwap(false, true) {
+		return nil, errBusy
+	}
+	defer s.reading.Store(false)
+	for {
+		if ctx.Err() != nil {
+			return nil, ended(ctx, "read")
 		}
 		if s.stream.closed.Load() {
-			return Message{}, s.ending()
+			return nil, s.ending()
 		}
 		for s.at < len(s.records) {
 			r := &s.records[s.at]
 			s.at++
 			if r.Kind == native.KindMessage {
-				return s.message(r), nil
+				*m = s.message(r)
+				return nil, nil
 			}
-			s.say(s.other(r))
+			if event := s.other(r); event != nil {
+				return event, nil
+			}
 		}
 		if err := s.more(ctx); err != nil {
-			return Message{}, err
+			return nil, err
 		}
 	}
 }
@@ -321,38 +323,14 @@ func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
 func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
-			event, err := s.nextEvent(ctx)
+			var m Message
+			event, err := s.read(ctx, &m)
+			if event == nil && err == nil {
+				event = m
+			}
 			if err == errEnd || !yield(event, err) || err != nil {
 				return
 			}
-		}
-	}
-}
-
-func (s *Subscription) nextEvent(ctx context.Context) (Event, error) {
-	if !s.reading.CompareAndSwap(false, true) {
-		return nil, errBusy
-	}
-	defer s.reading.Store(false)
-	for {
-		if ctx.Err() != nil {
-			return nil, ended(ctx, "read")
-		}
-		if s.stream.closed.Load() {
-			return nil, s.ending()
-		}
-		for s.at < len(s.records) {
-			r := &s.records[s.at]
-			s.at++
-			if r.Kind == native.KindMessage {
-				return s.message(r), nil
-			}
-			if event := s.other(r); event != nil {
-				return event, nil
-			}
-		}
-		if err := s.more(ctx); err != nil {
-			return nil, err
 		}
 	}
 }
@@ -387,31 +365,29 @@ func (s *Subscription) serve(h handlers) {
 			core.logger.Error("redmux: a subscription ended", "error", err)
 			return
 		}
-		what := ""
-		call := func() error { return nil }
 		switch e := event.(type) {
 		case Message:
 			if h.message != nil {
-				what, call = "OnMessage", func() error { return h.message(e) }
+				_ = core.guard("OnMessage", func() error { return h.message(e) })
 			}
+			continue
 		case Lost:
 			if h.lost != nil {
-				what, call = "OnLost", func() error { h.lost(e); return nil }
+				_ = core.guard("OnLost", func() error { h.lost(e); return nil })
+				continue
 			}
 		case Active:
 			if h.active != nil {
-				what, call = "OnActive", func() error { h.active(e); return nil }
+				_ = core.guard("OnActive", func() error { h.active(e); return nil })
+				continue
 			}
 		case Dropped:
 			if h.dropped != nil {
-				what, call = "OnDropped", func() error { h.dropped(e); return nil }
+				_ = core.guard("OnDropped", func() error { h.dropped(e); return nil })
+				continue
 			}
 		}
-		if what == "" {
-			s.say(event)
-		} else {
-			_ = core.guard(what, call)
-		}
+		s.say(event)
 	}
 }
 

@@ -1,4 +1,4 @@
-//go:build !redmux_dev && !redmux_system
+//go:build cgo && !redmux_dev && !redmux_system
 
 package native
 

@@ -24,6 +24,20 @@ static redmux_bytes *split(const uint8_t *joined, const size_t *lengths, size_t 
     return names;
 }
 
+// The operations of one shape, in the order of Ask.
+static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, int64_t timeout_ms)
+{
+    switch (what) {
+    case 0: return redmux_client_ready((redmux_client){id}, inbox, token, timeout_ms);
+    case 1: return redmux_client_flush((redmux_client){id}, inbox, token, timeout_ms);
+    case 2: return redmux_client_barrier((redmux_client){id}, inbox, token, timeout_ms);
+    case 3: return redmux_subscription_clear((redmux_subscription){id}, inbox, token, timeout_ms);
+    case 4: return redmux_subscription_drain((redmux_subscription){id}, inbox, token, timeout_ms);
+    case 5: return redmux_subscription_active((redmux_subscription){id}, inbox, token, timeout_ms);
+    default: return redmux_promises_active((redmux_promises){id}, inbox, token, timeout_ms);
+    }
+}
+
 static int32_t change_names(int adds, redmux_subscription sub, const uint8_t *joined, const size_t *lengths, size_t count,
                             redmux_inbox inbox, uint64_t token, int64_t timeout_ms)
 {
@@ -259,26 +273,30 @@ func Dup(client uint64) (int, int32) {
 	return own, OK
 }
 
-// Ready writes the inboxes that have something into ready, and takes them off the client's list.
-func Ready(client uint64, ready []uint64) (int, int32) {
+// Listed writes the inboxes that have something into ready, and takes them off the client's list.
+func Listed(client uint64, ready []uint64) (int, int32) {
 	var count C.size_t
 	status := C.redmux_client_wait(clientOf(client), 0, (*C.redmux_inbox)(unsafe.Pointer(&ready[0])), C.size_t(len(ready)), &count)
 	return int(count), int32(status)
 }
 
-// ClientReady completes with done when the link is up.
-func ClientReady(client, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_client_ready(clientOf(client), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
-}
+// Ask is an operation that needs nothing but its object; it completes with done.
+type Ask int
 
-// Flush completes with done when every publish is answered.
-func Flush(client, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_client_flush(clientOf(client), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
-}
+// Of a client, of a subscription, and of a promise set.
+const (
+	Ready Ask = iota
+	Flush
+	Barrier
+	Clear
+	Drain
+	Active
+	PromisesActive
+)
 
-// Barrier completes with done behind everything that was published.
-func Barrier(client, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_client_barrier(clientOf(client), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+// Of asks it of an object.
+func (a Ask) Of(id, inbox, token uint64, limit int64) int32 {
+	return int32(C.ask(C.int(a), C.uint64_t(id), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // Authenticate completes with done. An empty user is Redis' default one.
@@ -363,21 +381,6 @@ func Remove(subscription uint64, names []string, inbox, token uint64, limit int6
 	return changeNames(0, subscription, names, inbox, token, limit)
 }
 
-// Clear completes with done.
-func Clear(subscription, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_subscription_clear(subscriptionOf(subscription), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
-}
-
-// Drain completes with done, behind closed.
-func Drain(subscription, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_subscription_drain(subscriptionOf(subscription), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
-}
-
-// Active completes with done when every name is active or refused.
-func Active(subscription, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_subscription_active(subscriptionOf(subscription), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
-}
-
 // Names are what a subscription wants.
 func Names(subscription uint64) ([]string, int32) {
 	var list *C.redmux_list
@@ -415,11 +418,6 @@ func MakePromiseLater(promises uint64, suffix string, inbox, token uint64, limit
 	name, nameLen := text(suffix)
 	return int32(C.redmux_promises_make_later(promisesOf(promises), name, nameLen, inboxOf(inbox), C.uint64_t(token),
 		C.int64_t(limit), C.int64_t(wait)))
-}
-
-// PromisesActive completes with done when the set is active.
-func PromisesActive(promises, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_promises_active(promisesOf(promises), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // ClearPromises ends every promise of the set.
