@@ -99,18 +99,15 @@ func open(url string, given *settings) (*core, error) {
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
 	replies, failure := native.NewInbox(handle, nil)
-	descriptor, status := -1, int32(native.OK)
+	descriptor := -1
 	if failure == nil {
-		descriptor, status = native.Dup(handle)
+		descriptor, failure = native.Dup(handle)
 	}
-	if failure != nil || status != native.OK {
+	if failure != nil {
 		native.CloseClient(handle)
 		native.CloseInbox(replies)
 		native.CloseInbox(events)
-		if failure != nil {
-			return nil, failed(failure, "connect")
-		}
-		return nil, fail(status, "connect", "no descriptor could be had")
+		return nil, failed(failure, "connect")
 	}
 	c.replies = replies
 	c.streams = map[uint64]*stream{events: c.events}
@@ -226,8 +223,6 @@ func (c *core) stop() {
 
 // --- the event inbox
 
-var levels = map[uint64]slog.Level{1: slog.LevelError, 2: slog.LevelWarn, 3: slog.LevelInfo, 4: slog.LevelDebug}
-
 var states = map[uint64]string{
 	1: "connecting", 2: "online", 3: "offline", 4: "stopped", 5: "slow consumer", 6: "publish online", 7: "publish offline",
 	8: "subscribed",
@@ -255,10 +250,7 @@ func (c *core) watch() {
 func (c *core) event(r *native.Record, data []byte) {
 	switch r.Kind {
 	case native.KindLog:
-		level, known := levels[r.Number]
-		if !known {
-			level = slog.LevelDebug
-		}
+		level := slog.LevelError - 4*slog.Level(r.Number-1) // error, warn, info, debug
 		c.logger.Log(c.context, level, "redmux: "+string(r.Extra(data)))
 	case native.KindState:
 		if state := states[r.Number]; state != "" && c.onState != nil {

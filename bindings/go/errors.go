@@ -105,9 +105,7 @@ func check(status int32, op string) error {
 	return nil
 }
 
-func failed(failure *native.Failure, op string) error {
-	return fail(failure.Status, op, failure.Text)
-}
+func failed(failure *native.Failure, op string) error { return fail(failure.Status, op, failure.Text) }
 
 // ended is the error of a call that its context ended, which nobody else has given a better one.
 func ended(ctx context.Context, op string) *Error {

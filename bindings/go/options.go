@@ -35,9 +35,7 @@ func Name(name string) Option { return Set("name", name) }
 func Timeout(d time.Duration) Option { return Set("timeout", text(d)) }
 
 // ConnectTimeout is how long Connect waits, and each attempt to connect (5 s).
-func ConnectTimeout(d time.Duration) Option {
-	return func(s *settings) { s.connectTimeout = d }
-}
+func ConnectTimeout(d time.Duration) Option { return func(s *settings) { s.connectTimeout = d } }
 
 // Lazy makes Connect return at once; the server may come later.
 func Lazy() Option { return func(s *settings) { s.lazy = true } }
@@ -86,18 +84,23 @@ type SubOption func(*subSettings)
 type subSettings struct {
 	options  []native.Option
 	noWait   bool
-	handlers handlers
+	handlers []handler
 }
 
-type handlers struct {
-	message func(Message) error
-	lost    func(Lost)
-	active  func(Active)
-	dropped func(Dropped)
+// handler is a callback, and the call that it makes of an event; nil where that is none of its own.
+type handler struct {
+	what string
+	of   func(Event) func() error
 }
 
-func (h *handlers) any() bool {
-	return h.message != nil || h.lost != nil || h.active != nil || h.dropped != nil
+func on[E Event](what string, f func(E) error) SubOption {
+	of := func(event Event) func() error {
+		if e, is := event.(E); is {
+			return func() error { return f(e) }
+		}
+		return nil
+	}
+	return func(s *subSettings) { s.handlers = append(s.handlers, handler{what, of}) }
 }
 
 func subSet(key, value string) SubOption {
@@ -118,18 +121,20 @@ func NoWait() SubOption { return func(s *subSettings) { s.noWait = true } }
 
 // OnMessage has redmux read the subscription and call f with each message, one at a time, on one goroutine. An error or a panic
 // is logged, and the next message is delivered.
-func OnMessage(f func(Message) error) SubOption {
-	return func(s *subSettings) { s.handlers.message = f }
-}
+func OnMessage(f func(Message) error) SubOption { return on("OnMessage", f) }
 
 // OnLost is called when the connection was lost: from here messages may be missing.
-func OnLost(f func(Lost)) SubOption { return func(s *subSettings) { s.handlers.lost = f } }
+func OnLost(f func(Lost)) SubOption { return on("OnLost", func(e Lost) error { f(e); return nil }) }
 
 // OnActive is called when Redis has a channel, and when all is whole again after an outage.
-func OnActive(f func(Active)) SubOption { return func(s *subSettings) { s.handlers.active = f } }
+func OnActive(f func(Active)) SubOption {
+	return on("OnActive", func(e Active) error { f(e); return nil })
+}
 
 // OnDropped is called where messages had no room.
-func OnDropped(f func(Dropped)) SubOption { return func(s *subSettings) { s.handlers.dropped = f } }
+func OnDropped(f func(Dropped)) SubOption {
+	return on("OnDropped", func(e Dropped) error { f(e); return nil })
+}
 
 // Forever is a promise without a limit, for Within.
 const Forever time.Duration = -1
@@ -140,9 +145,7 @@ type PromiseOption func(*promiseSettings)
 type promiseSettings struct{ limit, wait int64 }
 
 // Within is how long a promise waits for its message, or Forever. Without it the client's option timeout.
-func Within(d time.Duration) PromiseOption {
-	return func(s *promiseSettings) { s.limit = millis(d) }
-}
+func Within(d time.Duration) PromiseOption { return func(s *promiseSettings) { s.limit = millis(d) } }
 
 // ActiveWithin is how long WaitNew may wait for its set to be active, or Forever; the time of Within begins then.
 func ActiveWithin(d time.Duration) PromiseOption {

@@ -20,17 +20,16 @@ type Promise struct {
 func (p *Promise) Wait(ctx context.Context) ([]byte, error) {
 	defer runtime.KeepAlive(p.client)
 	select {
-	case <-p.op.done:
-		return p.op.payload, p.op.err(context.Background())
+	case <-p.op.done: // also if ctx has ended
 	default:
+		select {
+		case <-p.op.done:
+		case <-ctx.Done():
+			p.Cancel()
+			return nil, ended(ctx, p.op.what)
+		}
 	}
-	select {
-	case <-p.op.done:
-		return p.op.payload, p.op.err(context.Background())
-	case <-ctx.Done():
-		p.Cancel()
-		return nil, ended(ctx, p.op.what)
-	}
+	return p.op.payload, p.op.err(context.Background())
 }
 
 // Cancel ends it with ErrCancelled; harmless when it ended before.
@@ -48,24 +47,23 @@ func (c *Client) Promise(ctx context.Context, name string, options ...PromiseOpt
 		return nil, ended(ctx, o.what)
 	}
 	p, err := c.promise(o, func(inbox, token uint64) int32 {
-		return native.MakePromiseByName(c.core.handle, name, inbox, token, given.limit)
+		return native.Promise(native.ByName, c.core.handle, name, inbox, token, given.limit, 0)
 	})
 	if err != nil {
 		return nil, err
 	}
 	select {
 	case <-active:
-		return p, nil
 	case <-o.done:
-		select {
-		case <-active: // in effect, and ended since
-			return p, nil
-		default:
-			return nil, o.err(ctx)
-		}
 	case <-ctx.Done():
 		p.Cancel()
 		return nil, ended(ctx, o.what)
+	}
+	select {
+	case <-active: // perhaps it has ended since
+		return p, nil
+	default:
+		return nil, o.err(ctx)
 	}
 }
 
@@ -125,23 +123,20 @@ func (p *Promises) WaitActive(ctx context.Context) error {
 
 // New makes a promise on prefix and suffix, in effect when this returns; it costs no traffic. ErrInactive: not at this moment.
 func (p *Promises) New(suffix string, options ...PromiseOption) (*Promise, error) {
-	given := promiseOptions(options)
-	return p.make(suffix, func(inbox, token uint64) int32 {
-		return native.MakePromise(p.handle, suffix, inbox, token, given.limit)
-	})
+	return p.make(native.OfSet, suffix, options)
 }
 
 // WaitNew makes a promise as soon as the set is active (ActiveWithin); the time of Within begins then.
 func (p *Promises) WaitNew(suffix string, options ...PromiseOption) (*Promise, error) {
-	given := promiseOptions(options)
-	return p.make(suffix, func(inbox, token uint64) int32 {
-		return native.MakePromiseLater(p.handle, suffix, inbox, token, given.limit, given.wait)
-	})
+	return p.make(native.OfSetLater, suffix, options)
 }
 
-func (p *Promises) make(suffix string, ask func(inbox, token uint64) int32) (*Promise, error) {
+func (p *Promises) make(kind int, suffix string, options []PromiseOption) (*Promise, error) {
 	defer runtime.KeepAlive(p)
-	return p.client.promise(&op{what: fmt.Sprintf("promise %q", p.prefix+suffix)}, ask)
+	given := promiseOptions(options)
+	return p.client.promise(&op{what: fmt.Sprintf("promise %q", p.prefix+suffix)}, func(inbox, token uint64) int32 {
+		return native.Promise(kind, p.handle, suffix, inbox, token, given.limit, given.wait)
+	})
 }
 
 // Clear ends every promise of the set with ErrCancelled; the set goes on.

@@ -18,7 +18,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -49,10 +51,6 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 	for _, option := range options {
 		option(&given)
 	}
-	var asks []string
-	for what := range given.asks {
-		asks = append(asks, what)
-	}
 	attempt := native.Option{Key: "connect_timeout", Value: text(max(given.connectTimeout, 10*time.Millisecond))}
 	first := []native.Option{attempt}
 	if given.logger == nil { // slog.Default() usually prints, and a program that did not ask is not told of each connection
@@ -61,7 +59,8 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 	}
 	given.options = append(first, given.options...)
 	given.options = append(given.options, native.Option{Key: "wrapper", Value: "go/" + Version})
-	if len(asks) > 0 {
+	if len(given.asks) > 0 {
+		asks := slices.Collect(maps.Keys(given.asks))
 		given.options = append(given.options, native.Option{Key: "ask", Value: strings.Join(asks, ",")})
 	}
 	inner, err := open(url, &given)

@@ -89,7 +89,7 @@ func (c *Client) subscribe(options []SubOption, begin func(s *Subscription, noWa
 		return nil, err
 	}
 	runtime.SetFinalizer(s, (*Subscription).dropped)
-	if given.handlers.any() {
+	if len(given.handlers) > 0 {
 		go s.serve(given.handlers)
 	}
 	return s, nil
@@ -358,36 +358,23 @@ func (s *Subscription) Chan() <-chan Message {
 }
 
 // serve calls the handlers, one event after the other.
-func (s *Subscription) serve(h handlers) {
+func (s *Subscription) serve(handlers []handler) {
 	core := s.client.core
 	for event, err := range s.Events(context.Background()) {
 		if err != nil {
 			core.logger.Error("redmux: a subscription ended", "error", err)
 			return
 		}
-		switch e := event.(type) {
-		case Message:
-			if h.message != nil {
-				_ = core.guard("OnMessage", func() error { return h.message(e) })
-			}
-			continue
-		case Lost:
-			if h.lost != nil {
-				_ = core.guard("OnLost", func() error { h.lost(e); return nil })
-				continue
-			}
-		case Active:
-			if h.active != nil {
-				_ = core.guard("OnActive", func() error { h.active(e); return nil })
-				continue
-			}
-		case Dropped:
-			if h.dropped != nil {
-				_ = core.guard("OnDropped", func() error { h.dropped(e); return nil })
-				continue
+		handled := false
+		for _, h := range handlers {
+			if call := h.of(event); call != nil {
+				handled = true
+				_ = core.guard(h.what, call)
 			}
 		}
-		s.say(event)
+		if !handled {
+			s.say(event)
+		}
 	}
 }
 

@@ -38,6 +38,16 @@ static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, in
     }
 }
 
+static int32_t promise(int kind, uint64_t id, const uint8_t *name, size_t name_len, redmux_inbox inbox, uint64_t token,
+                       int64_t timeout_ms, int64_t wait_ms)
+{
+    switch (kind) {
+    case 0: return redmux_promise_make((redmux_client){id}, name, name_len, inbox, token, timeout_ms);
+    case 1: return redmux_promises_make((redmux_promises){id}, name, name_len, inbox, token, timeout_ms);
+    default: return redmux_promises_make_later((redmux_promises){id}, name, name_len, inbox, token, timeout_ms, wait_ms);
+    }
+}
+
 static int32_t change_names(int adds, redmux_subscription sub, const uint8_t *joined, const size_t *lengths, size_t count,
                             redmux_inbox inbox, uint64_t token, int64_t timeout_ms)
 {
@@ -153,19 +163,7 @@ func subscriptionOf(id uint64) C.redmux_subscription {
 }
 func promisesOf(id uint64) C.redmux_promises { return C.redmux_promises{id: C.uint64_t(id)} }
 
-func text(s string) (*C.uint8_t, C.size_t) {
-	if s == "" {
-		return nil, 0
-	}
-	return (*C.uint8_t)(unsafe.Pointer(unsafe.StringData(s))), C.size_t(len(s))
-}
-
-func bytes(b []byte) (*C.uint8_t, C.size_t) {
-	if len(b) == 0 {
-		return nil, 0
-	}
-	return (*C.uint8_t)(unsafe.Pointer(&b[0])), C.size_t(len(b))
-}
+func chars(s string) *C.uint8_t { return (*C.uint8_t)(unsafe.StringData(s)) }
 
 func join(names []string) (string, []C.size_t) {
 	lengths := make([]C.size_t, len(names)+1)
@@ -184,45 +182,37 @@ func taken(out *C.redmux_text) []byte {
 // Option is a key of docs/options.md and its value, as text.
 type Option struct{ Key, Value string }
 
-func prepare(url string, options []Option) (C.redmux_options, *Failure) {
-	var handle C.redmux_options
-	var err *C.redmux_error
-	if status := C.redmux_options_new(&handle); status != C.REDMUX_OK {
-		return handle, &Failure{int32(status), StatusMessage(int32(status))}
-	}
-	set := func(call func() C.int32_t) *Failure {
-		failed := failure(call(), err)
-		if failed != nil {
-			C.redmux_options_free(handle)
-		}
-		return failed
-	}
+func prepare(url string, options []Option) (handle C.redmux_options, failed *Failure) {
+	C.redmux_options_new(&handle)
 	if url != "" {
-		given := C.CString(url)
-		defer C.free(unsafe.Pointer(given))
-		if failed := set(func() C.int32_t { return C.redmux_options_set_url(handle, given, &err) }); failed != nil {
-			return handle, failed
-		}
+		failed = withText(url, func(given *C.char, err **C.redmux_error) C.int32_t {
+			return C.redmux_options_set_url(handle, given, err)
+		})
 	}
-	for _, option := range options {
-		key, value := C.CString(option.Key), C.CString(option.Value)
-		failed := set(func() C.int32_t { return C.redmux_options_set(handle, key, value, &err) })
-		C.free(unsafe.Pointer(key))
-		C.free(unsafe.Pointer(value))
-		if failed != nil {
-			return handle, failed
-		}
+	for i := 0; i < len(options) && failed == nil; i++ {
+		failed = withText(options[i].Key, func(key *C.char, err **C.redmux_error) C.int32_t {
+			value := C.CString(options[i].Value)
+			defer C.free(unsafe.Pointer(value))
+			return C.redmux_options_set(handle, key, value, err)
+		})
 	}
-	return handle, nil
+	return handle, failed
+}
+
+func withText(s string, call func(*C.char, **C.redmux_error) C.int32_t) *Failure {
+	var err *C.redmux_error
+	given := C.CString(s)
+	defer C.free(unsafe.Pointer(given))
+	return failure(call(given, &err), err)
 }
 
 // Open opens a client with an event inbox. An empty url is the environment's.
 func Open(url string, options []Option) (client, events uint64, failed *Failure) {
 	prepared, failed := prepare(url, options)
+	defer C.redmux_options_free(prepared)
 	if failed != nil {
 		return 0, 0, failed
 	}
-	defer C.redmux_options_free(prepared)
 	var handle C.redmux_client
 	var inbox C.redmux_inbox
 	var err *C.redmux_error
@@ -235,10 +225,11 @@ func NewInbox(client uint64, options []Option) (uint64, *Failure) {
 	var prepared C.redmux_options
 	if len(options) > 0 {
 		var failed *Failure
-		if prepared, failed = prepare("", options); failed != nil {
+		prepared, failed = prepare("", options)
+		defer C.redmux_options_free(prepared)
+		if failed != nil {
 			return 0, failed
 		}
-		defer C.redmux_options_free(prepared)
 	}
 	var inbox C.redmux_inbox
 	var err *C.redmux_error
@@ -260,17 +251,17 @@ func InboxStats(inbox uint64) ([]byte, int32) {
 }
 
 // Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end.
-func Dup(client uint64) (int, int32) {
+func Dup(client uint64) (int, *Failure) {
 	var fd C.int32_t
 	status := C.redmux_client_fd(clientOf(client), &fd)
-	if status != C.REDMUX_OK {
-		return -1, int32(status)
+	own := -1
+	if status == C.REDMUX_OK {
+		if own = int(C.dup_cloexec(C.int(fd))); own >= 0 {
+			return own, nil
+		}
+		status = C.REDMUX_ERR_INTERNAL
 	}
-	own := int(C.dup_cloexec(C.int(fd)))
-	if own < 0 {
-		return -1, C.REDMUX_ERR_INTERNAL
-	}
-	return own, OK
+	return own, &Failure{int32(status), "no descriptor could be had"}
 }
 
 // Listed writes the inboxes that have something into ready, and takes them off the client's list.
@@ -314,8 +305,7 @@ func Authenticate(client uint64, user, password string, inbox, token uint64, lim
 // Answer answers a question of the event inbox, or refuses with a status.
 func Answer(client, question uint64, status int32, values ...string) int32 {
 	joined, lengths := join(values)
-	data, _ := text(joined)
-	return int32(C.answer(clientOf(client), C.uint64_t(question), C.int32_t(status), data, &lengths[0], C.size_t(len(values))))
+	return int32(C.answer(clientOf(client), C.uint64_t(question), C.int32_t(status), chars(joined), &lengths[0], C.size_t(len(values))))
 }
 
 // Stop disconnects.
@@ -336,16 +326,14 @@ func CloseClient(client uint64) { C.redmux_client_close(clientOf(client), 0) }
 
 // Publish completes with published.
 func Publish(client uint64, channel string, data []byte, inbox, token uint64, limit int64) int32 {
-	name, nameLen := text(channel)
-	payload, payloadLen := bytes(data)
-	return int32(C.redmux_client_publish(clientOf(client), name, nameLen, payload, payloadLen, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.redmux_client_publish(clientOf(client), chars(channel), C.size_t(len(channel)), (*C.uint8_t)(unsafe.SliceData(data)),
+		C.size_t(len(data)), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // Post publishes and completes with nothing.
 func Post(client uint64, channel string, data []byte) int32 {
-	name, nameLen := text(channel)
-	payload, payloadLen := bytes(data)
-	return int32(C.redmux_client_post(clientOf(client), name, nameLen, payload, payloadLen))
+	return int32(C.redmux_client_post(clientOf(client), chars(channel), C.size_t(len(channel)), (*C.uint8_t)(unsafe.SliceData(data)),
+		C.size_t(len(data))))
 }
 
 // NewSubscription makes one without channels.
@@ -358,16 +346,14 @@ func NewSubscription(client, inbox uint64) (uint64, int32) {
 // NewPattern makes a subscription to a pattern; it completes with done in replies.
 func NewPattern(client, inbox uint64, pattern string, replies, token uint64, limit int64) (uint64, int32) {
 	var handle C.redmux_subscription
-	name, nameLen := text(pattern)
-	status := C.redmux_subscription_new_pattern(clientOf(client), inboxOf(inbox), name, nameLen, 0, inboxOf(replies),
-		C.uint64_t(token), C.int64_t(limit), &handle)
+	status := C.redmux_subscription_new_pattern(clientOf(client), inboxOf(inbox), chars(pattern), C.size_t(len(pattern)), 0,
+		inboxOf(replies), C.uint64_t(token), C.int64_t(limit), &handle)
 	return uint64(handle.id), int32(status)
 }
 
 func changeNames(adds C.int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
 	joined, lengths := join(names)
-	data, _ := text(joined)
-	return int32(C.change_names(adds, subscriptionOf(subscription), data, &lengths[0], C.size_t(len(names)), inboxOf(inbox),
+	return int32(C.change_names(adds, subscriptionOf(subscription), chars(joined), &lengths[0], C.size_t(len(names)), inboxOf(inbox),
 		C.uint64_t(token), C.int64_t(limit)))
 }
 
@@ -402,21 +388,20 @@ func CloseSubscription(subscription uint64) {
 // NewPromises makes a set of promises under a prefix.
 func NewPromises(client, inbox uint64, prefix string) (uint64, int32) {
 	var handle C.redmux_promises
-	name, nameLen := text(prefix)
-	status := C.redmux_promises_new(clientOf(client), inboxOf(inbox), name, nameLen, 0, &handle)
+	status := C.redmux_promises_new(clientOf(client), inboxOf(inbox), chars(prefix), C.size_t(len(prefix)), 0, &handle)
 	return uint64(handle.id), int32(status)
 }
 
-// MakePromise makes a promise of an active set.
-func MakePromise(promises uint64, suffix string, inbox, token uint64, limit int64) int32 {
-	name, nameLen := text(suffix)
-	return int32(C.redmux_promises_make(promisesOf(promises), name, nameLen, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
-}
+// Of a promise: by name at once, or of a set: at once, or as soon as that is active.
+const (
+	ByName = iota
+	OfSet
+	OfSetLater
+)
 
-// MakePromiseLater makes it as soon as the set is active.
-func MakePromiseLater(promises uint64, suffix string, inbox, token uint64, limit, wait int64) int32 {
-	name, nameLen := text(suffix)
-	return int32(C.redmux_promises_make_later(promisesOf(promises), name, nameLen, inboxOf(inbox), C.uint64_t(token),
+// Promise makes one of a client or a promise set; it completes with promise.
+func Promise(kind int, id uint64, name string, inbox, token uint64, limit, wait int64) int32 {
+	return int32(C.promise(C.int(kind), C.uint64_t(id), chars(name), C.size_t(len(name)), inboxOf(inbox), C.uint64_t(token),
 		C.int64_t(limit), C.int64_t(wait)))
 }
 
@@ -427,12 +412,6 @@ func ClearPromises(promises uint64) int32 {
 
 // ClosePromises ends the set.
 func ClosePromises(promises uint64) { C.redmux_promises_close(promisesOf(promises)) }
-
-// MakePromiseByName subscribes to one channel while somebody waits.
-func MakePromiseByName(client uint64, channel string, inbox, token uint64, limit int64) int32 {
-	name, nameLen := text(channel)
-	return int32(C.redmux_promise_make(clientOf(client), name, nameLen, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
-}
 
 // StatusWord is `closed` for REDMUX_ERR_CLOSED.
 func StatusWord(status int32) string {
