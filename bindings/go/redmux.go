@@ -36,7 +36,6 @@ const closeTime = 5 * time.Second
 // Client is one connection to hear and one to speak, made again for ever.
 type Client struct {
 	core    *core
-	where   string
 	closing atomic.Bool
 }
 
@@ -67,7 +66,7 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 	if err != nil {
 		return nil, err
 	}
-	client := &Client{core: inner, where: url[strings.LastIndexByte(url, '@')+1:]}
+	client := &Client{core: inner}
 	runtime.SetFinalizer(client, (*Client).dropped)
 	if !given.lazy {
 		ctx, cancel := context.WithTimeout(ctx, given.connectTimeout)
@@ -83,7 +82,7 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 
 func (c *Client) dropped() {
 	if !c.closing.Swap(true) {
-		c.core.logger.Warn("redmux: a client was not closed", "server", c.where)
+		c.core.logger.Warn("redmux: a client was not closed")
 		c.core.stop()
 	}
 }
