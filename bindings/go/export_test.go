@@ -7,7 +7,9 @@ func DecodeAll(records []native.Record, data []byte) (events []Event) {
 	s := Subscription{records: records, data: data}
 	for i := range records {
 		if r := &records[i]; r.Kind == native.KindMessage {
-			events = append(events, s.message(r))
+			var m Message
+			s.message(r, &m)
+			events = append(events, m)
 		} else if event := s.other(r); event != nil {
 			events = append(events, event)
 		}

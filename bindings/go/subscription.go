@@ -213,7 +213,12 @@ func (s *Subscription) read(ctx context.Context, m *Message) (Event, error) {
 	if !s.reading.CompareAndSwap(false, true) {
 		return nil, errBusy
 	}
-	defer s.reading.Store(false)
+	event, err := s.next(ctx, m)
+	s.reading.Store(false)
+	return event, err
+}
+
+func (s *Subscription) next(ctx context.Context, m *Message) (Event, error) {
 	for {
 		if ctx.Err() != nil {
 			return nil, ended(ctx, "read")
@@ -225,7 +230,7 @@ func (s *Subscription) read(ctx context.Context, m *Message) (Event, error) {
 			r := &s.records[s.at]
 			s.at++
 			if r.Kind == native.KindMessage {
-				*m = s.message(r)
+				s.message(r, m)
 				return nil, nil
 			}
 			if event := s.other(r); event != nil {
@@ -238,12 +243,11 @@ func (s *Subscription) read(ctx context.Context, m *Message) (Event, error) {
 	}
 }
 
-func (s *Subscription) message(r *native.Record) Message {
-	m := Message{Channel: s.names.of(r, s.data), Data: r.Data(s.data), nanos: int64(r.Aux)}
+func (s *Subscription) message(r *native.Record, m *Message) {
+	m.Channel, m.Data, m.nanos = s.names.of(r, s.data), r.Data(s.data), int64(r.Aux)
 	if r.Flags&native.FlagPattern != 0 {
 		m.Pattern = s.pattern
 	}
-	return m
 }
 
 // other is the event of a record that is no message; nil for what a reader passes over, and for the end, which is kept.
@@ -280,8 +284,9 @@ func (s *Subscription) more(ctx context.Context) error {
 		switch status := native.Take(s.stream.inbox, &s.block); status {
 		case native.OK:
 			lent := s.block.Data()
-			s.data = make([]byte, len(lent))
-			copy(s.data, lent)
+			data := make([]byte, len(lent)) // in this shape it is not cleared first
+			copy(data, lent)
+			s.data = data
 			s.records = append(s.records, s.block.Records()...)
 			native.Release(&s.block)
 			return nil
