@@ -194,12 +194,12 @@ func ExampleSubscription_Drain() {
 	defer client.Close()
 	sub, _ := client.Subscribe(ctx, "news")
 	_, _ = client.Publish(ctx, "news", []byte("the last"))
-	fmt.Println(sub.Drain(ctx))
+	fmt.Println(client.Barrier(ctx), sub.Drain(ctx))
 	for m := range sub.Messages(ctx) {
 		fmt.Println(m)
 	}
 	// Output:
-	// <nil>
+	// <nil> <nil>
 	// news: the last
 }
 
