@@ -311,8 +311,7 @@ func TestASubscribeThatIsCancelledLeavesNoSubscription(t *testing.T) {
 		t.Fatal(err)
 	}
 	own.do("thaw")
-	ok(t, client.Barrier(ctx))
-	equal(t, own.do("numsub", "channel", "gone").(float64), 0)
+	eventually(t, "Redis lets the channel go", func() bool { return own.do("numsub", "channel", "gone") == 0.0 })
 }
 
 func TestAThousandSubscriptionsOpenedAndClosedLeaveNothing(t *testing.T) {
@@ -371,9 +370,9 @@ func TestWhatIsDroppedWithoutACloseIsClosedAndSaid(t *testing.T) {
 	}()
 	eventually(t, "a subscription that was dropped is found", said("a subscription was not closed"))
 	eventually(t, "a promise set that was dropped is found", said("a promise set was not closed"))
-	ok(t, client.Barrier(ctx))
-	equal(t, server.do("numsub", "channel", "dropped").(float64), 0)
-	equal(t, server.do("numpat").(float64), 0)
+	eventually(t, "Redis lets them go", func() bool {
+		return server.do("numsub", "channel", "dropped") == 0.0 && server.do("numpat") == 0.0
+	})
 	client = nil
 	eventually(t, "a client that was dropped is found", said("a client was not closed"))
 	lines := strings.Count(log.String(), "was not closed")
@@ -655,9 +654,6 @@ func exits() bool {
 		must(client.Post("x", []byte("y")))
 	}
 	<-heard
-	if word == "panic" {
-		panic("while it hears")
-	}
 	return true
 }
 
