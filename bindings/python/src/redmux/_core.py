@@ -211,6 +211,8 @@ class CoreClient(Owner):
             lib.options_free(prepared)
         self._handle, self._events = client.value, events.value
         self._children: weakref.WeakSet[CoreSubscription | CorePromises] = weakref.WeakSet()
+        self._responders: dict[int, Any] = {}  # by inbox; who serves is held
+        self._collected: list[tuple[Any, Any, dict[str, Any]]] = []
         self._pid = os.getpid()
         self._closed = False
 
@@ -230,7 +232,7 @@ class CoreClient(Owner):
 
     def _release(self) -> None:
         """Closes everything without waiting."""
-        for child in list(self._children):
+        for child in [*self._children, *self._responders.values()]:
             child.close_nowait()
         lib.client_close(self._handle, 0)
         lib.inbox_close(self._events, 0)
@@ -305,6 +307,20 @@ class CoreClient(Owner):
         """
         found: dict[str, Any] = json_module.loads(text_of(lambda out: lib.client_stats(self._handle, out), "stats"))
         return found
+
+    def responder(self, service: str | bytes, **options: Any) -> Callable[[Any], Any]:
+        """Makes a function the handler of a service, from `serve` on. options: those of `respond`.
+
+        >>> @client.responder("user.lookup", concurrency=8)
+        ... def lookup(request):
+        ...     return b"ann"
+        """
+
+        def collect(handler: Any) -> Any:
+            self._collected.append((service, handler, options))
+            return handler
+
+        return collect
 
     # --- operations, to be begun by whoever waits
 
