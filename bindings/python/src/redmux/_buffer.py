@@ -264,7 +264,6 @@ class CoreResponder(core.Owner):
 
     def _release(self) -> None:
         lib.responder_close(self._handle)
-        lib.block_release(self._block.address)
         lib.inbox_close(self._inbox, 0)
         self._client._responders.pop(self._inbox, None)
 

@@ -635,6 +635,8 @@ class Responder(CoreResponder):
         if not self._idle.acquire(blocking=False):
             self._threads += 1
             threading.Thread(target=self._work, name=f"redmux {self.service}", daemon=True).start()
+        if self._closed:  # meanwhile
+            self._queue.put(None)
 
     def _cancelled(self, ticket: int) -> None:
         if ticket in self._working:
