@@ -18,6 +18,7 @@ from typing import Any
 
 import redmux
 import redmux._aio
+import redmux._buffer
 import redmux._core
 import redmux._errors
 import redmux._records
@@ -66,7 +67,7 @@ class Documentation(WithServer):
 
     def test_every_example_in_a_docstring_does_what_it_says(self) -> None:
         ran = 0
-        for module in (redmux, redmux._aio, redmux._core, redmux._errors, redmux._records, redmux.sync):
+        for module in (redmux, redmux._aio, redmux._buffer, redmux._core, redmux._errors, redmux._records, redmux.sync):
             for test in self.examples_of(module):
                 with self.subTest(test.name):
                     if module is redmux.sync or "_core.CoreSubscription" in test.name:

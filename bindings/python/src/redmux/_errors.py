@@ -114,7 +114,7 @@ class RemoteError(Error):
 
     Raised in a handler it is what the asker gets.
 
-    >>> error = RemoteError("no such user", remote_code="NOT_FOUND")
+    >>> error = redmux.RemoteError("no such user", remote_code="NOT_FOUND")
     >>> error.remote_code, error.message, error.retriable, str(error)
     ('NOT_FOUND', 'no such user', False, 'NOT_FOUND: no such user')
     """
