@@ -400,9 +400,10 @@ class Client(core.CoreClient):
         A cancel takes nothing new and lets what is in work finish, for `timeout` seconds.
         """
         async with contextlib.AsyncExitStack() as stack:
-            opened = [await self.respond(*one, **options) for *one, options in self._collected]
-            for made in opened:
-                stack.push_async_callback(made.drain, timeout)
+            opened = []
+            for service, handler, options in self._collected:
+                opened.append(await self.respond(service, handler, **options))
+                stack.push_async_callback(opened[-1].drain, timeout)
             await asyncio.gather(*(made.wait_closed() for made in opened))
 
     # --- the end

@@ -187,9 +187,9 @@ class CoreGather:
         elif record.kind == END:
             said = json_module.loads(record.extra)
             missing = [one["name"] for one in said["missing"]]
-            found = self.errors[0] if self.errors and record.status == RemoteError.code else None
+            found: Error | None = self.errors[0] if self.errors and record.status == RemoteError.code else None
             if found is None and record.status != OK:
-                found = failure(record.status, self._what, said.get("message", ""))  # type: ignore[assignment]
+                found = failure(record.status, self._what, said.get("message", ""))
             self.end = Result(
                 REASONS[record.number] if record.number < len(REASONS) else str(record.number), [], self.errors, missing,
                 said["expected"], record.aux / 1e9, said["duplicates"], said["late"], found,

@@ -316,8 +316,10 @@ class Client(core.CoreClient):
 
     def serve(self, timeout: float | None = None) -> None:
         """Serves what `@client.responder` collected, until Ctrl-C or a close; then lets what is in work finish."""
-        opened = [self.respond(*one, **options) for *one, options in self._collected]
+        opened: list[Responder] = []
         try:
+            for service, handler, options in self._collected:
+                opened.append(self.respond(service, handler, **options))
             while any(not made._closed for made in opened):
                 time.sleep(SLICE / 1000)
         finally:
@@ -609,6 +611,7 @@ class Gather(CoreGather):
 
     def __exit__(self, *_: object) -> None:
         self.cancel()
+        self._until = None
         while self.end is None:
             self._came.clear()
             self._more()
