@@ -397,9 +397,7 @@ static void of_responder(const struct json *step, const char *verb)
     }
     operation = begin(step, responder->client);
     if (operation->status == REDMUX_OK)
-        operation->status = strcmp(verb, "drain") == 0
-                                ? redmux_responder_drain(responder->handle, operation->inbox, 1, limit_of(step))
-                                : redmux_responder_active(responder->handle, operation->inbox, 1, limit_of(step));
+        operation->status = redmux_responder_drain(responder->handle, operation->inbox, 1, limit_of(step));
     end_or_go_on(operation, step);
 }
 

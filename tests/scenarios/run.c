@@ -652,7 +652,7 @@ static int run_step(const struct json *step)
         request(step);
     else if (is_one_of(verb, " answer end fail cancelled "))
         of_request(step, verb);
-    else if (serves && is_one_of(verb, " nothing drain wait_active "))
+    else if (serves && is_one_of(verb, " nothing drain "))
         of_responder(step, verb);
     else if (strcmp(verb, "channels") == 0)
         channels(step);

@@ -355,8 +355,6 @@ class Objects:
             await self.sub(step).clear(limit(step))
 
     async def do_wait_active(self, step: Step) -> None:
-        if "responder" in step:
-            return  # a responder is active once it is there
         await (self.sets[step["set"]] if "set" in step else self.sub(step)).wait_active(limit(step))
 
     async def do_drain(self, step: Step) -> None:
