@@ -92,9 +92,9 @@ impl Memory {
         }
     }
 
-    /// The answers to a request, if it was answered whole.
-    fn recall(&self, id: &str) -> Option<&[Vec<u8>]> {
-        self.frames.get(id).filter(|one| one.whole).map(|one| one.frames.as_slice())
+    /// What was said to a request so far, and whether that is all.
+    fn recall(&self, id: &str) -> (&[Vec<u8>], bool) {
+        self.frames.get(id).map_or((&[], false), |one| (one.frames.as_slice(), one.whole))
     }
 }
 
@@ -124,10 +124,12 @@ impl Buffer {
         let age = Duration::from_nanos(crate::mux::unix_ns().saturating_sub(read_at));
         let Some(left) = ttl.checked_sub(age).filter(|left| !left.is_zero()) else { return };
         if head.repeat {
-            if let Some(frames) = responder.memory.recall(&head.id) {
-                for frame in frames {
-                    self.send(head.reply.as_bytes(), frame);
-                }
+            // Again, from the beginning: its asker was away, and knows what came before.
+            let (frames, whole) = responder.memory.recall(&head.id);
+            for frame in frames {
+                self.send(head.reply.as_bytes(), frame);
+            }
+            if whole {
                 return;
             }
             let same = |one: &&mut Request| one.responder == id && one.id == head.id;
