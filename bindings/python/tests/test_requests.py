@@ -231,6 +231,17 @@ class Requests(WithServer):
 
         self.run_async(run())
 
+    def test_what_is_not_said_of_a_request_is_as_the_client_has_it(self) -> None:
+        async def run() -> None:
+            async with redmux.connect(self.server.url + "?expect=1", name="one") as client:
+                await client.respond("x", lambda request: request.data, concurrency=3)
+                for options in ({}, {"repeatable": True}, {"expect": 0}):
+                    result = await client.gather("x", **options).all()
+                    wanted = "all" if "expect" in options else "count"
+                    self.assertEqual((result.reason, result.answers[0].responder), (wanted, "one"))
+
+        self.run_async(run())
+
     def test_until_that_fails_raises_where_the_answers_are_read(self) -> None:
         async def run() -> None:
             async with redmux.connect(self.server.url) as client, client.respond("x", lambda request: request.data):

@@ -157,8 +157,7 @@ class CoreGather:
         head, limit, handle = encoded(headers), millis(timeout), ctypes.c_uint64()
         if client._closed:
             raise failure(CLOSED_STATUS, self._what)
-        given = {key: value for key, value in options.items() if value is not None}
-        prepared = core.make_options(None, given) if given else 0
+        prepared = client._prepared(options)
         try:
             parts = name, len(name), payload, len(payload), head, len(head), prepared, self._token, limit
             core.checked(
@@ -243,7 +242,7 @@ class CoreResponder(core.Owner):
         if client._closed:
             raise failure(CLOSED_STATUS, f"respond to {self.service!r}")
         self._block, self._pid, self._inbox = Block(), os.getpid(), client._new_inbox()
-        prepared = core.make_options(None, {key: value for key, value in options.items() if value is not None})
+        prepared = client._prepared(options)
         try:
             to = client._handle, self._inbox, name, len(name), prepared, 0, ctypes.byref(handle)
             core.checked(lambda error: lib.responder_open(*to, error), f"respond to {self.service!r}")
@@ -251,7 +250,8 @@ class CoreResponder(core.Owner):
             lib.inbox_close(self._inbox, 0)
             raise
         finally:
-            lib.options_free(prepared)
+            if prepared:
+                lib.options_free(prepared)
         self._handle, self._closed = handle.value, False
         client._responders[self._inbox] = self
 

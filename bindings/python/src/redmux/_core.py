@@ -197,7 +197,7 @@ class CoreClient(Owner):
         self._names = Names()
         self._tokens = itertools.count(1)
         self._block = Block()
-        self._url = url
+        self._url, self._options = url, options
         self.state = "connecting"
         given = {**options, "wrapper": f"python/{VERSION}"}
         if ask:
@@ -220,8 +220,13 @@ class CoreClient(Owner):
         where = self._url.rpartition("@")[2] if self._url else "the environment's server"
         return f"<redmux client of {where}: {'closed' if self._closed else self.state}>"
 
+    def _prepared(self, options: dict[str, Any]) -> int:
+        """The client's options with these instead; 0, which means just the client's, without any."""
+        given = {key: value for key, value in options.items() if value is not None}
+        return make_options(self._url, {**self._options, **given}) if given else 0
+
     def _new_inbox(self, **options: Any) -> int:
-        prepared = make_options(None, options) if options else 0
+        prepared = self._prepared(options)
         inbox = ctypes.c_uint64()
         try:
             checked(lambda error: lib.inbox_new(self._handle, prepared, ctypes.byref(inbox), error), "inbox")
