@@ -454,6 +454,30 @@ fn whoever_serves_is_found() {
 }
 
 #[test]
+fn a_request_that_is_asked_again_while_it_is_worked_on_gets_what_was_said_before() {
+    let server = Server::start();
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    // An asker that speaks the wire by hand, and does not listen at first.
+    let asker = open(&server.url(), &[]);
+    let mut listening = Tap::on(&asker);
+    let ask = |attempt: u32| {
+        let head = json!({"v": 1, "k": "request", "id": "q.1", "from": "q", "reply": "replies", "ttl": 60_000,
+            "attempt": attempt, "repeat": true});
+        assert_eq!(server.conn().publish(b"redmux:svc:x", format!("{head}\n").as_bytes()), 1);
+    };
+    ask(1);
+    let request = service.request();
+    service.part(&request, b"said to nobody");
+    eventually("nobody heard it", PATIENCE, || stat(&service.client, &["requests", "unheard"]) >= 1);
+    subscribed(&asker, &listening, 1, &[b"replies"]);
+    ask(2);
+    let parts = |event: &Event| event.kind == Kind::Message && event.payload().ends_with("\nsaid to nobody");
+    listening.find("what was said before", parts);
+    service.say(&request, Say::End);
+    listening.find("the end", |event| event.kind == Kind::Message && event.payload().contains("\"k\":\"end\""));
+}
+
+#[test]
 fn nothing_is_left_of_requests_and_responders() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);

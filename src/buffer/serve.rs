@@ -116,10 +116,10 @@ impl Memory {
         }
     }
 
-    /// The answers to a request, if it was answered whole.
-    fn recall(&self, reply: &str, id: &str) -> Option<&[Vec<u8>]> {
-        let one = self.frames.get(&(reply.to_owned(), id.to_owned()))?;
-        one.whole.then_some(one.frames.as_slice())
+    /// What was said to a request so far, and whether that is all.
+    fn recall(&self, reply: &str, id: &str) -> (&[Vec<u8>], bool) {
+        let key = (reply.to_owned(), id.to_owned());
+        self.frames.get(&key).map_or((&[], false), |one| (one.frames.as_slice(), one.whole))
     }
 
     /// A new request has the id of an old one.
@@ -190,10 +190,12 @@ impl Buffer {
         if head.repeat && head.attempt <= 1 {
             responder.memory.forget(&head.reply, &head.id);
         } else if head.repeat {
-            if let Some(frames) = responder.memory.recall(&head.reply, &head.id) {
-                for frame in frames {
-                    self.send(head.reply.as_bytes(), frame);
-                }
+            // Again, from the beginning: its asker was away, and knows what came before.
+            let (frames, whole) = responder.memory.recall(&head.reply, &head.id);
+            for frame in frames {
+                self.send(head.reply.as_bytes(), frame);
+            }
+            if whole {
                 return;
             }
             let same = |one: &&Request| one.responder == id && one.is_asked(head) && !one.given_up;

@@ -22,6 +22,7 @@ struct operation {
     char text[2000];
     pthread_t thread;
     int has_thread;
+    struct bytes answer; /* of a request that wants one */
     const struct json *step;
     struct client *owner;
 };
@@ -592,14 +593,21 @@ static void promise(const struct json *step)
     }
 }
 
+#include "requests.h"
+
 /* ---- what was begun ---- */
 
 static void await(const struct json *step)
 {
     struct operation *operation = NAMED(operations, step, "as", "", 0);
+    const char *verb = json_text(operation->step, "do", "");
     if (operation->has_thread)
         pthread_join(operation->thread, NULL);
-    else
+    if (strcmp(verb, "ask") == 0)
+        judge_ask(operation, step, "data");
+    else if (strcmp(verb, "gather") == 0)
+        finish_gather(operation, step);
+    else if (!operation->has_thread)
         finish(operation, step);
     memset(operation, 0, sizeof *operation);
 }
@@ -611,19 +619,41 @@ static void close_one(const struct json *step)
         status = redmux_subscription_close(NAMED(subscriptions, step, "sub", "s", 0)->subscription);
     else if (json_get(step, "set") != NULL)
         status = redmux_promises_close(NAMED(sets, step, "set", "p", 0)->promises);
+    else if (json_get(step, "responder") != NULL)
+        status = redmux_responder_close(NAMED(responders, step, "responder", "r", 0)->handle);
     else
         status = redmux_client_close(NAMED(clients, step, "client", "a", 0)->handle, 5000);
     judge(step, status == REDMUX_ERR_CLOSED ? REDMUX_OK : status, "a second close is harmless");
 }
 
+/* Whether a verb is one of these words, which have a space on each side. */
+static int is_one_of(const char *verb, const char *words)
+{
+    char word[40];
+    snprintf(word, sizeof word, " %s ", verb);
+    return strstr(words, word) != NULL;
+}
+
 static int run_step(const struct json *step)
 {
     const char *verb = json_text(step, "do", "");
-    int of = json_get(step, "set") != NULL;
+    int of = json_get(step, "set") != NULL, serves = json_get(step, "responder") != NULL;
     if (strcmp(verb, "connect") == 0)
         connect_client(step);
     else if (strcmp(verb, "subscribe") == 0)
         subscribe(step);
+    else if (strcmp(verb, "gather") == 0)
+        gather(step);
+    else if (strcmp(verb, "ask") == 0)
+        ask(step);
+    else if (strcmp(verb, "respond") == 0)
+        respond(step);
+    else if (strcmp(verb, "request") == 0)
+        request(step);
+    else if (is_one_of(verb, " answer end fail cancelled "))
+        of_request(step, verb);
+    else if (serves && is_one_of(verb, " nothing drain "))
+        of_responder(step, verb);
     else if (strcmp(verb, "channels") == 0)
         channels(step);
     else if (strcmp(verb, "publish") == 0 || strcmp(verb, "post") == 0)
@@ -644,9 +674,9 @@ static int run_step(const struct json *step)
         close_one(step);
     else if ((strcmp(verb, "clear") == 0 || strcmp(verb, "wait_active") == 0) && of)
         of_set(step, verb);
-    else if (strstr(" add remove clear wait_active drain ", verb) != NULL)
+    else if (is_one_of(verb, " add remove clear wait_active drain "))
         of_subscription(step, verb);
-    else if (strstr(" answers ready authenticate stop restart flush barrier ", verb) != NULL)
+    else if (is_one_of(verb, " answers ready authenticate stop restart flush barrier "))
         of_client(step, verb);
     else
         return 0;
@@ -740,6 +770,7 @@ static void kill_process(const struct json *step)
 /* Closes what is open; nothing may be left. */
 static void leave_nothing(void)
 {
+    leave_no_responder();
     for (size_t i = 0; i < MANY; i++) {
         if (clients[i].name[0] != '\0')
             redmux_client_close(clients[i].handle, 5000);

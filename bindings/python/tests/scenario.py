@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import redmux
@@ -67,6 +68,140 @@ class Nowhere:
         return closed
 
 
+class Handled:
+    """A request that a handler works on as the steps tell it."""
+
+    def __init__(self, request: redmux.Request) -> None:
+        self.request = request
+        self.orders: asyncio.Queue[Step] = asyncio.Queue()
+        self.said, self.left = asyncio.Event(), asyncio.Event()
+        self.cancelled = False
+
+    async def answers(self) -> AsyncIterator[redmux.Reply]:
+        try:
+            while True:
+                step = await self.orders.get()
+                if step["do"] == "fail" and "code" in step:
+                    retriable = step.get("retriable", False)
+                    raise redmux.RemoteError(step.get("message", ""), remote_code=step["code"], retriable=retriable)
+                if step["do"] == "fail":
+                    raise ValueError("a handler that fails")
+                if step["do"] == "answer":
+                    yield redmux.Reply(raw(step.get("data", "")), headers=step.get("headers"))
+                    self.said.set()
+                if step["do"] == "end" or step.get("last", True):
+                    return
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise
+        finally:
+            self.said.set()
+            self.left.set()
+
+
+class Requests:
+    """What asks and what serves."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self.gathers: dict[str, list[redmux.Gather]] = {}
+        self.responders: dict[str, redmux.Responder] = {}
+        self.came: dict[str, asyncio.Queue[Handled]] = {}
+        self.handled: dict[str, Handled] = {}
+
+    def clear(self) -> None:
+        for held in (self.gathers, self.responders, self.came, self.handled):
+            held.clear()
+
+    async def do_gather(self, step: Step) -> None:
+        client, stop = self.objects.client(step), raw(step["until"]) if "until" in step else None
+        self.gathers[step["as"]] = [
+            client.gather(
+                name(step["service"]), raw(step.get("data", ""), n), timeout=limit(step), headers=step.get("headers"),
+                until=None if stop is None else lambda answer: answer.data == stop, **step.get("options", {}),
+            )
+            for n in range(step.get("times", 1))
+        ]
+
+    async def do_ask(self, step: Step) -> bytes:
+        answer = await self.objects.client(step).request(
+            name(step["service"]), raw(step.get("data", "")), timeout=limit(step), headers=step.get("headers"),
+            **step.get("options", {}),
+        )
+        return answer.data
+
+    async def ended(self, step: Step) -> None:
+        for n, gather in enumerate(self.gathers.pop(step["as"])):
+            result = await gather.all()
+            if step.get("reason", result.reason) != result.reason or step.get("expected", result.expected) != result.expected:
+                raise Failed(f"repetition {n} ended so: {result}")
+            if "missing" in step and sorted(result.missing) != sorted(step["missing"]):
+                raise Failed(f"missing are {result.missing}")
+            for key, came in (("answers", list(result.answers)), ("errors", list(result.errors))):
+                for wanted in step.get(key, ()):
+                    found = [at for at, one in enumerate(came) if fits(one, wanted, n)]
+                    if not found or (step.get("in_order") and found[0] != 0):
+                        raise Failed(f"{wanted} is not (here) among {came} of repetition {n}")
+                    del came[found[0]]
+                if key in step and came:
+                    raise Failed(f"more came in repetition {n}: {came}")
+
+    async def do_respond(self, step: Step) -> None:
+        key = step.get("responder", "r")
+        came: asyncio.Queue[Handled] = asyncio.Queue()
+
+        def handle(request: redmux.Request) -> Any:
+            if step.get("does") == "echo":
+                return request.data
+            handled = Handled(request)
+            came.put_nowait(handled)
+            return handled.answers()
+
+        responder = self.objects.client(step).respond(
+            name(step["service"]), handle, timeout=limit(step), **step.get("options", {})
+        )
+        self.responders[key], self.came[key] = await responder, came
+
+    async def do_request(self, step: Step) -> None:
+        async with asyncio.timeout(limit(step)):
+            handled = await self.came[step.get("responder", "r")].get()
+        request, headers = handled.request, step.get("headers", {})
+        right = name(step["service"]) == request.service if "service" in step else True
+        right &= raw(step["data"]) == request.data if "data" in step else True
+        if not right or not headers.items() <= request.headers.items():
+            raise Failed(f"the request is {request!r} with {request.headers}")
+        self.handled[step.get("request", "q")] = handled
+
+    async def order(self, step: Step) -> None:
+        handled = self.handled[step.get("request", "q")]
+        if handled.left.is_set():
+            raise Failed("its handler has left")
+        handled.said.clear()
+        handled.orders.put_nowait(step)
+        await (handled.left if step["do"] != "answer" or step.get("last", True) else handled.said).wait()
+
+    do_answer = do_end = do_fail = order
+
+    async def do_cancelled(self, step: Step) -> None:
+        handled = self.handled[step.get("request", "q")]
+        async with asyncio.timeout(limit(step)):
+            await handled.left.wait()
+        if not handled.cancelled:
+            raise Failed("its handler ended by itself")
+
+    def nothing(self, step: Step) -> None:
+        if not self.came[step["responder"]].empty():
+            raise Failed("there is a request")
+
+
+def fits(came: Any, wanted: Step, n: int) -> bool:
+    if isinstance(came, redmux.RemoteError):
+        pairs = {"code": came.remote_code, "message": came.message, "retriable": came.retriable, "from": came.responder}
+        return all(pairs[key] == value for key, value in wanted.items())
+    right = raw(wanted["data"], n) == came.data and wanted.get("from", came.responder) == came.responder
+    return bool(right and wanted.get("headers", {}).items() <= came.headers.items())
+
+
 class Objects:
     """The objects of one process and the steps that users do."""
 
@@ -78,6 +213,7 @@ class Objects:
         self.sets: dict[str, redmux.Promises] = {}
         self.begun: dict[str, asyncio.Future[Any]] = {}
         self.promises: dict[str, redmux.Promise] = {}
+        self.requests = Requests(self)
 
     def client(self, step: Step) -> redmux.Client:
         return self.clients[step.get("client", "a")]
@@ -86,10 +222,10 @@ class Objects:
         return self.subs[step.get("sub", "s")]
 
     async def run(self, step: Step) -> None:
-        work = getattr(self, "do_" + step["do"], None)
+        work = getattr(self, "do_" + step["do"], None) or getattr(self.requests, "do_" + step["do"], None)
         if work is None:
             raise Failed("there is no such step")
-        if "as" in step and step["do"] not in ("await", "cancel", "promise"):
+        if "as" in step and step["do"] not in ("await", "cancel", "promise", "gather"):
             self.begun[step["as"]] = asyncio.ensure_future(work(step))
             await asyncio.sleep(0)
         else:
@@ -112,6 +248,7 @@ class Objects:
         if seen is None:
             wants = [step["receivers"]] if "receivers" in step else []
             wants += [raw(step["data"])] if "data" in step and step["do"] == "await" else []
+            wants += [raw(step["answer"])] if "answer" in step else []
             if any(result != want for want in wants):
                 raise Failed(f"got {result!r}")
 
@@ -221,7 +358,7 @@ class Objects:
         await (self.sets[step["set"]] if "set" in step else self.sub(step)).wait_active(limit(step))
 
     async def do_drain(self, step: Step) -> None:
-        await self.sub(step).drain(limit(step))
+        await (self.requests.responders[step["responder"]] if "responder" in step else self.sub(step)).drain(limit(step))
 
     async def do_channels(self, step: Step) -> None:
         if self.sub(step).channels != {name(channel) for channel in step["is"]}:
@@ -260,6 +397,9 @@ class Objects:
             raise Failed(f"came to {total}")
 
     async def do_nothing(self, step: Step) -> None:
+        if "responder" in step:
+            self.requests.nothing(step)
+            return
         sub = self.sub(step)
         reading = asyncio.ensure_future(self.event(step, named=False))
         for _ in range(5):  # as long as something is here, the reader goes on without waiting
@@ -288,16 +428,23 @@ class Objects:
     async def do_cancel(self, step: Step) -> None:
         if step["as"] in self.promises:
             self.promises[step["as"]].cancel()
+        elif step["as"] in self.requests.gathers:
+            self.requests.gathers[step["as"]][0].cancel()
         else:
             self.begun[step["as"]].cancel()
 
     async def do_await(self, step: Step) -> Any:
+        if step["as"] in self.requests.gathers:
+            return await self.requests.ended(step)
         promise = self.promises.pop(step["as"], None)
         return await (promise if promise is not None else self.begun.pop(step["as"]))
 
     # --- the end
 
     async def do_close(self, step: Step) -> None:
+        if "responder" in step:
+            await self.requests.responders[step["responder"]].close()
+            return
         await (self.subs[step["sub"]] if "sub" in step else self.sets[step["set"]] if "set" in step else self.client(step)).close()
 
     async def end(self) -> None:
@@ -305,6 +452,7 @@ class Objects:
             await client.close()
         self.subs.clear()
         self.sets.clear()
+        self.requests.clear()
         left = lib.debug_live()
         if left:
             raise Failed(f"{left} handles or blocks are left")

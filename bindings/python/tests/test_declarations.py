@@ -95,7 +95,7 @@ def shape(declared: str) -> str:
     if "*" in declared or declared.endswith("_fn"):
         return "pointer"
     word = declared.split()[0]
-    handles = {"redmux_client", "redmux_inbox", "redmux_options", "redmux_subscription", "redmux_promises"}
+    handles = {f"redmux_{noun}" for noun in "client inbox options subscription promises gather responder".split()}
     return "uint64_t" if word in handles | {"size_t"} else word
 
 

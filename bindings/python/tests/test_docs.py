@@ -8,6 +8,7 @@ import contextlib
 import doctest
 import inspect
 import io
+import json
 import os
 import queue
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 import redmux
 import redmux._aio
+import redmux._buffer
 import redmux._core
 import redmux._errors
 import redmux._records
@@ -66,7 +68,7 @@ class Documentation(WithServer):
 
     def test_every_example_in_a_docstring_does_what_it_says(self) -> None:
         ran = 0
-        for module in (redmux, redmux._aio, redmux._core, redmux._errors, redmux._records, redmux.sync):
+        for module in (redmux, redmux._aio, redmux._buffer, redmux._core, redmux._errors, redmux._records, redmux.sync):
             for test in self.examples_of(module):
                 with self.subTest(test.name):
                     if module is redmux.sync or "_core.CoreSubscription" in test.name:
@@ -79,9 +81,9 @@ class Documentation(WithServer):
 
     def test_the_readmes_programs_print_what_it_shows(self) -> None:
         text = (HERE / "README.md").read_text().replace("redis://localhost", self.server.url)
-        first, second = re.findall(r"```python\n(import .*?)```", text, flags=re.S)
-        shown = re.findall(r"```console\n(1\n.*?)```", text, flags=re.S)
-        self.assertEqual([python(first).stdout], shown)
+        first, second, third = re.findall(r"```python\n(import .*?)```", text, flags=re.S)
+        shown = re.findall(r"```console\n([1h].*?)```", text, flags=re.S)
+        self.assertEqual([python(first).stdout, python(third).stdout], shown)
         self.assertEqual(python(second).stdout, "Message('my_channel', b'hello')\n")
 
     # --- the examples
@@ -97,7 +99,10 @@ class Documentation(WithServer):
     def finish(self, program: Programs) -> None:
         if program.poll() is None:
             program.kill()
-        program.communicate()
+        for pipe in (program.stdin, program.stdout):
+            assert pipe
+            pipe.close()
+        program.wait()
 
     def reads(self, program: Programs, *lines: str) -> None:
         assert program.stdout
@@ -149,6 +154,41 @@ class Documentation(WithServer):
         program = self.start("promises.py")
         self.reads(program, "promise on [p:job-42]: [done]", "promise on [p:nobody]: nobody kept it")
         self.assertEqual(program.wait(20), 0)
+
+    def test_example_hello(self) -> None:
+        program = self.start("hello.py", "redmux")
+        assert program.stdout
+        self.assertTrue(program.stdout.readline().startswith("hello redmux, says "))
+        self.assertEqual(program.wait(20), 0)
+
+    def test_r1_example_total_count_of_six_instances(self) -> None:
+        first = self.start("total_count.py", "100")
+        others = [self.start("total_count.py", "5") for _ in range(5)]
+        self.reads(first, "counting 100")
+        for other in others:
+            self.reads(other, "counting 5")
+        self.says(first, "")
+        self.reads(first, "total: 125 of 6 instances, 0 missing")
+        self.says(others[0], "")
+        self.reads(others[0], "total: 125 of 6 instances, 0 missing")
+
+    def test_r17_example_resource_whichever_instance_is_asked(self) -> None:
+        nodes = [self.start("resource.py", f"node-{n}", f"boat-{n}=colour {n}") for n in range(3)]
+        urls = [node.stdout.readline().strip() for node in nodes if node.stdout]
+        for url in urls:
+            for n in range(3):
+                got = self.curl(url + f"boat-{n}")
+                self.assertEqual(got, (200, {f"boat-{n}": f"colour {n}", "holder": f"node-{n}"}))
+            self.assertEqual(self.curl(url + "car"), (404, {"error": "no instance holds /car"}))
+        for node in nodes:
+            assert node.stdin
+            node.stdin.close()
+            self.assertEqual(node.wait(20), 0)
+
+    def curl(self, url: str) -> tuple[int, Any]:
+        ended = subprocess.run(["curl", "-s", "-w", "\n%{http_code}", url], capture_output=True, text=True, timeout=30)
+        body, _, status = ended.stdout.rpartition("\n")
+        return int(status), json.loads(body)
 
     def test_b2_b4_example_broker_hears_seven_and_skips_bad_json(self) -> None:
         program = self.start("broker.py")

@@ -12,18 +12,20 @@ news hi
 `redmux.sync` is the same without await.
 """
 
-from ._aio import Client, Promise, Promises, Subscription, connect
+from ._aio import Client, Gather, Promise, Promises, Responder, Subscription, connect
+from ._buffer import Answer, Reply, Request, Result
 from ._core import VERSION as __version__
 from ._errors import (
-    ArgumentError, AuthError, CancelledError, ClosedError, ConnectError, DecodeError, Error, ForkedError, FullError,
-    InactiveError, LibraryError, LinkLostError, NotSentError, RefusedError, ServerError, SlowConsumerError, StateError,
-    TimeoutError, TooLargeError, UnknownError,
+    ArgumentError, AuthError, BusyError, CancelledError, ClosedError, ConnectError, DecodeError, Error, ForkedError,
+    FullError, InactiveError, LibraryError, LinkLostError, NoRespondersError, NotSentError, RefusedError, RemoteError,
+    ServerError, SlowConsumerError, StateError, TimeoutError, TooLargeError, UnknownError,
 )
 from ._records import Active, Dropped, Event, Lost, Message, Refused
 
 __all__ = [
-    "Active", "ArgumentError", "AuthError", "CancelledError", "Client", "ClosedError", "ConnectError", "DecodeError",
-    "Dropped", "Error", "Event", "ForkedError", "FullError", "InactiveError", "LibraryError", "LinkLostError", "Lost",
-    "Message", "NotSentError", "Promise", "Promises", "Refused", "RefusedError", "ServerError", "SlowConsumerError",
+    "Active", "Answer", "ArgumentError", "AuthError", "BusyError", "CancelledError", "Client", "ClosedError", "ConnectError",
+    "DecodeError", "Dropped", "Error", "Event", "ForkedError", "FullError", "Gather", "InactiveError", "LibraryError",
+    "LinkLostError", "Lost", "Message", "NoRespondersError", "NotSentError", "Promise", "Promises", "Refused",
+    "RefusedError", "RemoteError", "Reply", "Request", "Responder", "Result", "ServerError", "SlowConsumerError",
     "StateError", "Subscription", "TimeoutError", "TooLargeError", "UnknownError", "connect", "__version__",
 ]

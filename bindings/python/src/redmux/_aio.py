@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import ctypes
+import dataclasses
 import inspect
 import os
 import select
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from . import _core as core
 from . import _errors as errors
+from ._buffer import Answer, CoreGather, CoreResponder, Headers, Request, Result
 from ._core import OK, UNSET, Begin, failure, say
 from ._native import lib
 from ._records import (
-    ACTIVE, DONE, FLAG, PROMISE, PUBLISHED, REFUSED, Active, Dropped, Event, Lost, Message, Record, decode_records, to_text,
+    ACTIVE, ANSWER, DONE, END, FLAG, PROMISE, PUBLISHED, REFUSED, Active, Dropped, Event, Lost, Message, Record,
+    decode_records, to_text,
 )
 
-T = TypeVar("T", bound="Client | Subscription")
+T = TypeVar("T", bound="Client | Subscription | Responder")
 Handler = Callable[[Any], Any]
 
 
@@ -87,6 +91,7 @@ class Client(core.CoreClient):
         self._refused: dict[int, list[str]] = {}
         self._actives: dict[int, asyncio.Future[None]] = {}
         self._waiters: dict[int, asyncio.Future[None]] = {}
+        self._gathers: weakref.WeakValueDictionary[int, Gather] = weakref.WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = (ctypes.c_uint64 * 64)()
         self._count = ctypes.c_size_t()
@@ -112,6 +117,8 @@ class Client(core.CoreClient):
                         waiter.set_result(None)
                 elif inbox == self._reply:
                     self._take_replies()
+                elif inbox in self._responders:
+                    self._responders[inbox]._take_requests()
                 elif inbox == self._events:
                     self._take_events()
 
@@ -120,7 +127,11 @@ class Client(core.CoreClient):
             records, blob, _ = self._block.copy()
             for record in decode_records(records, blob):
                 token, kind = record.token, record.kind
-                if kind == REFUSED:
+                if kind in (ANSWER, END):
+                    gather = self._gathers.get(token)
+                    if gather is not None:
+                        gather._came_in(record)
+                elif kind == REFUSED:
                     if token in self._ops:
                         self._refused.setdefault(token, []).append(to_text(record.name))
                 elif kind == ACTIVE:
@@ -148,19 +159,23 @@ class Client(core.CoreClient):
         except Exception:
             self._refuse(question, what)
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- operations
 
     def _reply_inbox(self) -> int:
         return self._reply
 
-    def _begin(self, begin: Begin, what: str) -> tuple[int, asyncio.Future[Record]]:
+    def _here(self, what: str) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError(f"{what}: this client belongs to another event loop")
+
+    def _begin(self, begin: Begin, what: str) -> tuple[int, asyncio.Future[Record]]:
+        self._here(what)
         token = next(self._tokens)
         pending: asyncio.Future[Record] = self._loop.create_future()
         self._ops[token] = pending
@@ -307,6 +322,90 @@ class Client(core.CoreClient):
         """Keeps a promise, wherever it was made: a publish on its name."""
         return await self.publish(name, data, json=json, timeout=timeout)
 
+    # --- requests and responders
+
+    def gather(
+        self, service: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None,
+        until: Callable[[Answer], Any] | None = None, headers: Headers | None = None, **options: Any,
+    ) -> Gather:
+        """Asks everybody who serves it. Iterate the answers as they come, or wait for `all()`; the request is sent at once.
+
+        until: called with each answer; what is true stops the gather, that answer included. options: `expect` (so many are
+        enough), `quiet` (so many seconds without another), `strict`, `others_only`, `repeatable`, … (docs/options.md).
+
+        >>> async def total(request):
+        ...     return str(len(request.data))
+        >>> async with client.respond("count", total):
+        ...     async with client.gather("count", "hello", timeout=2) as answers:
+        ...         async for answer in answers:
+        ...             print(answer.text())
+        ...     answers.end.reason
+        ...     result = await client.gather("count", "hi", timeout=2).all()
+        ...     result.reason, result.answers, result.missing
+        5
+        'all'
+        ('all', [Answer('count', b'2')], [])
+        """
+        return Gather(self, service, data, json, timeout, until, headers, options)
+
+    async def request(
+        self, service: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None,
+        headers: Headers | None = None, **options: Any,
+    ) -> Answer:
+        """Asks, and returns the first answer. `NoRespondersError`; `RemoteError` where all answered with errors; `TimeoutError`.
+
+        >>> try:
+        ...     await client.request("nobody", "hi")
+        ... except redmux.NoRespondersError as error:
+        ...     print(error.kind)
+        no_responders
+        """
+        gather = Gather(self, service, data, json, timeout, None, headers, options)
+        return gather._first(await gather._more())
+
+    def respond(
+        self, service: str | bytes, handler: Callable[[Request], Any], *, concurrency: int | None = None,
+        group: str | None = None, catch_all: bool | None = None, timeout: float | None = None, **options: Any,
+    ) -> Opening[Responder]:
+        """Serves: each request is given to `handler`, a function or a coroutine. `await` it, or enter it with `async with`.
+
+        What it returns is the answer (bytes, str or a `Reply`); None is none. A generator gives several. What it raises is
+        logged, and told to the asker; `RemoteError` says how. When nobody waits any more, its task is cancelled. At most
+        `concurrency` (64) run at once. group: one of its members serves a request. catch_all: every service that begins so.
+
+        >>> async def echo(request):
+        ...     yield request.data
+        ...     yield redmux.Reply(json={"from": "me"})
+        >>> async with client.respond("echo", echo, concurrency=8):
+        ...     [answer.text() async for answer in client.gather("echo", "hi")]
+        ['hi', '{"from":"me"}']
+        """
+        given = {**options, "concurrency": concurrency, "group": group, "catch_all": catch_all}
+
+        async def make() -> Responder:
+            self._here("respond")
+            made = Responder(self, service, handler, given)
+            try:
+                await self._run(*made._timed(lib.responder_active, timeout))
+            except BaseException:
+                made.close_nowait()
+                raise
+            return made
+
+        return Opening(make)
+
+    async def serve(self, timeout: float | None = None) -> None:
+        """Serves what `@client.responder` collected, until it is cancelled or the client closed.
+
+        A cancel takes nothing new and lets what is in work finish, for `timeout` seconds.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            opened = []
+            for service, handler, options in self._collected:
+                opened.append(await self.respond(service, handler, **options))
+                stack.push_async_callback(opened[-1].drain, timeout)
+            await asyncio.gather(*(made.wait_closed() for made in opened))
+
     # --- the end
 
     async def close(self, timeout: float = 5.0) -> None:
@@ -331,6 +430,8 @@ class Client(core.CoreClient):
         super()._release()
         lib.block_release(self._block.address)
         lib.inbox_close(self._reply, 0)
+        for gather in list(self._gathers.values()):
+            gather._abandon()
         if not self._loop.is_closed():
             for waiter in list(self._waiters.values()):
                 if not waiter.done():
@@ -648,4 +749,159 @@ class Promises(core.CorePromises):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        await self.close()
+
+
+class Gather(CoreGather):
+    """The answers to one request: `async for`, or `all()`. Leaving the loop or `async with` early gives the request up."""
+
+    _client: Client
+    _waiter: asyncio.Future[None] | None = None
+
+    def __init__(self, client: Client, *arguments: Any) -> None:
+        client._here("gather")
+        super().__init__(client, client._reply, *arguments)
+        client._gathers[self._token] = self
+
+    def _came_in(self, record: Record) -> None:
+        self._take(record)
+        self._wake()
+
+    def _abandon(self) -> None:
+        super()._abandon()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done() and not self._client._loop.is_closed():
+            self._waiter.set_result(None)
+
+    async def _more(self) -> Answer | None:
+        """The next answer; None at the end."""
+        while not self._came:
+            if self.end is not None:
+                return None
+            if self._waiter is not None:
+                raise failure(core.BUSY, self._what, "another task reads its answers")
+            self._waiter = self._client._loop.create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+            finally:
+                self._waiter = None
+        return self._next()
+
+    def __aiter__(self) -> Answers:
+        return Answers(self)
+
+    async def all(self) -> Result:
+        """Waits for its end, and returns everything."""
+        answers = [answer async for answer in self]
+        assert self.end is not None
+        return dataclasses.replace(self.end, answers=answers)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cancel()
+
+
+class Answers:
+    """One iteration of a gather's answers; dropped before the end it gives the request up."""
+
+    __slots__ = ("_gather",)
+
+    def __init__(self, gather: Gather) -> None:
+        self._gather = gather
+
+    def __aiter__(self) -> Answers:
+        return self
+
+    async def __anext__(self) -> Answer:
+        answer = await self._gather._more()
+        if answer is None:
+            raise StopAsyncIteration
+        return answer
+
+    def __del__(self) -> None:
+        self._gather.cancel()
+
+
+class Responder(CoreResponder):
+    """Serves until it is closed: `drain` lets what is in work finish, `close` does not."""
+
+    _client: Client
+
+    def __init__(self, client: Client, *arguments: Any) -> None:
+        self._working: dict[int, asyncio.Task[None]] = {}
+        self._gone = client._loop.create_future()
+        super().__init__(client, *arguments)
+        self._take_requests()
+
+    def _begin(self, request: Request) -> None:
+        ticket = request._ticket
+        self._working[ticket] = task = self._client._keep(self._handle_one(request))
+        task.add_done_callback(lambda _: self._left(ticket))
+
+    def _left(self, ticket: int) -> None:
+        del self._working[ticket]
+        self._end(ticket)
+
+    def _cancelled(self, ticket: int) -> None:
+        if ticket in self._working:
+            self._working[ticket].cancel()
+
+    async def _handle_one(self, request: Request) -> None:
+        ticket = request._ticket
+        self._trace(request)
+        try:
+            said = self._handler(request)
+            if inspect.isawaitable(said):
+                said = await said
+            if isinstance(said, AsyncIterator):
+                async for part in said:
+                    self._say(ticket, part, last=False)
+            elif isinstance(said, Iterator):
+                for part in said:
+                    self._say(ticket, part, last=False)
+            elif said is not None:
+                self._say(ticket, said, last=True)
+        except Exception as error:
+            self._fail(ticket, error)
+
+    async def wait_closed(self) -> None:
+        """Waits until it is closed, by whomever."""
+        await asyncio.shield(self._gone)
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Takes nothing new, waits until what is in work has finished, and closes. A closed one is left alone."""
+        try:
+            if not self._closed:
+                await self._client._run(*self._timed(lib.responder_drain, timeout))
+        finally:
+            self.close_nowait()
+
+    async def close(self) -> None:
+        """Closes at once: handlers are cancelled, and their askers told."""
+        self.close_nowait()
+        others = [task for task in self._working.values() if task is not asyncio.current_task()]
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _release(self) -> None:
+        super()._release()
+        if self._client._loop.is_closed():
+            return
+        if not self._gone.done():
+            self._gone.set_result(None)
+        running = asyncio.current_task() if _running_loop() is self._client._loop else None
+        for task in list(self._working.values()):
+            if task is not running:
+                task.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         await self.close()

@@ -197,7 +197,7 @@ class CoreClient(Owner):
         self._names = Names()
         self._tokens = itertools.count(1)
         self._block = Block()
-        self._url = url
+        self._url, self._options = url, options
         self.state = "connecting"
         given = {**options, "wrapper": f"python/{VERSION}"}
         if ask:
@@ -211,6 +211,8 @@ class CoreClient(Owner):
             lib.options_free(prepared)
         self._handle, self._events = client.value, events.value
         self._children: weakref.WeakSet[CoreSubscription | CorePromises] = weakref.WeakSet()
+        self._responders: dict[int, Any] = {}  # by inbox; who serves is held
+        self._collected: list[tuple[Any, Any, dict[str, Any]]] = []
         self._pid = os.getpid()
         self._closed = False
 
@@ -218,8 +220,13 @@ class CoreClient(Owner):
         where = self._url.rpartition("@")[2] if self._url else "the environment's server"
         return f"<redmux client of {where}: {'closed' if self._closed else self.state}>"
 
+    def _prepared(self, options: dict[str, Any]) -> int:
+        """The client's options with these instead; 0, which means just the client's, without any."""
+        given = {key: value for key, value in options.items() if value is not None}
+        return make_options(self._url, {**self._options, **given}) if given else 0
+
     def _new_inbox(self, **options: Any) -> int:
-        prepared = make_options(None, options) if options else 0
+        prepared = self._prepared(options)
         inbox = ctypes.c_uint64()
         try:
             checked(lambda error: lib.inbox_new(self._handle, prepared, ctypes.byref(inbox), error), "inbox")
@@ -230,7 +237,7 @@ class CoreClient(Owner):
 
     def _release(self) -> None:
         """Closes everything without waiting."""
-        for child in list(self._children):
+        for child in [*self._children, *self._responders.values()]:
             child.close_nowait()
         lib.client_close(self._handle, 0)
         lib.inbox_close(self._events, 0)
@@ -305,6 +312,20 @@ class CoreClient(Owner):
         """
         found: dict[str, Any] = json_module.loads(text_of(lambda out: lib.client_stats(self._handle, out), "stats"))
         return found
+
+    def responder(self, service: str | bytes, **options: Any) -> Callable[[Any], Any]:
+        """Makes a function the handler of a service, from `serve` on. options: those of `respond`.
+
+        >>> @client.responder("user.lookup", concurrency=8)
+        ... def lookup(request):
+        ...     return b"ann"
+        """
+
+        def collect(handler: Any) -> Any:
+            self._collected.append((service, handler, options))
+            return handler
+
+        return collect
 
     # --- operations, to be begun by whoever waits
 

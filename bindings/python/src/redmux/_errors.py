@@ -103,6 +103,38 @@ class TimeoutError(Error, builtins.TimeoutError):
     code, kind = -600, "timeout"
 
 
+class NoRespondersError(Error):
+    """Nobody serves it, or nobody had an answer."""
+
+    code, kind = -309, "no_responders"
+
+
+class RemoteError(Error):
+    """A responder answered with an error: its `remote_code`, its `message`, and whether asking again may help (`retriable`).
+
+    Raised in a handler it is what the asker gets.
+
+    >>> error = redmux.RemoteError("no such user", remote_code="NOT_FOUND")
+    >>> error.remote_code, error.message, error.retriable, str(error)
+    ('NOT_FOUND', 'no such user', False, 'NOT_FOUND: no such user')
+    """
+
+    code, kind = -310, "remote"
+
+    def __init__(
+        self, message: str, code: int = 0, kind: str = "", *, remote_code: str = "ERROR", retriable: bool = False,
+        responder: str = "",
+    ) -> None:
+        super().__init__(f"{remote_code}: {message}", code, kind)
+        self.message, self.remote_code, self.retriable, self.responder = message, remote_code, retriable, responder
+
+
+class BusyError(RemoteError, FullError):
+    """The responder has no room for a request now; ask again later."""
+
+    code, kind = -500, "full"
+
+
 class DecodeError(Error, ValueError):
     """A payload is not the JSON that it was taken for; the message names its channel and its bytes."""
 
@@ -118,6 +150,8 @@ BY_CODE: dict[int, type[Error]] = {
     **dict.fromkeys((-303, -304, -307, -308), LinkLostError),
     -305: NotSentError,
     -306: UnknownError,
+    -309: NoRespondersError,
+    -310: RemoteError,
     -400: ServerError,
     -401: AuthError,
     **dict.fromkeys((-402, -403), RefusedError),

@@ -15,8 +15,10 @@ Waiting is done in slices of 200 ms, so that Ctrl-C works.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import math
 import os
+import queue
 import threading
 import time
 import weakref
@@ -25,6 +27,7 @@ from typing import Any, Self
 
 from . import _core as core
 from . import _errors as errors
+from ._buffer import TRACE, Answer, CoreGather, CoreResponder, Headers, Request, Result
 from ._core import CLOSED_STATUS, OK, TIMEOUT, UNSET, Begin, failure, say
 from ._native import lib
 from ._records import (
@@ -112,6 +115,9 @@ class Client(core.CoreClient):
         if inbox == self._events:
             with self._lock:
                 self._take_events()
+            return
+        if inbox in self._responders:
+            self._responders[inbox]._take_requests()
             return
         sub, handlers = self._callbacks.get(inbox, (None, {}))
         while sub is not None and not sub._closed:
@@ -263,6 +269,63 @@ class Client(core.CoreClient):
         """Keeps a promise, wherever it was made."""
         return self.publish(name, data, json=json, timeout=timeout)
 
+    # --- requests and responders
+
+    def gather(
+        self, service: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None,
+        until: Callable[[Answer], Any] | None = None, headers: Headers | None = None, **options: Any,
+    ) -> Gather:
+        """Asks everybody who serves it. Iterate the answers as they come, or wait for `all()`; the request is sent at once.
+
+        >>> with client.respond("count", lambda request: str(len(request.data))):
+        ...     [answer.text() for answer in client.gather("count", "hello")]
+        ...     client.gather("count", "hi", expect=1).all().reason
+        ['5']
+        'count'
+        """
+        return Gather(self, service, data, json, timeout, until, headers, options)
+
+    def request(
+        self, service: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None,
+        headers: Headers | None = None, **options: Any,
+    ) -> Answer:
+        """Asks, and returns the first answer. `NoRespondersError`; `RemoteError` where all answered with errors; `TimeoutError`."""
+        with Gather(self, service, data, json, timeout, None, headers, options) as gather:
+            return gather._first(gather._more())
+
+    def respond(
+        self, service: str | bytes, handler: Callable[[Request], Any], *, concurrency: int | None = None,
+        group: str | None = None, catch_all: bool | None = None, timeout: float | None = None, **options: Any,
+    ) -> Responder:
+        """Serves: each request is given to `handler`, on a daemon thread, at most `concurrency` (64) at once.
+
+        `request.cancelled.is_set()` once nobody waits for the answer any more. The rest is as with `redmux`.
+
+        >>> with client.respond("user.lookup", lambda request: redmux.Reply(json={"name": "ann"})):
+        ...     client.request("user.lookup", json=7).json()
+        {'name': 'ann'}
+        """
+        given = {**options, "concurrency": concurrency, "group": group, "catch_all": catch_all}
+        made = Responder(self, service, handler, given)
+        try:
+            self._run(*made._timed(lib.responder_active, timeout))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def serve(self, timeout: float | None = None) -> None:
+        """Serves what `@client.responder` collected, until Ctrl-C or a close; then lets what is in work finish."""
+        opened: list[Responder] = []
+        try:
+            for service, handler, options in self._collected:
+                opened.append(self.respond(service, handler, **options))
+            while any(not made._closed for made in opened):
+                time.sleep(SLICE / 1000)
+        finally:
+            for made in opened:
+                made.drain(timeout)
+
     # --- the end
 
     def close(self, timeout: float = 5.0) -> None:
@@ -308,7 +371,7 @@ def _serve(reference: weakref.ref[Client], handle: int) -> None:
             return
         inboxes = set(ready[: count.value]) if status == OK else set()
         # A subscription may have had something before it had its callbacks.
-        for inbox in inboxes | set(client._callbacks):
+        for inbox in inboxes | set(client._callbacks) | set(client._responders):
             client._serve(inbox)
         del client
 
@@ -496,6 +559,131 @@ class Promises(core.CorePromises):
         except BaseException:
             self.close()
             raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Gather(CoreGather):
+    """The answers to one request: `for`, or `all()`. Leaving the loop or `with` early gives the request up."""
+
+    _client: Client
+
+    def __init__(self, client: Client, *arguments: Any) -> None:
+        if client._closed:
+            raise failure(CLOSED_STATUS, "gather")
+        self._replies = Replies(client)
+        client._replies.add(self._replies)
+        super().__init__(client, self._replies.inbox, *arguments)
+
+    def _more(self) -> Answer | None:
+        while not self._came and self.end is None:
+            try:
+                found = self._replies.take()
+            except errors.ClosedError:
+                self._abandon()
+                break
+            except BaseException:
+                self.cancel()  # Ctrl-C
+                raise
+            if any([self._take(record) for record in found]):
+                self._replies.close()
+            if self._client._thread is None:
+                self._client._drain_events()
+        return self._next() if self._came else None
+
+    def __iter__(self) -> Iterator[Answer]:
+        try:
+            while (answer := self._more()) is not None:
+                yield answer
+        finally:
+            self.cancel()
+
+    def all(self) -> Result:
+        """Waits for its end, and returns everything."""
+        answers = list(self)
+        assert self.end is not None
+        return dataclasses.replace(self.end, answers=answers)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+        self._until = None
+        while self.end is None:
+            self._came.clear()
+            self._more()
+
+
+class Responder(CoreResponder):
+    """Serves, on threads of its own, until it is closed: `drain` lets what is in work finish, `close` does not."""
+
+    _client: Client
+
+    def __init__(self, client: Client, *arguments: Any) -> None:
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._threads = 0
+        self._working: dict[int, Request] = {}
+        super().__init__(client, *arguments)
+        client._need_thread()
+        lib.client_wake(client._handle)
+
+    def _begin(self, request: Request) -> None:
+        request.cancelled = threading.Event()
+        self._working[request._ticket] = request
+        self._queue.put(request)
+        if not self._idle.acquire(blocking=False):
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"redmux {self.service}", daemon=True).start()
+        if self._closed:  # meanwhile
+            self._queue.put(None)
+
+    def _cancelled(self, ticket: int) -> None:
+        if ticket in self._working:
+            self._working[ticket].cancelled.set()
+
+    def _work(self) -> None:
+        while (request := self._queue.get()) is not None:
+            ticket, trace = request._ticket, self._trace(request)
+            try:
+                said = self._handler(request)
+                if isinstance(said, Iterator):
+                    for part in said:
+                        self._say(ticket, part, last=False)
+                elif said is not None:
+                    self._say(ticket, said, last=True)
+            except Exception as error:
+                self._fail(ticket, error)
+            finally:
+                self._end(ticket)
+                del self._working[ticket]
+                TRACE.reset(trace)
+            del request
+            self._idle.release()
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Takes nothing new, waits until what is in work has finished, and closes. A closed one is left alone."""
+        try:
+            if not self._closed:
+                self._client._run(*self._timed(lib.responder_drain, timeout))
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Closes at once: requests in work end, and their askers are told."""
+        self.close_nowait()
+
+    def _release(self) -> None:
+        super()._release()
+        for request in list(self._working.values()):
+            request.cancelled.set()
+        for _ in range(self._threads):
+            self._queue.put(None)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,308 @@
+"""Requests and responders, as both clients share them: what is begun, and what comes of it. Nothing here waits.
+
+The core collects, counts and times; a gather here only keeps answers until they are read, a responder only hands requests to
+its handler and says what the handler said.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json as json_module
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from . import _core as core
+from ._core import CLOSED_STATUS, OK, UNSET, Begin, failure, logger, millis, payload_of, word
+from ._errors import BusyError, Error, NoRespondersError, RemoteError
+from ._native import lib
+from ._records import ANSWER, CANCEL, CLOSED, END, REQUEST, Block, Payload, Record, decode_records, to_name, to_text
+
+REASONS = (
+    "all no_responders all count predicate quiet deadline cancelled closed interrupted failed overflow".split()
+)
+FAILED_FLAG, STOPPED, GIVEN_UP, CANCELLED_STATUS = 2, 4, 7, -205
+Headers = Mapping[str, str]
+# The traceparent of the request that a handler works on; what it asks meanwhile carries it on.
+TRACE: ContextVar[str] = ContextVar("redmux_traceparent", default="")
+
+
+def encoded(headers: Headers | None) -> bytes:
+    return json_module.dumps(dict(headers)).encode() if headers else b""
+
+
+class Framed(Payload):
+    """Bytes with a head line, which is read when it is asked for."""
+
+    __slots__ = ("service", "_line", "_head")
+
+    def __init__(self, record: Record) -> None:
+        self.service, self.data, self._line = to_text(record.name), record.data, record.extra
+        self._head: dict[str, Any] | None = None
+
+    def _from(self) -> str:
+        return self.service
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The whole head line, as it was sent."""
+        if self._head is None:
+            self._head = json_module.loads(self._line)
+        return self._head
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that were sent with it."""
+        return dict(self.head.get("h") or {})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.service!r}, {self.data!r})"
+
+
+class Answer(Framed):
+    """One answer: `data`, `text()`, `json()`, `headers`; whose (`responder`, `by`), and its `number` within its responder's."""
+
+    __slots__ = ("number", "last", "time_ns")
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self.number, self.last, self.time_ns = record.number, bool(record.flags & 1), record.aux
+
+    @property
+    def responder(self) -> str:
+        """The name of the client that answered: its option `name`, else its machine's name."""
+        return str(self.head.get("name", ""))
+
+    @property
+    def by(self) -> str:
+        """Which responder it was, unlike any other."""
+        return str(self.head.get("by", ""))
+
+
+class Request(Framed):
+    """A request to answer: `data`, `text()`, `json()`, `headers`, `service`, `id`."""
+
+    __slots__ = ("_ticket", "until", "cancelled")
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self._ticket, self.until = record.number, record.aux / 1e9
+        self.cancelled: Any = None
+        """In `redmux.sync` an event that is set when nobody waits for an answer any more; in asyncio the task is cancelled."""
+
+    @property
+    def id(self) -> str:
+        """The same for all who got this request."""
+        return str(self.head.get("id", ""))
+
+
+class Reply:
+    """An answer that is more than its bytes: JSON, or with headers.
+
+    >>> async def lookup(request):
+    ...     return redmux.Reply(json={"name": "ann", "id": request.json()}, headers={"etag": "1"})
+    >>> async with client.respond("user.lookup", lookup):
+    ...     answer = await client.request("user.lookup", json=7)
+    ...     answer.json(), answer.headers
+    ({'name': 'ann', 'id': 7}, {'etag': '1'})
+    """
+
+    __slots__ = ("data", "headers")
+
+    def __init__(self, data: Any = None, *, json: Any = UNSET, headers: Headers | None = None) -> None:
+        self.data, self.headers = payload_of(data, json), headers
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a gather. What came is there, whatever the reason."""
+
+    reason: str
+    """`all`, `count`, `predicate`, `quiet`; `no_responders`, `deadline`, `cancelled`, `closed`, `interrupted`, `failed`, `overflow`"""
+    answers: list[Answer]
+    """Those that were not iterated, so all of them with `all()`."""
+    errors: list[RemoteError]
+    missing: list[str]
+    """The names of those who took the request and did not finish."""
+    expected: int | None
+    """How many received the request, as Redis counted; None where nobody knows."""
+    elapsed: float
+    duplicates: int
+    late: int
+    error: Error | None
+    """What `request` would raise; None where everything that was wanted came."""
+
+
+class CoreGather:
+    """One request, and its answers as they come. Asked as soon as it is made; dropped or left early it is given up."""
+
+    end: Result | None = None
+    """Why it ended, once it has."""
+
+    def __init__(
+        self, client: Any, inbox: int, service: str | bytes, data: Any, json: Any, timeout: float | None,
+        until: Callable[[Answer], Any] | None, headers: Headers | None, options: dict[str, Any],
+    ) -> None:
+        name = to_name(service)
+        self._client, self._until, self._what = client, until, f"request to {to_text(name)!r}"
+        self._came: deque[Answer] = deque()
+        self.errors: list[RemoteError] = []
+        self._over, self._pid, self._token = False, os.getpid(), next(client._tokens)
+        payload = b"" if data is None and json is UNSET else payload_of(data, json)
+        if trace := TRACE.get():
+            headers = {"traceparent": trace, **(headers or {})}
+        head, limit, handle = encoded(headers), millis(timeout), ctypes.c_uint64()
+        if client._closed:
+            raise failure(CLOSED_STATUS, self._what)
+        prepared = client._prepared(options)
+        try:
+            parts = name, len(name), payload, len(payload), head, len(head), prepared, self._token, limit
+            core.checked(
+                lambda error: lib.gather_open(client._handle, inbox, *parts, ctypes.byref(handle), error), self._what
+            )
+        finally:
+            if prepared:
+                lib.options_free(prepared)
+        self._id = handle.value
+
+    def __repr__(self) -> str:
+        return f"<redmux {self._what}: {self.end.reason if self.end else 'open'}>"
+
+    def _take(self, record: Record) -> bool:
+        """Keeps what came; True at its end."""
+        if record.kind == ANSWER and not record.flags & FAILED_FLAG:
+            if not self._over:
+                self._came.append(Answer(record))
+        elif record.kind == ANSWER:
+            head = json_module.loads(record.extra)
+            kind = RemoteError if record.status == RemoteError.code else BusyError
+            code, by = head.get("code", ""), head.get("name", "")
+            self.errors.append(
+                kind(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
+            )
+        elif record.kind == END:
+            said = json_module.loads(record.extra)
+            missing = [one["name"] for one in said["missing"]]
+            found: Error | None = self.errors[0] if self.errors and record.status == RemoteError.code else None
+            if found is None and record.status != OK:
+                found = failure(record.status, self._what, said.get("message", ""))
+            self.end = Result(
+                REASONS[record.number] if record.number < len(REASONS) else str(record.number), [], self.errors, missing,
+                said["expected"], record.aux / 1e9, said["duplicates"], said["late"], found,
+            )
+        return self.end is not None
+
+    def _abandon(self) -> None:
+        """Its client is gone."""
+        if self.end is None:
+            self.end = Result("closed", [], self.errors, [], None, 0.0, 0, 0, failure(CLOSED_STATUS, self._what))
+
+    def _next(self) -> Answer:
+        answer = self._came.popleft()
+        if self._until is not None and self._until(answer):
+            self.stop()
+        return answer
+
+    def _first(self, answer: Answer | None) -> Answer:
+        """What `request` returns or raises."""
+        if answer is None:
+            assert self.end is not None
+            raise self.end.error or failure(NoRespondersError.code, self._what, "nobody had an answer")
+        self.stop()
+        return answer
+
+    def stop(self) -> None:
+        """You have what you wanted: it ends with `predicate`, and who still works on it is told."""
+        self._over = True
+        self._came.clear()
+        self._leave(STOPPED)
+
+    def cancel(self) -> None:
+        """You do not want it any more: it ends with `cancelled`. What came can still be read."""
+        self._leave(GIVEN_UP)
+
+    def _leave(self, reason: int) -> None:
+        if self.end is None and self._pid == os.getpid():
+            lib.gather_stop(self._client._handle, self._id, reason)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_id"):
+            self.cancel()
+
+
+class CoreResponder(core.Owner):
+    """A responder, the inbox that its requests come to, and what its handler said."""
+
+    def __init__(self, client: Any, service: str | bytes, handler: Callable[[Request], Any], options: dict[str, Any]) -> None:
+        name, handle = to_name(service), ctypes.c_uint64()
+        self._client, self._handler, self.service = client, handler, to_text(name)
+        if client._closed:
+            raise failure(CLOSED_STATUS, f"respond to {self.service!r}")
+        self._block, self._pid, self._inbox = Block(), os.getpid(), client._new_inbox()
+        prepared = client._prepared(options)
+        try:
+            to = client._handle, self._inbox, name, len(name), prepared, 0, ctypes.byref(handle)
+            core.checked(lambda error: lib.responder_open(*to, error), f"respond to {self.service!r}")
+        except BaseException:
+            lib.inbox_close(self._inbox, 0)
+            raise
+        finally:
+            if prepared:
+                lib.options_free(prepared)
+        self._handle, self._closed = handle.value, False
+        client._responders[self._inbox] = self
+
+    def __repr__(self) -> str:
+        return f"<redmux responder of {self.service!r}{': closed' if self._closed else ''}>"
+
+    def _timed(self, function: Any, timeout: float | None) -> tuple[Begin, str]:
+        limit = millis(timeout)
+        return lambda inbox, token: function(self._handle, inbox, token, limit), f"respond to {self.service!r}"
+
+    def _release(self) -> None:
+        lib.responder_close(self._handle)
+        lib.inbox_close(self._inbox, 0)
+        self._client._responders.pop(self._inbox, None)
+
+    def _take_requests(self) -> None:
+        while not self._closed and lib.poll(self._inbox, 0, self._block.address) == OK:
+            records, blob, _ = self._block.copy()
+            lib.block_release(self._block.address)
+            for record in decode_records(records, blob):
+                if record.kind == REQUEST:
+                    self._begin(Request(record))
+                elif record.kind == CANCEL:
+                    self._cancelled(record.number)
+                elif record.kind == CLOSED:
+                    self.close_nowait()
+                elif record.status != OK:
+                    logger.warning("%r: %s; requests may be missed", self, word(record.status))
+
+    def _begin(self, request: Request) -> None:
+        raise NotImplementedError
+
+    def _cancelled(self, ticket: int) -> None:
+        raise NotImplementedError
+
+    def _trace(self, request: Request) -> Any:
+        return TRACE.set(request.headers.get("traceparent", "") if b'"traceparent"' in request._line else "")
+
+    def _say(self, ticket: int, value: Any, last: bool) -> None:
+        reply = value if isinstance(value, Reply) else Reply(value)
+        head, size = encoded(reply.headers), len(reply.data)
+        status = lib.responder_answer(self._handle, ticket, reply.data, size, head, len(head), last)
+        if status not in (OK, CLOSED_STATUS, CANCELLED_STATUS):  # that nobody waits any more is told by a cancel
+            raise failure(status, f"answer of {self.service!r}")
+
+    def _fail(self, ticket: int, error: Exception) -> None:
+        if not isinstance(error, RemoteError):
+            logger.exception("the handler of %r failed; its asker is told", self.service)
+            error = RemoteError(str(error), remote_code=type(error).__name__)
+        code, message = error.remote_code.encode(), error.message.encode("utf-8", "replace")
+        lib.responder_fail(self._handle, ticket, code, len(code), message, len(message), error.retriable)
+
+    def _end(self, ticket: int) -> None:
+        lib.responder_end(self._handle, ticket)  # harmless where its last answer ended it
