@@ -55,7 +55,7 @@ REDIS_PASSWORD, else localhost:6379. A password in REDIS_URL stays out of your s
 
 Exit codes:
   0  it did what was asked; sub, serve and monitor also when you end them; or its output is closed
-  1  the answer is no: doctor found a fault, too few receivers or answers (--expect); or something else
+  1  the answer is no: doctor found a fault, too few heard or answered; or something else
   2  the command line or an option is wrong
   3  the server cannot be reached, does not let us in, or was lost before it was done
   4  Redis refused: an error, or no right to (ACL)

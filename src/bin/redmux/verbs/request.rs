@@ -13,6 +13,7 @@ use redmux::inbox::{Kind, Record};
 use redmux::mux::subscription::Ticket;
 use redmux::options::{Key, Options};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
@@ -35,6 +36,8 @@ where --expect or --first got their answers).";
 
 /// What a format may name.
 const NAMES: [&str; 8] = ["payload", "name", "by", "service", "time", "number", "bytes", "took"];
+/// After so long a person is told who works on it.
+const LONG: Duration = Duration::from_secs(1);
 /// Flag bit of an answer: an error.
 const FAILED: u16 = 2;
 
@@ -94,9 +97,16 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     context.stop.on_signal(move || {
         let _ = buffer.stop(id, Reason::Cancelled);
     });
-    let mut asker = Asker { args, context, format, began, answers: 0 };
+    let mut asker = Asker { args, context, format, began, answers: 0, working: BTreeMap::new(), told: false };
     let end = 'asking: loop {
-        let lent = inbox.take(None)?;
+        let patience = (!asker.told).then(|| LONG.saturating_sub(began.elapsed()));
+        let lent = match inbox.take(patience) {
+            Err(Status::Timeout) => {
+                asker.tell_who_works();
+                continue;
+            }
+            other => other?,
+        };
         for record in lent.records() {
             if record.is(Kind::End) {
                 break 'asking asker.end(record, lent.data());
@@ -151,6 +161,10 @@ struct Asker<'a> {
     format: Option<Format>,
     began: Instant,
     answers: u64,
+    /// Who took it and has not answered, by id.
+    working: BTreeMap<String, String>,
+    /// They were told of.
+    told: bool,
 }
 
 impl Asker<'_> {
@@ -159,17 +173,18 @@ impl Asker<'_> {
         let (name, by) = (text(&head, "name"), text(&head, "by"));
         let name = if name.is_empty() { by } else { name };
         if record.is(Kind::Accepted) {
+            self.working.insert(by.to_owned(), name.to_owned());
             if self.args.json {
                 self.context.out.line(&json!({ "kind": "accepted", "name": name, "by": by }).to_string())?;
-            } else if !self.args.no_notes {
-                self.context.out.flush()?;
-                self.context.out.note(Tone::Dim, &format!("-- {name} is working on it"));
+            } else if self.told {
+                self.tell_who_works();
             }
             return Ok(());
         }
         if !record.is(Kind::Answer) {
             return Ok(());
         }
+        self.working.remove(by);
         if record.flags & FAILED != 0 {
             return self.failed(&head, name, by);
         }
@@ -207,6 +222,15 @@ impl Asker<'_> {
         // What a command printed ends its last line itself; and an answer alone goes into a file as it is.
         let as_it_is = self.args.first && !out.is_terminal();
         if as_it_is || payload.ends_with(b"\n") { Ok(()) } else { out.bytes(b"\n") }
+    }
+
+    /// A person who waits wants to know for whom.
+    fn tell_who_works(&mut self) {
+        self.told = true;
+        if !self.working.is_empty() && !self.args.json && !self.args.no_notes {
+            let names: Vec<&str> = self.working.values().map(String::as_str).collect();
+            self.context.out.note(Tone::Dim, &format!("-- working on it: {}", names.join(", ")));
+        }
     }
 
     fn failed(&mut self, head: &Value, name: &str, by: &str) -> Result<()> {
