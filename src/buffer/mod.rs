@@ -8,6 +8,7 @@
 
 pub mod collect;
 mod discovery;
+mod legacy;
 mod request;
 mod responder;
 mod serve;
@@ -23,7 +24,7 @@ use crate::inbox::{Budget, Inbox};
 use crate::mux::hub::Hub;
 use crate::proto::envelope;
 use crate::runtime;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use request::Requests;
 use responder::Responders;
 use serde_json::{Value, json};
@@ -60,6 +61,8 @@ pub struct Buffer {
     instance: String,
     namespace: String,
     name: String,
+    /// The channel that answers to its requests come to.
+    reply: String,
     state: Mutex<State>,
     counted: Counted,
 }
@@ -70,7 +73,44 @@ struct State {
     responders: Responders,
     /// When the task looks at the clock next; what is due later need not wake it.
     wakes: Option<Instant>,
+    /// Inboxes that were given something of which nobody was told yet.
+    untold: Vec<Arc<Inbox>>,
     closed: bool,
+}
+
+impl State {
+    /// An inbox was given a record: whoever waits for it is told when the state is left.
+    fn gave(&mut self, inbox: &Arc<Inbox>) {
+        if self.untold.last().is_none_or(|last| !Arc::ptr_eq(last, inbox)) {
+            self.untold.push(Arc::clone(inbox));
+        }
+    }
+}
+
+/// The state, entered for one step. Whoever got records in it is told when it is left: told of each, a taker would come
+/// for each.
+struct Entered<'a>(MutexGuard<'a, State>);
+
+impl std::ops::Deref for Entered<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Entered<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        for inbox in self.0.untold.drain(..) {
+            inbox.announce();
+        }
+    }
 }
 
 impl Buffer {
@@ -85,15 +125,17 @@ impl Buffer {
         let inbox = Inbox::by_task(runtime::next_id(), config, budget, Box::new(move || wake.notify_one()));
         let instance = uuid::Uuid::now_v7().to_string();
         let state = State {
-            requests: Requests::new(format!("{namespace}:reply:{instance}")),
+            requests: Requests::default(),
             responders: Responders::default(),
             wakes: None,
+            untold: Vec::new(),
             closed: false,
         };
         let buffer = Arc::new(Buffer {
             hub: Arc::clone(hub),
             inbox,
             work,
+            reply: format!("{namespace}:reply:{instance}"),
             instance,
             namespace: namespace.into(),
             name: hub.settings.name.clone(),
@@ -102,6 +144,10 @@ impl Buffer {
         });
         let task = task::run(Arc::clone(&buffer));
         Ok((buffer, task))
+    }
+
+    fn enter(&self) -> Entered<'_> {
+        Entered(lock(&self.state))
     }
 
     fn service_channel(&self, service: &[u8]) -> Vec<u8> {
@@ -115,7 +161,7 @@ impl Buffer {
 
     /// Ends gathers with a token, as their caller wants. Returns how many.
     pub fn cancel(&self, inbox: u64, token: u64) -> usize {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let ids = state.requests.select(|gather| gather.inbox.id() == inbox && gather.token == token);
         for &id in &ids {
             self.end_gather(&mut state, id, Reason::Cancelled, None);
@@ -125,7 +171,7 @@ impl Buffer {
 
     /// An inbox is closed: what delivers into it ends.
     pub fn close_inbox(&self, inbox: u64) {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         for id in state.requests.select(|gather| gather.inbox.id() == inbox) {
             self.end_gather(&mut state, id, Reason::Closed, None);
         }
@@ -136,7 +182,7 @@ impl Buffer {
 
     /// The client closes: everything ends, and who waits for answers of ours is told.
     pub fn close(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         state.closed = true;
         for id in state.requests.select(|_| true) {
             self.end_gather(&mut state, id, Reason::Closed, None);

@@ -13,7 +13,7 @@ use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
 use crate::runtime::next_id;
-use crate::sync::{Arc, lock};
+use crate::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde_json::json;
@@ -46,8 +46,10 @@ pub struct Ask<'a> {
 pub(super) struct Gather {
     pub(super) inbox: Arc<Inbox>,
     pub(super) token: u64,
-    collect: Collect,
-    service: Box<[u8]>,
+    pub(super) collect: Collect,
+    pub(super) service: Box<[u8]>,
+    /// In Messaging.Buffer's wire: the source of the channel for its answers.
+    legacy: Option<u64>,
     /// The id on the wire, where the caller gave one.
     named: Option<Box<str>>,
     tell_accepted: bool,
@@ -64,15 +66,23 @@ pub(super) struct Gather {
     due: Instant,
 }
 
+impl Gather {
+    /// Its id in Messaging.Buffer's wire.
+    pub(super) fn legacy_id(&self) -> Option<&str> {
+        self.named.as_deref().filter(|_| self.legacy.is_some())
+    }
+}
+
 /// The requests of a client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Requests {
-    pub(super) channel: String,
     /// The source of the reply channel, once there is one, and whether the server has it now.
     pub(super) source: Option<u64>,
     pub(super) active: bool,
     open: HashMap<u64, Gather, RandomState>,
     named: HashMap<Box<str>, u64, RandomState>,
+    /// Requests in Messaging.Buffer's wire, by the source of the channel for their answers.
+    legacy: HashMap<u64, u64, RandomState>,
     /// Those that wait for the reply channel, in their order.
     waiting: Vec<u64>,
     timers: BTreeSet<(Instant, u64)>,
@@ -80,19 +90,6 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(channel: String) -> Requests {
-        Requests {
-            channel,
-            source: None,
-            active: false,
-            open: HashMap::default(),
-            named: HashMap::default(),
-            waiting: Vec::new(),
-            timers: BTreeSet::new(),
-            window: Window::default(),
-        }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
@@ -101,6 +98,15 @@ impl Requests {
         let mut ids: Vec<u64> = self.open.iter().filter(|(_, gather)| which(gather)).map(|(&id, _)| id).collect();
         ids.sort_unstable();
         ids
+    }
+
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Gather> {
+        self.open.get_mut(&id)
+    }
+
+    /// The request in Messaging.Buffer's wire whose answers come from a source.
+    pub(super) fn of_legacy_source(&self, source: u64) -> Option<u64> {
+        self.legacy.get(&source).copied()
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -136,11 +142,16 @@ impl Buffer {
         let deadline = ticket.deadline.ok_or_else(|| invalid("a request needs a time limit; -1 is none"))?;
         let options = ask.options;
         let h = headers(ask.headers)?;
+        let legacy = options.choice(Key::Wire) == "messaging-buffer";
+        if legacy && options.flag(Key::OthersOnly) {
+            return Err(invalid("Messaging.Buffer's wire has no way to leave the asker's own handlers out"));
+        }
         let now = Instant::now();
         let rules = Rules {
             count: options.number(Key::Expect),
             quiet: Some(options.duration(Key::Quiet)).filter(|quiet| !quiet.is_zero()),
-            strict: options.flag(Key::Strict),
+            // There is no sign of a responder there but its answer: who was counted is waited for.
+            strict: options.flag(Key::Strict) || legacy,
             most: options.number(Key::MaxAnswers),
             most_bytes: options.bytes(Key::MaxAnswerBytes) as u64,
             deadline,
@@ -149,6 +160,10 @@ impl Buffer {
         if named.is_some_and(|id| id.len() > 256) {
             return Err(invalid("request_id is longer than 256 bytes"));
         }
+        let named = match named {
+            given if legacy => Some(super::legacy::correlation_id(given)?.into()),
+            given => given.map(Into::into),
+        };
         let id = next_id();
         let repeatable = options.flag(Key::Repeatable);
         let expect = Some(rules.count).filter(|&count| count > 0);
@@ -157,7 +172,8 @@ impl Buffer {
             token: ticket.token,
             collect: Collect::new(rules, now),
             service: ask.service.into(),
-            named: named.map(Into::into),
+            legacy: legacy.then(next_id),
+            named,
             tell_accepted: options.flag(Key::Accepted),
             own: !options.flag(Key::OthersOnly),
             repeatable,
@@ -167,18 +183,20 @@ impl Buffer {
             sent: None,
             due: deadline,
         };
-        let frame = self.frame_of(id, &gather, ask.body, h, now);
+        let frame = if legacy { ask.body.to_vec() } else { self.frame_of(id, &gather, ask.body, h, now) };
         let most = self.hub.settings.limits.max_payload;
         if frame.len() > most {
             let text = format!("the request has {} bytes with its head line; max_payload is {most}", frame.len());
             return Err(Error::new(Status::TooLarge, text));
         }
         inbox.reserve(END_ROOM)?;
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let refused = if state.closed {
             Some(Status::Closed.into())
         } else if gather.named.as_ref().is_some_and(|id| state.requests.named.contains_key(id)) {
             Some(Error::new(Status::Conflict, "a request with that request_id is open; it goes on"))
+        } else if let (Some(source), Some(named)) = (gather.legacy, &gather.named) {
+            self.listen_for_responses(source, named).err()
         } else {
             self.listen_for_answers(&mut state).err()
         };
@@ -190,9 +208,11 @@ impl Buffer {
         if let Some(named) = gather.named.clone() {
             state.requests.named.insert(named, id);
         }
-        let at_once = state.requests.active;
+        let at_once = state.requests.active && !legacy;
         if at_once {
             gather.sent = Some(now);
+        } else if let Some(source) = gather.legacy {
+            state.requests.legacy.insert(source, id);
         } else {
             state.requests.waiting.push(id);
         }
@@ -211,7 +231,7 @@ impl Buffer {
             let sent = self.hub.publish(&self.service_channel(ask.service), &frame, &self.inbox, id, Some(deadline));
             if let Err(error) = sent {
                 let why = Some((error.status(), error.message()));
-                self.end_gather(&mut lock(&self.state), id, Reason::Interrupted, why);
+                self.end_gather(&mut self.enter(), id, Reason::Interrupted, why);
             }
         }
         Ok(id)
@@ -226,7 +246,7 @@ impl Buffer {
         self.hub.subscribe(source, 0, &self.inbox, None)?;
         state.requests.source = Some(source);
         let ticket = Ticket { inbox: None, token: 0, deadline: None };
-        self.hub.add(source, &[state.requests.channel.as_bytes()], ticket)
+        self.hub.add(source, &[self.reply.as_bytes()], ticket)
     }
 
     fn wire_id(&self, id: u64, gather: &Gather) -> String {
@@ -242,11 +262,10 @@ impl Buffer {
         now: Instant,
     ) -> Vec<u8> {
         let left = gather.collect.deadline().saturating_duration_since(now);
-        let reply = format!("{}:reply:{}", self.namespace, self.instance);
         let head = Head {
             id: self.wire_id(id, gather).into(),
             from: self.name.as_str().into(),
-            reply: reply.into(),
+            reply: self.reply.as_str().into(),
             ttl: Some(left.as_millis().max(1) as u64),
             attempt: gather.attempt,
             expect: gather.expect,
@@ -277,6 +296,18 @@ impl Buffer {
         }
     }
 
+    /// Publishes a request in Messaging.Buffer's wire, once its channel for answers is there.
+    pub(super) fn send_legacy(&self, state: &mut State, id: u64) {
+        let Some(gather) = state.requests.open.get_mut(&id) else { return };
+        let (Some([body, _]), Some(named)) = (gather.keep.take(), gather.named.clone()) else { return };
+        gather.sent = Some(Instant::now());
+        let channel = super::legacy::request_channel(&named, &gather.service);
+        let deadline = gather.collect.deadline();
+        if let Err(error) = self.hub.publish(&channel, &body, &self.inbox, id, Some(deadline)) {
+            self.end_gather(state, id, Reason::Interrupted, Some((error.status(), error.message())));
+        }
+    }
+
     /// Publishes what waited for the reply channel.
     pub(super) fn send_waiting(&self, state: &mut State, now: Instant) {
         state.requests.active = true;
@@ -292,7 +323,7 @@ impl Buffer {
     /// The link that answers come through was lost: answers may be missing.
     pub(super) fn answers_lost(&self, state: &mut State) {
         state.requests.active = false;
-        for id in state.requests.select(|gather| gather.sent.is_some()) {
+        for id in state.requests.select(|gather| gather.sent.is_some() && gather.legacy.is_none()) {
             self.interrupt(state, id, Status::Interrupted, "the connection was lost while it waited for answers");
         }
     }
@@ -300,7 +331,7 @@ impl Buffer {
     /// Ends a request that may have been missed, or puts it in line to be sent again if it may be repeated.
     fn interrupt(&self, state: &mut State, id: u64, status: Status, text: &str) {
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
-        if !gather.repeatable || status == Status::Refused {
+        if !gather.repeatable || gather.legacy.is_some() || status == Status::Refused {
             self.end_gather(state, id, Reason::Interrupted, Some((status, text)));
             return;
         }
@@ -316,9 +347,8 @@ impl Buffer {
 
     /// The reply channel was refused: no answer can ever come.
     pub(super) fn answers_refused(&self, state: &mut State) {
-        let channel = state.requests.channel.clone();
-        let text = format!("Redis refused the channel for answers, {channel:?}; allow it to the user");
-        for id in state.requests.select(|_| true) {
+        let text = format!("Redis refused the channel for answers, {:?}; allow it to the user", self.reply);
+        for id in state.requests.select(|gather| gather.legacy.is_none()) {
             self.end_gather(state, id, Reason::Interrupted, Some((Status::Refused, &text)));
         }
     }
@@ -374,7 +404,7 @@ impl Buffer {
                         extra: frame.line,
                         ..RecordIn::new(Rec::Accepted, id, gather.token)
                     };
-                    gather.inbox.offer(&record);
+                    gather.inbox.offer_quietly(&record);
                 }
             }
             Kind::Part | Kind::End => match head.seq {
@@ -393,7 +423,7 @@ impl Buffer {
                     if !gather.inbox.fits(record.cost(), 0) {
                         gather.collect.overflow();
                     } else if gather.collect.answer(&head.by, &head.name, seq, len, last, now) == Verdict::Deliver {
-                        gather.inbox.push(&record);
+                        gather.inbox.push_quietly(&record);
                     }
                 }
                 None => drop(gather.collect.finished(&head.by, &head.name, now)),
@@ -410,7 +440,7 @@ impl Buffer {
                         data: frame.body,
                         ..RecordIn::new(Rec::Answer, id, gather.token)
                     };
-                    if !gather.inbox.offer(&record) {
+                    if !gather.inbox.offer_quietly(&record) {
                         gather.collect.overflow();
                     }
                 }
@@ -426,11 +456,13 @@ impl Buffer {
             let took = now.saturating_duration_since(sent);
             state.requests.window.measured(took);
         }
+        let inbox = Arc::clone(&gather.inbox);
+        state.gave(&inbox);
         self.after(state, id, now);
     }
 
     /// Something happened to a request: it may be complete.
-    fn after(&self, state: &mut State, id: u64, now: Instant) {
+    pub(super) fn after(&self, state: &mut State, id: u64, now: Instant) {
         let Some(gather) = state.requests.open.get(&id) else { return };
         match gather.collect.ended() {
             Some(reason) => self.end_gather(state, id, reason, None),
@@ -461,7 +493,7 @@ impl Buffer {
 
     /// The caller stops a gather. `CLOSED` if it has ended.
     pub fn stop(&self, id: u64, reason: Reason) -> Result<(), Status> {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         if !state.requests.open.contains_key(&id) {
             return Err(Status::Closed);
         }
@@ -498,7 +530,13 @@ impl Buffer {
             extra: extra.as_bytes(),
             ..RecordIn::new(Rec::End, id, gather.token)
         };
-        gather.inbox.complete(&record, END_ROOM);
+        gather.inbox.complete_quietly(&record, END_ROOM);
+        state.gave(&gather.inbox);
+        if let Some(source) = gather.legacy {
+            state.requests.legacy.remove(&source);
+            let _ = self.hub.close_source(source);
+            return;
+        }
         // Who still works on it is told that nobody waits; at the deadline they know it themselves.
         if gather.sent.is_some() && reason != Reason::Deadline && gather.collect.is_worked_on() {
             let head = Head { id: self.wire_id(id, &gather).into(), ..Head::new(Kind::Cancel) };
@@ -512,22 +550,19 @@ impl Buffer {
 fn said(gather: &Gather, why: Option<&str>) -> String {
     let report = gather.collect.report();
     let most = END_ROOM - RECORD_SIZE - 512;
-    for kept in [report.missing.len(), 16, 4, 0] {
-        let missing: Vec<_> = report.missing.iter().take(kept).collect();
-        let missing: Vec<_> = missing.iter().map(|(by, name)| json!({"by": by, "name": name})).collect();
-        let mut value = json!({
-            "expected": report.expected,
-            "answers": report.answers,
-            "errors": report.errors,
-            "missing": missing,
-            "missing_count": report.missing.len(),
-            "duplicates": report.duplicates,
-            "late": report.late,
-        });
-        if let (Some(why), Some(object)) = (why, value.as_object_mut()) {
-            object.insert("message".into(), crate::mux::ops::cut(why, 300).into());
-        }
-        let text = value.to_string();
+    let (answers, errors, duplicates, late) = (report.answers, report.errors, report.duplicates, report.late);
+    let expected = report.expected.map_or_else(|| "null".to_owned(), |expected| expected.to_string());
+    let count = report.missing.len();
+    let message = why.map(|why| json!(crate::mux::ops::cut(why, 300)).to_string());
+    let message = message.map(|message| format!(",\"message\":{message}")).unwrap_or_default();
+    for kept in [count, 16, 4, 0] {
+        let missing: Vec<_> =
+            report.missing.iter().take(kept).map(|(by, name)| json!({"by": by, "name": name})).collect();
+        let missing = if missing.is_empty() { "[]".to_owned() } else { json!(missing).to_string() };
+        let text = format!(
+            "{{\"expected\":{expected},\"answers\":{answers},\"errors\":{errors},\"missing\":{missing},\
+             \"missing_count\":{count},\"duplicates\":{duplicates},\"late\":{late}{message}}}"
+        );
         if text.len() <= most || kept == 0 {
             return text;
         }

@@ -7,12 +7,13 @@ use super::serve::{Memory, Request};
 use super::{Buffer, FRAME_TIME, State, TOKEN_ANSWER, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
+use crate::mux::events::Level;
 use crate::mux::promise::pattern_of;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Head, Kind};
 use crate::runtime::next_id;
-use crate::sync::{Arc, MutexGuard, lock};
+use crate::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde_json::{Value, json};
@@ -41,10 +42,13 @@ pub(super) struct Responder {
     pub(super) inbox: Arc<Inbox>,
     pub(super) token: u64,
     /// Its id on the wire.
-    pub(super) by: String,
+    pub(super) by: Arc<str>,
     pub(super) service: Box<[u8]>,
     pub(super) catch_all: bool,
+    /// In Messaging.Buffer's wire.
+    pub(super) legacy: bool,
     pub(super) group: String,
+    pub(super) once: String,
     pub(super) version: String,
     /// The server has its name.
     pub(super) active: bool,
@@ -85,7 +89,9 @@ impl Responders {
     pub(super) fn reached(&self, service: &[u8]) -> u64 {
         let reached = |responder: &&Responder| {
             let served = &*responder.service;
-            responder.active && if responder.catch_all { service.starts_with(served) } else { service == served }
+            responder.active
+                && !responder.legacy
+                && if responder.catch_all { service.starts_with(served) } else { service == served }
         };
         let discovery = u64::from(service == b"$" && self.discovery.is_some());
         self.all.values().filter(reached).count() as u64 + discovery
@@ -144,8 +150,13 @@ impl Buffer {
     pub fn serve(&self, serve: &Serve<'_>) -> Result<u64> {
         let options = serve.options;
         let catch_all = options.flag(Key::CatchAll);
-        let pattern = catch_all.then(|| pattern_of(&self.service_channel(serve.service)));
-        let mut state = lock(&self.state);
+        let legacy = options.choice(Key::Wire) == "messaging-buffer";
+        let pattern = if legacy {
+            Some(super::legacy::pattern(serve.service, catch_all))
+        } else {
+            catch_all.then(|| pattern_of(&self.service_channel(serve.service)))
+        };
+        let mut state = self.enter();
         if state.closed {
             return Err(Status::Closed.into());
         }
@@ -153,7 +164,20 @@ impl Buffer {
             let text = "the service \"$\" is where services are looked for; every responder serves it by itself";
             return Err(Error::new(Status::InvalidArgument, text));
         }
-        let same = |other: &Responder| other.catch_all == catch_all && *other.service == *serve.service;
+        if legacy && !options.text(Key::Group).is_empty() {
+            let text = "Messaging.Buffer has no queue groups: every instance that serves a type answers";
+            return Err(Error::new(Status::InvalidArgument, text));
+        }
+        let mut legacies = state.responders.all.values().filter(|other| other.legacy && legacy);
+        if legacies.any(|other| other.catch_all != catch_all) {
+            let text = "in Messaging.Buffer's wire a handler of all types cannot live beside one of a type";
+            return Err(Error::new(Status::Conflict, text));
+        }
+        let same = |other: &Responder| {
+            other.legacy == legacy
+                && other.catch_all == catch_all
+                && (*other.service == *serve.service || legacy && catch_all)
+        };
         if state.responders.all.values().any(same) {
             let text = format!("{:?} is served by this client already", String::from_utf8_lossy(serve.service));
             return Err(Error::new(Status::AlreadySubscribed, text));
@@ -163,10 +187,12 @@ impl Buffer {
         let responder = Responder {
             inbox: Arc::clone(serve.inbox),
             token: serve.token,
-            by: format!("{}.{}", self.instance, state.responders.made),
+            by: format!("{}.{}", self.instance, state.responders.made).into(),
             service: serve.service.into(),
             catch_all,
+            legacy,
             group: options.text(Key::Group).into(),
+            once: options.text(Key::Once).into(),
             version: options.text(Key::Version).into(),
             active: false,
             concurrency: options.number(Key::Concurrency) as usize,
@@ -210,7 +236,7 @@ impl Buffer {
             Say::Answer { headers: json, .. } => headers(json)?,
             _ => None,
         };
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let last = !matches!(say, Say::Answer { last: false, .. });
         let Responders { all, tickets, .. } = &mut state.responders;
         let (Some(request), Some(one)) = (tickets.get_mut(&ticket), all.get_mut(&responder)) else {
@@ -220,14 +246,27 @@ impl Buffer {
             return Err(Status::Closed.into());
         }
         let given_up = request.given_up;
+        let legacy = one.legacy;
         let head = Head {
             id: request.id.as_str().into(),
-            by: one.by.as_str().into(),
+            by: (*one.by).into(),
             name: self.name.as_str().into(),
             h,
             ..Head::new(Kind::End)
         };
         let frame = match say {
+            Say::Answer { last: false, .. } if legacy => {
+                let text = "in Messaging.Buffer's wire a request has one answer";
+                return Err(Error::new(Status::InvalidArgument, text));
+            }
+            Say::Answer { body, .. } if legacy => super::legacy::response(body, &request.id, &self.name)?,
+            Say::Error { code, message, .. } if legacy => {
+                // Its peers could not read more.
+                let text = format!("a request {:?} failed: {code}: {message}; its asker is not told", request.id);
+                self.hub.events.log(Level::Error, &text);
+                Vec::new()
+            }
+            Say::End if legacy => Vec::new(),
             Say::Answer { body, last, .. } => {
                 let kind = if last { Kind::End } else { Kind::Part };
                 Head { seq: Some(request.said), ..head.of_kind(kind) }.frame(body)
@@ -254,6 +293,9 @@ impl Buffer {
             self.settle_drain(&mut state, responder);
         }
         drop(state);
+        if legacy && frame.is_empty() {
+            return Ok(());
+        }
         if given_up {
             return if last { Ok(()) } else { Err(Status::Cancelled.into()) };
         }
@@ -275,7 +317,7 @@ impl Buffer {
 
     /// Stops taking requests in, lets those in work finish, and closes it. Completes with `done` behind its `closed`.
     pub fn drain_responder(&self, id: u64, ticket: Ticket) -> Result<()> {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let Some(responder) = state.responders.all.get_mut(&id) else { return Err(Status::Closed.into()) };
         let ticket = Ticket { inbox: ticket.inbox.or_else(|| Some(Arc::clone(&responder.inbox))), ..ticket };
         if responder.draining.is_some() {
@@ -325,7 +367,7 @@ impl Buffer {
 
     /// Closes a responder at once. `CLOSED` if it is.
     pub fn close_service(&self, id: u64) -> Result<(), Status> {
-        let mut state: MutexGuard<'_, State> = lock(&self.state);
+        let mut state = self.enter();
         if !state.responders.all.contains_key(&id) {
             return Err(Status::Closed);
         }
@@ -349,18 +391,20 @@ impl Buffer {
                     name: &request.service,
                     ..RecordIn::new(Rec::Cancel, id, responder.token)
                 };
-                responder.inbox.push(&record);
+                responder.inbox.push_quietly(&record);
             }
-            if !request.given_up {
+            if !request.given_up && !responder.legacy {
                 self.refuse(&responder.by, &request.id, &request.reply, "CLOSED", "the responder was closed");
             }
         }
         let _ = self.hub.close_source(id);
-        responder.inbox.push(&RecordIn::new(Rec::Closed, id, responder.token));
+        responder.inbox.push_quietly(&RecordIn::new(Rec::Closed, id, responder.token));
+        state.gave(&responder.inbox);
         if let Some(Ticket { inbox: Some(inbox), token, .. }) = &responder.draining {
             let status = if unfinished { Status::Timeout } else { Status::Ok };
             let record = RecordIn { status: status.code(), ..RecordIn::new(Rec::Done, id, *token) };
-            inbox.complete(&record, crate::mux::ops::COMPLETION_ROOM);
+            inbox.complete_quietly(&record, crate::mux::ops::COMPLETION_ROOM);
+            state.gave(inbox);
         }
         if state.responders.all.is_empty()
             && let Some(discovery) = state.responders.discovery.take()

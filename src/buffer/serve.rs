@@ -3,12 +3,15 @@
 //! A request is given to the application at once if it has room. An asker hears `accepted` two milliseconds later, unless it
 //! was answered by then, and `alive` each second while the work goes on.
 
-use super::{Buffer, State, TOKEN_CLAIM};
+use super::{Buffer, State, TOKEN_CLAIM, legacy};
 use crate::error::Status;
 use crate::inbox::{Kind as Rec, RecordIn};
 use crate::mux::events::Level;
 use crate::proto::envelope::{Frame, Head, Kind};
-use std::collections::{BTreeMap, VecDeque};
+use crate::sync::{Arc, Mutex, lock};
+use crate::sys::PerProcess;
+use serde_json::json;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -18,9 +21,12 @@ const ACCEPT_AFTER: Duration = Duration::from_millis(2);
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 /// A request that says nothing of its time has this long.
 const DEFAULT_TTL: Duration = Duration::from_secs(10);
+/// And none has longer than this, whatever it says: a number from outside must not overflow a clock.
+const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Flag bit of a request: it was sent again.
+/// Flag bits of a request: it was sent again; it came in Messaging.Buffer's wire.
 const REQUEST_AGAIN: u16 = 1;
+const REQUEST_LEGACY: u16 = 2;
 
 #[derive(Debug, PartialEq, Eq)]
 enum At {
@@ -98,6 +104,36 @@ impl Memory {
     }
 }
 
+/// Requests that responders of this process served once, by their word and the request's id.
+#[derive(Default)]
+struct Served {
+    ids: HashSet<(String, String)>,
+    order: VecDeque<(String, String)>,
+}
+
+static SERVED: PerProcess<Mutex<Served>> = PerProcess::new(|| Mutex::new(Served::default()));
+
+/// Whether a request is served for the first time under a word. The same request comes more than once where a process
+/// listens through several clients to the same server.
+fn is_first(word: &str, id: &str) -> bool {
+    const MOST: usize = 4096;
+    if word.is_empty() {
+        return true;
+    }
+    let key = (word.to_owned(), id.to_owned());
+    let mut served = lock(SERVED.get());
+    if !served.ids.insert(key.clone()) {
+        return false;
+    }
+    served.order.push_back(key);
+    if served.order.len() > MOST
+        && let Some(oldest) = served.order.pop_front()
+    {
+        served.ids.remove(&oldest);
+    }
+    true
+}
+
 impl Buffer {
     /// A frame came for a responder, on the channel of a service.
     pub(super) fn served(&self, state: &mut State, id: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
@@ -110,7 +146,7 @@ impl Buffer {
 
     fn requested(&self, state: &mut State, id: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
         let head = &frame.head;
-        let service = channel.get(self.service_channel(b"").len()..).unwrap_or_default();
+        let service = channel.get(self.namespace.len() + ":svc:".len()..).unwrap_or_default();
         let Some(responder) = state.responders.all.get_mut(&id) else { return };
         if head.not == self.instance || responder.catch_all && service == b"$" {
             return;
@@ -119,7 +155,7 @@ impl Buffer {
             self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis);
+        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis).min(LONGEST_TTL);
         // Counted from when the link read it: what stood in line before it does not prolong its time.
         let age = Duration::from_nanos(crate::mux::unix_ns().saturating_sub(read_at));
         let Some(left) = ttl.checked_sub(age).filter(|left| !left.is_zero()) else { return };
@@ -139,6 +175,11 @@ impl Buffer {
                 return;
             }
         }
+        if !is_first(&responder.once, &head.id) {
+            let by = responder.by.clone();
+            self.decline(&by, &head.id, &head.reply);
+            return;
+        }
         responder.requests += 1;
         if responder.handed >= responder.concurrency && responder.waiting.len() >= responder.most_waiting {
             responder.errors += 1;
@@ -149,8 +190,7 @@ impl Buffer {
         }
         let now = Instant::now();
         let claims = !responder.group.is_empty();
-        let group = responder.group.clone();
-        let by = responder.by.clone();
+        let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
         let request = Request {
@@ -198,6 +238,50 @@ impl Buffer {
         }
     }
 
+    /// A request came in Messaging.Buffer's wire.
+    pub(super) fn legacy_requested(&self, state: &mut State, id: u64, channel: &[u8], body: &[u8], read_at: u64) {
+        let Some(responder) = state.responders.all.get_mut(&id) else { return };
+        let Some((correlation, service)) = legacy::parts(channel) else { return };
+        // A pattern's star also matches what holds colons.
+        if !responder.catch_all && service != &*responder.service || !is_first(&responder.once, correlation) {
+            return;
+        }
+        responder.requests += 1;
+        if responder.handed >= responder.concurrency && responder.waiting.len() >= responder.most_waiting {
+            responder.errors += 1;
+            let text = format!("a request {correlation:?} was not taken: {} are in work", responder.handed);
+            self.hub.events.log(Level::Warn, &text);
+            return;
+        }
+        let line = json!({"id": correlation, "channel": String::from_utf8_lossy(channel), "attempt": 1}).to_string();
+        let now = Instant::now();
+        state.responders.next_ticket += 1;
+        let ticket = state.responders.next_ticket;
+        let request = Request {
+            responder: id,
+            id: correlation.to_owned(),
+            reply: String::from_utf8_lossy(&legacy::response_channel(correlation)).into_owned(),
+            service: service.into(),
+            kept: Some([line.into_bytes().into(), body.into()]),
+            flags: REQUEST_LEGACY,
+            repeat: false,
+            at: At::Waiting,
+            accepted: false,
+            given_up: false,
+            said: 0,
+            began: now,
+            expires: now + DEFAULT_TTL,
+            until: read_at + DEFAULT_TTL.as_nanos() as u64,
+        };
+        state.responders.tickets.insert(ticket, request);
+        // Only for its clock: nobody there understands that it was accepted.
+        state.responders.unaccepted.push_back((now + ACCEPT_AFTER, ticket));
+        if let Some(responder) = state.responders.all.get_mut(&id) {
+            responder.waiting.push_back(ticket);
+        }
+        self.hand_out_waiting(state, id);
+    }
+
     /// The server said whether a claim of a queue group was the first.
     pub(super) fn claimed(&self, state: &mut State, ticket: u64, status: i32, first: bool, text: &str) {
         let Some(request) = state.responders.tickets.get_mut(&ticket) else { return };
@@ -214,13 +298,7 @@ impl Buffer {
         let by = responder.by.clone();
         let Some(request) = state.responders.tickets.remove(&ticket) else { return };
         if status == Status::Ok.code() {
-            let head = Head {
-                id: request.id.into(),
-                by: by.into(),
-                name: self.name.as_str().into(),
-                ..Head::new(Kind::Declined)
-            };
-            self.send(request.reply.as_bytes(), &head.frame(b""));
+            self.decline(&by, &request.id, &request.reply);
         } else {
             let text = format!("a request could not be claimed for its queue group: {text}");
             self.hub.events.log(Level::Warn, &text);
@@ -255,14 +333,17 @@ impl Buffer {
             data: body,
             ..RecordIn::new(Rec::Request, request.responder, responder.token)
         };
-        if responder.inbox.offer(&record) {
+        if responder.inbox.offer_quietly(&record) {
             request.at = At::WithApplication;
             responder.handed += 1;
+            let inbox = Arc::clone(&responder.inbox);
+            state.gave(&inbox);
             return;
         }
         responder.errors += 1;
         let by = responder.by.clone();
-        if let Some(request) = state.responders.tickets.remove(&ticket) {
+        let gone = state.responders.tickets.remove(&ticket);
+        if let Some(request) = gone.filter(|request| request.flags & REQUEST_LEGACY == 0) {
             self.refuse(&by, &request.id, &request.reply, "BUSY", "the inbox of the responder is full");
         }
     }
@@ -289,8 +370,15 @@ impl Buffer {
                 name: &request.service,
                 ..RecordIn::new(Rec::Cancel, request.responder, responder.token)
             };
-            responder.inbox.push(&record);
+            responder.inbox.push_quietly(&record);
+            let inbox = Arc::clone(&responder.inbox);
+            state.gave(&inbox);
         }
+    }
+
+    fn decline(&self, by: &str, id: &str, reply: &str) {
+        let head = Head { id: id.into(), by: by.into(), name: self.name.as_str().into(), ..Head::new(Kind::Declined) };
+        self.send(reply.as_bytes(), &head.frame(b""));
     }
 
     fn tell_accepted(&self, by: &str, id: &str, reply: &str) {
@@ -307,8 +395,8 @@ impl Buffer {
             state.responders.unaccepted.pop_front();
             let Some(request) = state.responders.tickets.get_mut(&ticket) else { continue };
             let Some(responder) = state.responders.all.get(&request.responder) else { continue };
-            request.accepted = true;
-            if !request.given_up {
+            request.accepted = !responder.legacy;
+            if !request.given_up && !responder.legacy {
                 self.tell_accepted(&responder.by, &request.id, &request.reply);
             }
             let alive = state.responders.next_alive.unwrap_or(now + ALIVE_EVERY);
@@ -342,7 +430,7 @@ impl Buffer {
             for ids in ids.chunks(512) {
                 let head = Head {
                     ids: ids.iter().map(|&id| id.into()).collect(),
-                    by: responder.by.as_str().into(),
+                    by: (*responder.by).into(),
                     name: self.name.as_str().into(),
                     ..Head::new(Kind::Alive)
                 };

@@ -8,7 +8,7 @@ use crate::inbox::{Kind as Rec, Record, RecordIn};
 use crate::mux::events::Level;
 use crate::mux::hub::{Either, Run, race};
 use crate::proto::envelope::{self, Frame};
-use crate::sync::{Arc, lock};
+use crate::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub(super) async fn run(buffer: Arc<Buffer>) {
     loop {
         let notified = buffer.work.notified();
         buffer.drain();
-        if lock(&buffer.state).wakes.is_some_and(|wakes| wakes <= Instant::now()) {
+        if buffer.enter().wakes.is_some_and(|wakes| wakes <= Instant::now()) {
             // What the socket holds by now was in time: it is read before any clock is looked at.
             tokio::task::yield_now().await;
             buffer.drain();
@@ -42,16 +42,19 @@ impl Buffer {
     /// Takes everything that arrived.
     fn drain(&self) {
         while let Ok(lent) = self.inbox.take(Some(Duration::ZERO)) {
-            for record in lent.records() {
-                // Entered for each: a caller that answers must not wait for a whole block.
-                self.arrived(&mut lock(&self.state), record, lent.data());
+            // Left now and then: a caller that asks or answers must not wait for a whole block.
+            for records in lent.records().chunks(64) {
+                let mut state = self.enter();
+                for record in records {
+                    self.arrived(&mut state, record, lent.data());
+                }
             }
         }
     }
 
     /// Does what is due, and says when to come again.
     fn due(&self, now: Instant) -> Option<Instant> {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         self.requests_due(&mut state, now);
         let work = self.requests_in_work(&mut state, now);
         let drains = self.drains_due(&mut state, now);
@@ -64,6 +67,10 @@ impl Buffer {
         let kind = [Rec::Message, Rec::Published, Rec::Active, Rec::Lost, Rec::Refused, Rec::Done, Rec::Dropped]
             .into_iter()
             .find(|&kind| record.is(kind));
+        if let Some(id) = state.requests.of_legacy_source(source).filter(|_| kind != Some(Rec::Published)) {
+            self.legacy_arrived(state, id, record, data);
+            return;
+        }
         let for_answers = state.requests.source == Some(source);
         match kind {
             Some(Rec::Message) => self.message(state, record, data),
@@ -99,11 +106,17 @@ impl Buffer {
             extra: record.extra(data),
             ..RecordIn::new(kind, record.source, responder.token)
         };
-        responder.inbox.push(&told);
+        responder.inbox.push_quietly(&told);
+        let inbox = Arc::clone(&responder.inbox);
+        state.gave(&inbox);
     }
 
     fn message(&self, state: &mut State, record: &Record, data: &[u8]) {
         let source = record.source;
+        if state.responders.all.get(&source).is_some_and(|one| one.legacy) {
+            self.legacy_requested(state, source, record.name(data), record.payload(data), record.aux);
+            return;
+        }
         let frame = match envelope::read(record.payload(data)) {
             Ok(frame) => frame,
             Err(why) => {

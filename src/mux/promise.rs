@@ -42,14 +42,19 @@ impl Promises {
 /// The pattern that matches exactly the names with that prefix.
 pub fn pattern_of(prefix: &[u8]) -> Vec<u8> {
     let mut pattern = Vec::with_capacity(prefix.len() + 1);
-    for &byte in prefix {
+    literal(prefix, &mut pattern);
+    pattern.push(b'*');
+    pattern
+}
+
+/// Writes bytes so that a pattern takes them literally.
+pub fn literal(bytes: &[u8], pattern: &mut Vec<u8>) {
+    for &byte in bytes {
         if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
             pattern.push(b'\\');
         }
         pattern.push(byte);
     }
-    pattern.push(b'*');
-    pattern
 }
 
 impl Mux {

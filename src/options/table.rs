@@ -201,6 +201,8 @@ table! {
         Waiting "waiting" Kind::Number(0, 1_000_000), "1024",
             "How many more may wait for that; what comes beyond is answered with a retriable error.";
         Group "group" ANY, "", "A queue group: of all its members exactly one serves a request; empty: everybody does.";
+        Once "once" ANY, "",
+            "Responders of this process with the same word serve a request once that reaches several of them.";
         CatchAll "catch_all" Kind::Flag, "false", "Whether to serve every service whose name begins with the given one.";
         Version "version" WORD, "", "The version that a responder tells whoever looks for services.";
     }
