@@ -16,6 +16,7 @@ use tool_run::{Running, TOOL, clean, run, tool};
 
 const TUTORIAL: &str = include_str!("../docs/tutorial.md");
 const NAMES: &str = include_str!("../docs/from-redismpx.md");
+const BUFFER_NAMES: &str = include_str!("../docs/from-messaging-buffer.md");
 const PAGE: &str = include_str!("../docs/tool.md");
 const WIRE: &str = include_str!("../docs/wire.md");
 
@@ -121,14 +122,16 @@ fn the_matching_of_this_test_tells_lines_apart() {
 }
 
 #[test]
-fn every_name_of_the_c_abi_on_the_page_for_redismpx_exists() {
+fn every_name_of_the_c_abi_on_the_pages_for_who_comes_from_elsewhere_exists() {
     let header = include_str!("../include/redmux.h");
     let words = |text: &'static str| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let known: BTreeSet<&str> = words(header).collect();
-    let named: BTreeSet<&str> = words(NAMES).filter(|word| word.to_lowercase().starts_with("redmux_")).collect();
-    assert!(named.len() > 25, "{named:?}");
-    for name in named {
-        assert!(known.contains(name), "{name} is not in redmux.h");
+    for (page, least) in [(NAMES, 25), (BUFFER_NAMES, 8)] {
+        let named: BTreeSet<&str> = words(page).filter(|word| word.to_lowercase().starts_with("redmux_")).collect();
+        assert!(named.len() > least, "{named:?}");
+        for name in named {
+            assert!(known.contains(name), "{name} is not in redmux.h");
+        }
     }
 }
 
@@ -152,7 +155,7 @@ fn the_page_of_the_tool_names_every_verb_and_every_exit_code_of_its_help() {
 #[test]
 fn what_the_pages_link_to_is_there() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for page in [TUTORIAL, NAMES, PAGE, WIRE] {
+    for page in [TUTORIAL, NAMES, BUFFER_NAMES, PAGE, WIRE] {
         for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             assert!(docs.join(link).exists(), "{link} is not there");
         }

@@ -256,12 +256,13 @@ impl Shared {
     fn answer(&self, ticket: u64, who: &str, began: Instant, outcome: Outcome) {
         let said = match &outcome {
             Outcome::Answer(body) => {
-                self.buffer.say(self.id, ticket, Say::Answer { body, headers: b"", last: true }).map_err(|error| {
+                let said = self.buffer.say(self.id, ticket, Say::Answer { body, headers: b"", last: true });
+                if let Err(error) = &said {
                     // Too large with its head line: its asker is told, or would wait for nothing.
                     let (code, message) = ("TOO_LARGE", error.message());
                     let _ = self.buffer.say(self.id, ticket, Say::Error { code, message, retriable: false });
-                    error
-                })
+                }
+                said
             }
             Outcome::Failed { code, message, retriable } => {
                 self.buffer.say(self.id, ticket, Say::Error { code, message, retriable: *retriable })
