@@ -40,6 +40,10 @@ fn serving(server: &Server, words: &[&str]) -> Running {
     peer
 }
 
+fn head_of(frame: &[u8]) -> Value {
+    serde_json::from_slice(envelope::read(frame).expect("a frame").line).expect("a head")
+}
+
 #[test]
 fn a_peer_answers_with_values_parts_and_errors() {
     let server = Server::start();
@@ -174,6 +178,23 @@ fn a_peer_names_who_is_missing_and_its_cancel_is_heard() {
     quick.answer(&request, b"here");
     assert_eq!([asker.line(), asker.line()], ["n 2", "answer quick 0: here"]);
     assert_eq!([asker.line(), asker.line()], ["missing slow", "end deadline"]);
+}
+
+#[test]
+fn a_part_without_a_number_is_no_frame_and_ends_nothing() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let by_hand = open(&server.url(), &[]);
+    let mut listening = Tap::on(&by_hand);
+    subscribed(&by_hand, &listening, 1, &[b"redmux:svc:x"]);
+    let mut asked = ask(&asker, b"x", b"", &[("request_id", "mine")]);
+    let request = listening.wait(Record::Message);
+    let reply = head_of(&request.data)["reply"].as_str().unwrap().to_owned();
+    let mut conn = server.conn();
+    conn.publish(reply.as_bytes(), b"{\"v\":1,\"k\":\"part\",\"id\":\"mine\",\"by\":\"hand\"}\nlost");
+    conn.publish(reply.as_bytes(), b"{\"v\":1,\"k\":\"end\",\"id\":\"mine\",\"by\":\"hand\",\"seq\":0}\nkept");
+    assert_eq!(asked.result().expect(Reason::All).bodies(), ["kept"]);
+    assert_eq!(stat(&asker, &["requests", "malformed"]), 1);
 }
 
 #[test]
