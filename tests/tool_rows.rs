@@ -368,7 +368,19 @@ fn completions_are_scripts_that_name_every_verb() {
     for shell in ["bash", "zsh", "fish"] {
         let ran = run(tool("", &["completions", shell]));
         assert_eq!(ran.code, 0, "{shell}: {}", ran.stderr);
-        for verb in ["pub", "sub", "promise", "monitor", "doctor", "bench", "options", "completions"] {
+        for verb in [
+            "pub",
+            "sub",
+            "promise",
+            "request",
+            "serve",
+            "services",
+            "monitor",
+            "doctor",
+            "bench",
+            "options",
+            "completions",
+        ] {
             assert!(ran.stdout.contains(verb), "{shell} does not know {verb}");
         }
     }

@@ -16,11 +16,13 @@ use tool_run::{Running, TOOL, clean, run, tool};
 
 const TUTORIAL: &str = include_str!("../docs/tutorial.md");
 const NAMES: &str = include_str!("../docs/from-redismpx.md");
+const BUFFER_NAMES: &str = include_str!("../docs/from-messaging-buffer.md");
 const PAGE: &str = include_str!("../docs/tool.md");
+const WIRE: &str = include_str!("../docs/wire.md");
 
-fn blocks() -> Vec<Vec<&'static str>> {
+fn blocks(page: &'static str) -> Vec<Vec<&'static str>> {
     let mut blocks = Vec::new();
-    let mut lines = TUTORIAL.lines();
+    let mut lines = page.lines();
     while lines.by_ref().any(|line| line == "```console") {
         blocks.push(lines.by_ref().take_while(|line| *line != "```").collect());
     }
@@ -61,20 +63,21 @@ fn type_in(command: &str, server: &Server) -> Running {
     let dir = Path::new(TOOL).parent().unwrap();
     let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default());
     let line = command.replace("redis-cli ", &format!("redis-cli --no-raw -p {} ", server.port()));
-    // A signal is for the tool, not for a shell around it.
-    let exec = if line.contains(['|', ';', '&']) { "" } else { "exec " };
+    // A signal is for the tool, not for a shell around it; and what is killed at the end must not be that shell alone.
+    let unquoted: String = line.split('\'').step_by(2).collect();
+    let exec = if unquoted.contains(['|', ';', '&']) { "" } else { "exec " };
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("exec 2>&1; {exec}{line}")]).env("PATH", path);
     clean(&mut shell, &server.url());
     Running::start(shell)
 }
 
-#[test]
-fn every_command_of_the_tutorial_prints_what_stands_there() {
+/// Types every command of a page, compares what comes, and says how many there were.
+fn type_page(page: &'static str) -> usize {
     let server = Server::start();
     let mut terminals: BTreeMap<&str, Running> = BTreeMap::new();
     let mut commands = 0;
-    for block in blocks() {
+    for block in blocks(page) {
         let (terminal, lines) = block.split_first().expect("a block is not empty");
         assert!(terminal.starts_with("# terminal "), "a block begins with its terminal, not with {terminal:?}");
         for line in lines {
@@ -96,7 +99,19 @@ fn every_command_of_the_tutorial_prints_what_stands_there() {
             assert!(fits(&page, &printed), "{terminal} printed\n  {printed}\ninstead of\n  {page}");
         }
     }
-    assert!(commands >= 15, "{commands} commands were found; is the tutorial still made of console blocks?");
+    commands
+}
+
+#[test]
+fn every_command_of_the_tutorial_prints_what_stands_there() {
+    let commands = type_page(TUTORIAL);
+    assert!(commands >= 20, "{commands} commands were found; is the tutorial still made of console blocks?");
+}
+
+#[test]
+fn the_wire_can_be_spoken_by_hand_as_its_page_shows() {
+    let commands = type_page(WIRE);
+    assert_eq!(commands, 5, "is the page still made of console blocks?");
 }
 
 #[test]
@@ -107,14 +122,16 @@ fn the_matching_of_this_test_tells_lines_apart() {
 }
 
 #[test]
-fn every_name_of_the_c_abi_on_the_page_for_redismpx_exists() {
+fn every_name_of_the_c_abi_on_the_pages_for_who_comes_from_elsewhere_exists() {
     let header = include_str!("../include/redmux.h");
     let words = |text: &'static str| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let known: BTreeSet<&str> = words(header).collect();
-    let named: BTreeSet<&str> = words(NAMES).filter(|word| word.to_lowercase().starts_with("redmux_")).collect();
-    assert!(named.len() > 25, "{named:?}");
-    for name in named {
-        assert!(known.contains(name), "{name} is not in redmux.h");
+    for (page, least) in [(NAMES, 25), (BUFFER_NAMES, 8)] {
+        let named: BTreeSet<&str> = words(page).filter(|word| word.to_lowercase().starts_with("redmux_")).collect();
+        assert!(named.len() > least, "{named:?}");
+        for name in named {
+            assert!(known.contains(name), "{name} is not in redmux.h");
+        }
     }
 }
 
@@ -138,7 +155,7 @@ fn the_page_of_the_tool_names_every_verb_and_every_exit_code_of_its_help() {
 #[test]
 fn what_the_pages_link_to_is_there() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    for page in [TUTORIAL, NAMES, PAGE] {
+    for page in [TUTORIAL, NAMES, BUFFER_NAMES, PAGE, WIRE] {
         for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             assert!(docs.join(link).exists(), "{link} is not there");
         }

@@ -449,8 +449,10 @@ impl Buffer {
                     gather.inbox.offer_quietly(&record);
                 }
             }
+            // It would be taken for the end of its responder, and what comes behind it would be lost.
             Kind::Part if head.seq.is_none() => {
                 self.counted.malformed.fetch_add(1, Ordering::Relaxed);
+                self.hub.events.log(Level::Warn, &format!("a part without seq, of {:?}", head.name));
             }
             Kind::Part | Kind::End => match head.seq {
                 Some(seq) => {

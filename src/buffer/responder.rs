@@ -122,6 +122,7 @@ impl Responder {
             "service": String::from_utf8_lossy(&self.service),
             "catch_all": self.catch_all,
             "group": self.group,
+            "version": self.version,
             "requests": self.requests,
             "errors": self.errors,
             "in_work": self.handed,

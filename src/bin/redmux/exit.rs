@@ -22,6 +22,10 @@ pub enum Exit {
     Refused = 4,
     /// The time given is over.
     Timeout = 5,
+    /// Nobody is there to answer.
+    Nobody = 6,
+    /// An answer is an error, or somebody who took the request fell silent.
+    Failed = 7,
 }
 
 impl From<Exit> for ExitCode {
@@ -35,6 +39,8 @@ impl From<Exit> for ExitCode {
 pub enum Failure {
     /// Told to the person.
     Told(Exit, String),
+    /// Ended by a signal before it was done, after it tidied up.
+    Signal(i32),
     /// Nobody reads the output any more: not an error, there is just nothing left to do.
     OutputClosed,
 }
@@ -55,6 +61,7 @@ impl Failure {
                 out.complain(text);
                 (*exit).into()
             }
+            Failure::Signal(signal) => ExitCode::from((128 + signal) as u8),
             Failure::OutputClosed => Exit::Ok.into(),
         }
     }
@@ -70,6 +77,8 @@ pub fn exit_of(status: Status) -> Exit {
         | OldServer => Exit::Server,
         Redis | Refused | Partial => Exit::Refused,
         Timeout => Exit::Timeout,
+        NoResponders => Exit::Nobody,
+        Remote => Exit::Failed,
         _ => Exit::No,
     }
 }

@@ -23,7 +23,7 @@ use out::{Color, Out};
 use std::process::ExitCode;
 use stop::Stop;
 use target::Target;
-use verbs::{bench, completions, doctor, monitor, options, promise, publish, sub};
+use verbs::{bench, completions, doctor, monitor, options, promise, publish, request, serve, services, sub};
 
 /// What a verb is given beside its own arguments.
 pub struct Context {
@@ -46,19 +46,25 @@ Begin with three terminals:
   redmux monitor                             # watches what goes over the wire
   redmux pub my_channel 'Hello World!'       # speaks
 
+Or with two, one that answers and one that asks:
+  redmux serve shout -- tr a-z A-Z
+  redmux request shout hello                 # [HOST] HELLO
+
 The server: --url, else REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME and
 REDIS_PASSWORD, else localhost:6379. A password in REDIS_URL stays out of your shell's history.
 
 Exit codes:
-  0  it did what was asked; sub and monitor also when you end them, or their output is closed
-  1  the answer is no: doctor found a fault, too few receivers (--expect); or something else
+  0  it did what was asked; sub, serve and monitor also when you end them; or its output is closed
+  1  the answer is no: doctor found a fault, too few heard or answered; or something else
   2  the command line or an option is wrong
   3  the server cannot be reached, does not let us in, or was lost before it was done
   4  Redis refused: an error, or no right to (ACL)
   5  the time given is over
+  6  nobody is there to answer (request, services)
+  7  an answer is an error, or somebody who took the request fell silent
   130, 143  ended by Ctrl-C or SIGTERM before it was done";
 
-/// One Redis connection, every conversation: subscribe, publish, wait and watch.
+/// One Redis connection, every conversation: subscribe, publish, ask, answer, wait and watch.
 #[derive(Parser)]
 #[command(name = "redmux", version, styles = STYLES, max_term_width = 110, after_help = EXAMPLES)]
 #[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
@@ -79,6 +85,9 @@ enum Verb {
     Pub(publish::Args),
     Sub(sub::Args),
     Promise(promise::Args),
+    Request(request::Args),
+    Serve(serve::Args),
+    Services(services::Args),
     Monitor(monitor::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
@@ -92,6 +101,9 @@ impl Verb {
             Verb::Pub(args) => publish::run(args, context),
             Verb::Sub(args) => sub::run(args, context),
             Verb::Promise(args) => promise::run(args, context),
+            Verb::Request(args) => request::run(args, context),
+            Verb::Serve(args) => serve::run(args, context),
+            Verb::Services(args) => services::run(args, context),
             Verb::Monitor(args) => monitor::run(args, context),
             Verb::Doctor(args) => doctor::run(args, context),
             Verb::Bench(args) => bench::run(args, context),

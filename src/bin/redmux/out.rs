@@ -51,7 +51,26 @@ pub struct Out {
     stdout: BufWriter<Stdout>,
     terminal: bool,
     paint: bool,
-    paint_notes: bool,
+    notes: Notes,
+}
+
+/// What stands beside the results, on stderr; for other threads too. Nobody to read it is no error.
+#[derive(Debug, Clone, Copy)]
+pub struct Notes {
+    paint: bool,
+}
+
+impl Notes {
+    /// A note.
+    pub fn note(self, tone: Tone, text: &str) {
+        let _ = writeln!(io::stderr(), "{}", painted(self.paint, tone, &clean(text)));
+    }
+
+    /// What is wrong.
+    pub fn complain(self, text: &str) {
+        let head = painted(self.paint, Tone::Bad, "redmux:");
+        let _ = writeln!(io::stderr(), "{head} {}", clean(text));
+    }
 }
 
 impl Out {
@@ -65,13 +84,18 @@ impl Out {
             Color::Never => false,
         };
         let terminal = io::stdout().is_terminal();
-        let paint_notes = paint(io::stderr().is_terminal());
-        Out { stdout: BufWriter::new(io::stdout()), terminal, paint: paint(terminal), paint_notes }
+        let notes = Notes { paint: paint(io::stderr().is_terminal()) };
+        Out { stdout: BufWriter::new(io::stdout()), terminal, paint: paint(terminal), notes }
     }
 
     /// A text for stdout in its colour.
     pub fn tone(&self, tone: Tone, text: &str) -> String {
         painted(self.paint, tone, text)
+    }
+
+    /// Whether a person reads it as it comes.
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
     }
 
     /// Bytes from the network as they may stand on this output.
@@ -95,15 +119,19 @@ impl Out {
         Ok(self.stdout.flush()?)
     }
 
-    /// A note beside the results. Nobody to read it is no error.
+    /// Where notes go.
+    pub fn notes(&self) -> Notes {
+        self.notes
+    }
+
+    /// A note beside the results.
     pub fn note(&self, tone: Tone, text: &str) {
-        let _ = writeln!(io::stderr(), "{}", painted(self.paint_notes, tone, &clean(text)));
+        self.notes.note(tone, text);
     }
 
     /// Why it failed.
     pub fn complain(&self, text: &str) {
-        let head = painted(self.paint_notes, Tone::Bad, "redmux:");
-        let _ = writeln!(io::stderr(), "{head} {}", clean(text));
+        self.notes.complain(text);
     }
 }
 

@@ -1,36 +1,15 @@
-//! How a message becomes a line: by a format that the person chose, or as JSON.
+//! How a message or an answer becomes a line: by a format that the person chose, or as JSON.
 
 use crate::exit::{Exit, Failure, Result};
 use crate::out::Out;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// What a format may name.
-pub const PLACEHOLDERS: &str = "{payload} {channel} {pattern} {time} {number} {bytes}";
-
-/// A message as a format sees it.
-pub struct Heard<'a> {
-    /// Its channel.
-    pub channel: &'a [u8],
-    /// The pattern that matched; empty if it came by its channel's name.
-    pub pattern: &'a [u8],
-    /// What was published.
-    pub payload: &'a [u8],
-    /// When it was read, ns since 1970.
-    pub at: u64,
-    /// The how many-th it is, from 1.
-    pub number: u64,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(Vec<u8>),
-    Payload,
-    Channel,
-    Pattern,
-    Time,
-    Number,
-    Bytes,
+    Name(&'static str),
 }
 
 /// A format, read once.
@@ -38,10 +17,10 @@ enum Part {
 pub struct Format(Vec<Part>);
 
 impl Format {
-    /// Reads a format: placeholders in braces, `{{` and `}}` for braces, `\n`, `\t`, `\\` and `\0`.
-    pub fn parse(format: &str) -> Result<Format> {
+    /// Reads a format: the names that are known in braces, `{{` and `}}` for braces, `\n`, `\t`, `\\` and `\0`.
+    pub fn parse(format: &str, known: &[&'static str]) -> Result<Format> {
         let wrong = |what: String| {
-            let text = format!("--format: {what}; known are {PLACEHOLDERS}, and {{{{ and }}}} for braces");
+            let text = format!("--format: {what}; known are {}, and {{{{ and }}}} for braces", in_braces(known));
             Failure::new(Exit::Usage, text)
         };
         let (mut parts, mut text) = (Vec::new(), String::new());
@@ -53,17 +32,11 @@ impl Format {
                 '}' => return Err(wrong("a } stands alone".into())),
                 '{' => {
                     let name: String = chars.by_ref().take_while(|c| *c != '}').collect();
-                    let part = match name.as_str() {
-                        "payload" => Part::Payload,
-                        "channel" => Part::Channel,
-                        "pattern" => Part::Pattern,
-                        "time" => Part::Time,
-                        "number" => Part::Number,
-                        "bytes" => Part::Bytes,
-                        _ => return Err(wrong(format!("{{{name}}} is not known"))),
+                    let Some(name) = known.iter().find(|known| **known == name) else {
+                        return Err(wrong(format!("{{{name}}} is not known")));
                     };
                     parts.push(Part::Text(std::mem::take(&mut text).into_bytes()));
-                    parts.push(part);
+                    parts.push(Part::Name(name));
                 }
                 '\\' => match chars.next() {
                     Some('n') => text.push('\n'),
@@ -79,21 +52,21 @@ impl Format {
         Ok(Format(parts))
     }
 
-    /// Prints a message and a line end.
-    pub fn print(&self, heard: &Heard<'_>, out: &mut Out) -> Result<()> {
+    /// Prints a line, with what `value` gives for each name.
+    pub fn print<'a>(&self, out: &mut Out, value: impl Fn(&'static str) -> Cow<'a, [u8]>) -> Result<()> {
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.bytes(text)?,
-                Part::Payload => out.bytes(&out.safe(heard.payload))?,
-                Part::Channel => out.bytes(&out.safe(heard.channel))?,
-                Part::Pattern => out.bytes(&out.safe(heard.pattern))?,
-                Part::Time => out.bytes(clock(heard.at).as_bytes())?,
-                Part::Number => out.bytes(heard.number.to_string().as_bytes())?,
-                Part::Bytes => out.bytes(heard.payload.len().to_string().as_bytes())?,
+                Part::Name(name) => out.bytes(&out.safe(&value(name)))?,
             }
         }
         out.bytes(b"\n")
     }
+}
+
+/// Names as they stand in a format.
+pub fn in_braces(names: &[&str]) -> String {
+    names.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(" ")
 }
 
 /// The time of day, UTC, to the millisecond.
@@ -162,10 +135,12 @@ mod tests {
     #[test]
     fn a_format_with_an_unknown_name_or_a_lone_brace_is_refused_by_its_name() {
         for (format, named) in [("{pay}", "{pay}"), ("}", "a }"), ("\\q", "\\q")] {
-            let Err(Failure::Told(Exit::Usage, text)) = Format::parse(format) else { panic!("{format} was taken") };
+            let Err(Failure::Told(Exit::Usage, text)) = Format::parse(format, &["payload"]) else {
+                panic!("{format} was taken")
+            };
             assert!(text.contains(named) && text.contains("{payload}"), "{text}");
         }
-        assert_eq!(Format::parse("{{x}}\\t").unwrap(), Format(vec![Part::Text(b"{x}\t".to_vec())]));
+        assert_eq!(Format::parse("{{x}}\\t", &[]).unwrap(), Format(vec![Part::Text(b"{x}\t".to_vec())]));
     }
 
     #[test]

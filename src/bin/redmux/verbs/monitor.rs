@@ -20,7 +20,8 @@ Examples:
   redmux monitor 'news.*' --hide       # channels that begin with news. ; no payloads
   redmux monitor --json | jq .command
 
-Passwords are never shown. Redis does not tell MONITOR how many received a message, so a second
+Requests and answers (redmux request, serve) are shown as what they are: which kind, the end of the
+request's id, who, then the body. Passwords are never shown. Redis does not tell MONITOR how many received a message, so a second
 connection asks just after it: \"2 receivers\" is exact while nobody comes or goes in that moment;
 \"or more\" is added while anyone subscribes to patterns, of which Redis tells only how many there
 are. Watching costs a busy server much of its speed: do not leave it on. Times are UTC.";
@@ -113,6 +114,10 @@ fn show(args: &Args, context: &mut Context, line: &Line, receivers: &HashMap<Vec
     if let (true, true, Some(payload)) = (args.hide, line.command().ends_with("PUBLISH"), words.get_mut(2)) {
         *payload = format!("{} bytes", payload.len()).into_bytes();
     }
+    let frame = line.frame();
+    if let (Some(frame), false, Some(payload)) = (&frame, args.json, words.get_mut(2)) {
+        *payload = [frame.told().as_bytes(), if args.hide { payload } else { frame.body }].concat();
+    }
     let line = Line { words, ..line.clone() };
     if args.json {
         let mut object = json!({ "time": line.at / 1_000_000, "client": line.who, "command": line.command() });
@@ -121,6 +126,10 @@ fn show(args: &Args, context: &mut Context, line: &Line, receivers: &HashMap<Vec
         object["arguments"] = arguments.into();
         if let Some(channel) = line.published_on() {
             put(&mut object, "channel", channel);
+        }
+        if let Some(frame) = &frame {
+            object["frame"] = frame.kind.into();
+            object["id"] = frame.id.as_str().into();
         }
         if let Some(receivers) = found {
             object["receivers"] = receivers.by_name.into();

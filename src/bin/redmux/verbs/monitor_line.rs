@@ -1,5 +1,7 @@
 //! One line of MONITOR: read, relieved of its secrets, and written for a person. Pure.
 
+use redmux::proto::envelope;
+
 /// A command that the server was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -9,6 +11,30 @@ pub struct Line {
     pub who: String,
     /// The command and its arguments.
     pub words: Vec<Vec<u8>>,
+}
+
+/// A request or an answer, as `docs/wire.md` tells.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// What it says.
+    pub kind: &'static str,
+    /// The request, or all that it is about.
+    pub id: String,
+    /// Who says it, for people.
+    pub who: String,
+    /// What is behind the head line.
+    pub body: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// The head in a few words. Ids are long, and begin alike: their ends tell them apart.
+    pub fn told(&self) -> String {
+        let from = self.id.char_indices().rev().nth(11).map_or(0, |(at, _)| at);
+        let id = self.id.get(from..).unwrap_or_default();
+        let cut = if from == 0 { "" } else { "…" };
+        let who = if self.who.is_empty() { String::new() } else { format!(" {}", self.who) };
+        format!("{} {cut}{id}{who}: ", self.kind)
+    }
 }
 
 /// Instead of a secret.
@@ -43,6 +69,17 @@ impl Line {
     /// The channel that it publishes on.
     pub fn published_on(&self) -> Option<&[u8]> {
         if self.command() == "PUBLISH" { self.words.get(1).map(Vec::as_slice) } else { None }
+    }
+
+    /// The request or the answer that it publishes, if it is one.
+    pub fn frame(&self) -> Option<Frame<'_>> {
+        let channel = self.published_on()?;
+        let of_requests = [&b":svc:"[..], b":reply:"].iter().any(|part| memchr::memmem::find(channel, part).is_some());
+        let frame = of_requests.then(|| envelope::read(self.words.get(2)?).ok())??;
+        let head = frame.head;
+        let id = if head.ids.is_empty() { head.id.into_owned() } else { head.ids.join(" ") };
+        let who = if head.name.is_empty() { head.from } else { head.name }.into_owned();
+        Some(Frame { kind: frame.kind.word(), id, who, body: frame.body })
     }
 
     /// Replaces passwords by stars. Redis hides those that it knows of; what it leaves, and what older and other
@@ -182,6 +219,23 @@ mod tests {
         assert_eq!(line.published_on(), Some(&b"ch [x] \"y"[..]));
         assert_eq!(line.arguments(80), ["'ch [x] \"y'", "'a\\x00b\\n\\'"]);
         assert_eq!(Line::parse(b"+OK"), None);
+    }
+
+    #[test]
+    fn a_request_is_told_by_its_kind_its_id_and_who_asks() {
+        let published = |channel: &str, payload: &str| Line {
+            at: 0,
+            who: "x".into(),
+            words: ["PUBLISH", channel, payload].map(|word| word.as_bytes().to_vec()).into(),
+        };
+        let line =
+            published("redmux:svc:x", "{\"v\":1,\"k\":\"request\",\"id\":\"0123456789abcdef.1\",\"from\":\"vm\"}\nhi");
+        let frame = line.frame().unwrap();
+        assert_eq!((frame.told().as_str(), frame.body), ("request …6789abcdef.1 vm: ", &b"hi"[..]));
+        let line = published("redmux:reply:y", "{\"v\":1,\"k\":\"alive\",\"ids\":[\"a\",\"b\"],\"by\":\"z\"}\n");
+        assert_eq!(line.frame().unwrap().told(), "alive a b: ");
+        assert_eq!(published("redmux:svc:x", "hello\n").frame(), None);
+        assert_eq!(published("news", "{\"v\":1,\"k\":\"cancel\"}\n").frame(), None);
     }
 
     #[test]

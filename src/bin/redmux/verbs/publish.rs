@@ -89,15 +89,17 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
 }
 
 fn messages(words: &[String]) -> Result<Vec<Vec<u8>>> {
-    let one = |word: &String| {
-        if word != "-" {
-            return Ok(word.clone().into_bytes());
-        }
-        let mut all = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut all).map_err(unreadable)?;
-        Ok(all)
-    };
-    words.iter().map(one).collect()
+    words.iter().map(|word| body(word)).collect()
+}
+
+/// A word of the command line, or all of stdin where it is `-`.
+pub fn body(word: &str) -> Result<Vec<u8>> {
+    if word != "-" {
+        return Ok(word.as_bytes().to_vec());
+    }
+    let mut all = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut all).map_err(unreadable)?;
+    Ok(all)
 }
 
 fn unreadable(error: std::io::Error) -> Failure {

@@ -5,7 +5,7 @@ use crate::exit::{Exit, Failure, Result};
 use crate::out::Tone;
 use crate::session;
 use crate::target::duration;
-use crate::text::{Format, Heard, PLACEHOLDERS, clock, count, now, put};
+use crate::text::{Format, clock, count, in_braces, now, put};
 use redmux::client::Client;
 use redmux::error::Status;
 use redmux::inbox::record::ACTIVE_NAME;
@@ -31,6 +31,9 @@ A lost connection is made again for ever. Lines with -- are on stderr: they say 
 and from when to when messages may be missing. Times are UTC. On a terminal, control characters
 in messages are written out.";
 
+/// What a format may name.
+const NAMES: [&str; 6] = ["payload", "channel", "pattern", "time", "number", "bytes"];
+
 /// Hear channels and patterns, and be told what was missed
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -42,7 +45,7 @@ pub struct Args {
     #[arg(short, long, value_name = "PATTERN")]
     pattern: Vec<String>,
     /// How each message is printed
-    #[arg(short, long, value_name = "FORMAT", conflicts_with_all = ["json", "counts"], help = format!("How each message is printed: {PLACEHOLDERS}"))]
+    #[arg(short, long, value_name = "FORMAT", conflicts_with_all = ["json", "counts"], help = format!("How each message is printed: {}", in_braces(&NAMES)))]
     format: Option<String>,
     /// Print a line of JSON for each message, and for each loss and subscription too
     #[arg(long, conflicts_with = "counts")]
@@ -66,7 +69,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
-    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let format = args.format.as_deref().map(|format| Format::parse(format, &NAMES)).transpose()?;
     let client = session::open(context, args.wait)?;
     let inbox = client.new_inbox(None, None)?;
     let closing = Arc::clone(&client);
@@ -168,8 +171,15 @@ impl Listener<'_> {
             return out.line(&object.to_string());
         }
         if let Some(format) = &self.format {
-            let heard = Heard { channel, pattern, payload, at: record.aux, number: self.heard };
-            return format.print(&heard, out);
+            let number = self.heard;
+            return format.print(out, |name| match name {
+                "payload" => payload.into(),
+                "channel" => channel.into(),
+                "pattern" => pattern.into(),
+                "time" => clock(record.aux).into_bytes().into(),
+                "number" => number.to_string().into_bytes().into(),
+                _ => payload.len().to_string().into_bytes().into(),
+            });
         }
         let name = out.safe(channel).into_owned();
         let name = out.tone(Tone::Name, &String::from_utf8_lossy(&name));
