@@ -38,7 +38,7 @@ public sealed class Promise
     /// <exception cref="OperationCanceledException">It was cancelled, or its set was cleared.</exception>
     public async Task<ReadOnlyMemory<byte>> WaitAsync(CancellationToken ct = default)
     {
-        using (ct.UnsafeRegister(static (promise, ct) => ((Promise)promise!).Cancel(ct), this))
+        using (ct.UnsafeRegister(static (promise, ct) => ((Promise)promise!).EndBy(ct), this))
         {
             return await _waiting.Message.Task.ConfigureAwait(false);
         }
@@ -48,9 +48,9 @@ public sealed class Promise
     public TaskAwaiter<ReadOnlyMemory<byte>> GetAwaiter() => _waiting.Message.Task.GetAwaiter();
 
     /// <summary>Ends it with <see cref="OperationCanceledException"/>; harmless when it ended before.</summary>
-    public void Cancel() => Cancel(default);
+    public void Cancel() => EndBy(default);
 
-    internal void Cancel(CancellationToken ct)
+    internal void EndBy(CancellationToken ct)
     {
         ClientCore core = _waiting.Client.Core;
         if (core.Tokens.Remove(Token) is not null)

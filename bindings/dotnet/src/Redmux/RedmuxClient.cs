@@ -358,7 +358,7 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
     {
         ct.ThrowIfCancellationRequested();
         Promise promise = BeginPromise(name, timeout);
-        using (ct.UnsafeRegister(static (promise, ct) => ((Promise)promise!).Cancel(ct), promise))
+        using (ct.UnsafeRegister(static (promise, ct) => ((Promise)promise!).EndBy(ct), promise))
         {
             await promise.InEffect.ConfigureAwait(false);
         }
