@@ -16,5 +16,5 @@ dotnet_there() {
 dotnet_do() {
     local verb=$1
     shift
-    dotnet "$verb" -c Release -v quiet --disable-build-servers "-p:ArtifactsPath=$target/dotnet" "$@"
+    dotnet "$verb" -c Release -v quiet --artifacts-path "$target/dotnet" --disable-build-servers "$@"
 }
