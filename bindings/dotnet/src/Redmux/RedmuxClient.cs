@@ -214,11 +214,11 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
         {
             return ValueTask.FromCanceled<long>(ct);
         }
-        Activity? activity = RedmuxTelemetry.Source.HasListeners() ? RedmuxTelemetry.Source.StartActivity($"publish {channel}", ActivityKind.Producer) : null;
-        activity?.SetTag("messaging.system", "redis").SetTag("messaging.destination.name", channel);
         int room = ChannelName.Room(channel);
         Span<byte> name = room <= 256 ? stackalloc byte[256] : new byte[room];
         int length = ChannelName.Encode(channel, name), status;
+        Activity? activity = RedmuxTelemetry.Source.HasListeners() ? RedmuxTelemetry.Source.StartActivity($"publish {channel}", ActivityKind.Producer) : null;
+        activity?.SetTag("messaging.system", "redis").SetTag("messaging.destination.name", channel);
         Operation operation = Core.Rent().Prepare(this, verb, channel);
         fixed (byte* at = name, data = payload)
         {
@@ -226,9 +226,8 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
                 ? Native.ErrClosed
                 : Native.redmux_client_publish(Core.Handle, at, (nuint)length, data, (nuint)payload.Length, Core.Reply, operation.Token, limit);
         }
-        ValueTask<long> publish = operation.Begun(status, ct).Number;
         RedmuxTelemetry.Published.Add(1);
-        return activity is null ? publish : RedmuxTelemetry.Around(activity, publish);
+        return activity is null ? operation.Begun(status, ct).Number : RedmuxTelemetry.Around(activity, operation, status, ct);
     }
 
     // --- subscribing

@@ -57,13 +57,13 @@ public static class RedmuxTelemetry
     internal static readonly Counter<long> Published = Meter.CreateCounter<long>("redmux.messages.published", "{message}", "Messages that were handed to the library");
 
     /// <summary>An activity around a publish, where somebody listens.</summary>
-    internal static async ValueTask<long> Around(Activity activity, ValueTask<long> publish)
+    internal static async ValueTask<long> Around(Activity activity, Operation publish, int status, CancellationToken ct)
     {
         using (activity)
         {
             try
             {
-                return await publish.ConfigureAwait(false);
+                return await publish.Begun(status, ct).Number.ConfigureAwait(false);
             }
             catch (Exception error)
             {
