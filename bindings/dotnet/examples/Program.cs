@@ -9,6 +9,7 @@ switch (args.FirstOrDefault())
     case "chat": await Chat.RunAsync(url); break;
     case "pattern": await Pattern.RunAsync(url, more); break;
     case "promises": await Promises.RunAsync(url, more); break;
+    case "readme": await Readme.RunAsync(); break;
     case "broker": await Broker.RunAsync(url, more); break;
     default: Console.Error.WriteLine("simple, chat, pattern, promises or broker?"); return 2;
 }
