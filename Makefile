@@ -15,7 +15,7 @@ SOURCES := $(shell find src build.rs Cargo.toml Cargo.lock -type f 2>/dev/null)
 LIBRARY := $(TARGET)/release/libredmux.so
 TOOL    := $(TARGET)/release/redmux
 
-.PHONY: help demo test chaos deep bench header build wheel install uninstall clean
+.PHONY: help demo test chaos deep bench header build wheel nupkg install uninstall clean
 
 help:
 	@echo 'make demo       shows it at work, against a private Redis (installs what it needs first)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench      speed beside hiredis, redis-rs and go-mpx; ONLY=A one workload, ROUNDS=5 (docs/benchmarks.md)'
 	@echo 'make build      the libraries and the command-line tool, in $(TARGET)/release'
 	@echo 'make wheel      the Python package with the library in it, in $(TARGET)/python/dist'
+	@echo 'make nupkg      the .NET package with the library in it, in $(TARGET)/dotnet/nupkg'
 	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, BINDIR, LIBDIR, INCLUDEDIR)'
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make header     writes include/redmux.h and include/redmux.exports anew'
@@ -67,6 +68,10 @@ $(LIBRARY): $(SOURCES)
 wheel: $(LIBRARY)
 	@scripts/setup
 	@scripts/wheel
+
+nupkg: $(LIBRARY)
+	@scripts/setup
+	@scripts/nupkg
 
 $(TOOL): $(LIBRARY)
 	@test -e $@ || cargo build --release --features tool --lib --bins

@@ -226,7 +226,7 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
                 ? Native.ErrClosed
                 : Native.redmux_client_publish(Core.Handle, at, (nuint)length, data, (nuint)payload.Length, Core.Reply, operation.Token, limit);
         }
-        RedmuxTelemetry.Published.Add(1);
+        RedmuxTelemetry.Published.Add(status == Native.Ok ? 1 : 0);
         return activity is null ? operation.Begun(status, ct).Number : RedmuxTelemetry.Around(activity, operation, status, ct);
     }
 
