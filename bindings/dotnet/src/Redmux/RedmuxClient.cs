@@ -436,12 +436,12 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
         try
         {
             await Core.Ended.WaitAsync(Patience(timeout)).ConfigureAwait(false);
+            await Subscription.CallbacksEnded(Core).WaitAsync(Patience(timeout)).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {
-            Core.Release(); // somebody blocks the reader's thread; it finds out when it is let go
+            Core.Release(); // a loop blocks the reader's thread, or a callback its own; they find out when they go on
         }
-        await Subscription.CallbacksEnded(Core, Patience(timeout)).ConfigureAwait(false);
     }
 
     /// <summary>Closes; publishes have 5 s to finish.</summary>
@@ -455,7 +455,7 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
         {
             GC.SuppressFinalize(this);
         }
-        if (wait && !Core.Ended.Wait(Patience(CloseTimeout)))
+        if (wait && !(Core.Ended.Wait(Patience(CloseTimeout)) && Subscription.CallbacksEnded(Core).Wait(Patience(CloseTimeout))))
         {
             Core.Release();
         }

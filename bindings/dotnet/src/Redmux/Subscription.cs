@@ -27,6 +27,10 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
     private byte[] _data = [];
     private int _at, _count;
 
+    // The last message's name and its number: the next one's, most often.
+    private string _name = "";
+    private ulong _number;
+
     private int? _over; // the status of its end, once that was read
     private bool _served; // by the reader's thread, which then serves the others first
 
@@ -313,9 +317,13 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
 
     private Message Decoded(in RawRecord record)
     {
-        string name = _core.Names.Of(record.Number, record.Name(_data));
+        if (record.Number != _number || _number == 0)
+        {
+            _name = _core.Names.Of(record.Number, record.Name(_data));
+            _number = record.Number;
+        }
         return new Message(
-            name, new ReadOnlyMemory<byte>(_data, (int)record.DataOff, (int)record.DataLen), (record.Flags & Native.Flag) != 0 ? _pattern : null, record.Aux);
+            _name, new ReadOnlyMemory<byte>(_data, (int)record.DataOff, (int)record.DataLen), (record.Flags & Native.Flag) != 0 ? _pattern : null, record.Aux);
     }
 
     private void Say(IEvent happened)
@@ -479,14 +487,8 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
     }
 
     /// <summary>Until no callback of a client runs; not asked of a callback itself.</summary>
-    internal static async ValueTask CallbacksEnded(ClientCore core, TimeSpan patience)
-    {
-        if (Inside.Value != core)
-        {
-            Task[] running = [.. Callbacks.Where(pair => pair.Value == core).Select(pair => pair.Key)];
-            await Task.WhenAny(Task.WhenAll(running), Task.Delay(patience)).ConfigureAwait(false);
-        }
-    }
+    internal static Task CallbacksEnded(ClientCore core) =>
+        Inside.Value == core ? Task.CompletedTask : Task.WhenAll(Callbacks.Where(pair => pair.Value == core).Select(pair => pair.Key));
 
     private async Task CallAsync(SubscribeOptions options)
     {

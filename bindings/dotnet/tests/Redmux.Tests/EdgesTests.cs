@@ -129,6 +129,69 @@ public sealed class EdgesTests(Fixture server) : WithServer(server)
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
+    public async Task No_callback_runs_when_a_dispose_has_returned(bool async)
+    {
+        int running = 0, calls = 0;
+        var client = await ConnectAsync();
+        await client.SubscribeAsync(["x"], new SubscribeOptions
+        {
+            OnMessage = async _ =>
+            {
+                Interlocked.Increment(ref running);
+                Interlocked.Increment(ref calls);
+                await Task.Yield();
+                Interlocked.Decrement(ref running);
+            },
+        });
+        for (int n = 0; n < 1000; n++)
+        {
+            client.TryPost("x", "y");
+        }
+        while (Volatile.Read(ref calls) == 0)
+        {
+            await Task.Yield();
+        }
+        if (async)
+        {
+            await client.DisposeAsync();
+        }
+        else
+        {
+            client.Dispose();
+        }
+        int seen = calls;
+        Assert.Equal(0, running);
+        await Task.Yield();
+        Assert.Equal(seen, calls);
+    }
+
+    [Fact]
+    public async Task A_loop_that_blocks_the_readers_thread_does_not_hold_a_dispose_up_for_ever()
+    {
+        using ManualResetEventSlim entered = new(), leave = new();
+        var client = await ConnectAsync();
+        var sub = await client.SubscribeAsync(["x"]);
+        Task loop = Loop();
+        client.TryPost("x", "y");
+        Assert.True(entered.Wait(Bound));
+        await client.CloseAsync(TimeSpan.FromMilliseconds(10)); // returns although the loop does not
+        Assert.False(loop.IsCompleted);
+        leave.Set();
+        await loop.WaitAsync(Bound);
+
+        async Task Loop()
+        {
+            await foreach (var message in sub)
+            {
+                entered.Set();
+                leave.Wait(Bound);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
     public async Task A_loop_may_dispose_its_client(bool async)
     {
         var client = await ConnectAsync();
