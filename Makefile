@@ -15,7 +15,7 @@ SOURCES := $(shell find src build.rs Cargo.toml Cargo.lock -type f 2>/dev/null)
 LIBRARY := $(TARGET)/release/libredmux.so
 TOOL    := $(TARGET)/release/redmux
 
-.PHONY: help demo test chaos deep bench header build wheel gomod install uninstall clean
+.PHONY: help demo test chaos deep bench header build wheel gomod nupkg install uninstall clean
 
 help:
 	@echo 'make demo       shows it at work, against a private Redis (installs what it needs first)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make build      the libraries and the command-line tool, in $(TARGET)/release'
 	@echo 'make wheel      the Python package with the library in it, in $(TARGET)/python/dist'
 	@echo 'make gomod      the Go module with the library in it, in $(TARGET)/go/proxy'
+	@echo 'make nupkg      the .NET package with the library in it, in $(TARGET)/dotnet/nupkg'
 	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, BINDIR, LIBDIR, INCLUDEDIR)'
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make header     writes include/redmux.h and include/redmux.exports anew'
@@ -72,6 +73,10 @@ wheel: $(LIBRARY)
 gomod: $(LIBRARY)
 	@scripts/setup
 	@scripts/gomod
+
+nupkg: $(LIBRARY)
+	@scripts/setup
+	@scripts/nupkg
 
 $(TOOL): $(LIBRARY)
 	@test -e $@ || cargo build --release --features tool --lib --bins

@@ -1,0 +1,489 @@
+using System.Collections.Concurrent;
+using System.ComponentModel;
+using System.Diagnostics.CodeAnalysis;
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using System.Text;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Redmux;
+
+/// <summary>A subscription or promise set as the client knows it: handles and a signal, and not the object that the application holds,
+/// so that one which is dropped without a dispose is found.</summary>
+internal sealed class Source(ClientCore core, ulong inbox)
+{
+    private int _closed;
+
+    internal readonly ClientCore Core = core;
+    internal readonly Signal Signal = new();
+
+    /// <summary>Its own inbox; 0 for a promise set.</summary>
+    internal readonly ulong Inbox = inbox;
+    internal ulong Handle;
+
+    internal bool Closed => Volatile.Read(ref _closed) != 0;
+
+    /// <summary>Never waits. False: it was closed before.</summary>
+    internal bool Close()
+    {
+        if (Interlocked.Exchange(ref _closed, 1) != 0)
+        {
+            return false;
+        }
+        if (Inbox != 0)
+        {
+            _ = Native.redmux_subscription_close(Handle);
+            _ = Native.redmux_inbox_close(Inbox, 0);
+        }
+        else
+        {
+            _ = Native.redmux_promises_close(Handle);
+        }
+        Core.Forget(this);
+        Signal.Say(inline: false);
+        return true;
+    }
+}
+
+/// <summary>The native client and its reader: one background thread that watches a dup of the client's descriptor, completes operations
+/// and wakes readers. It does not know the object that the application holds.</summary>
+[SuppressMessage("Design", "CA1001", Justification = "The source is cancelled when the client ends, and holds nothing that waits for a dispose.")]
+internal sealed class ClientCore
+{
+    private readonly RedmuxOptions _options;
+    private readonly ConcurrentDictionary<ulong, Source> _subscriptions = new();
+    private readonly ConcurrentDictionary<Source, bool> _sets = new();
+    private readonly Stack<Operation> _pool = new();
+    private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly CancellationTokenSource _closing = new();
+    private readonly Turns _turns = new();
+    private readonly int _descriptor;
+    private readonly int _readerId;
+    private int _closed, _released;
+
+    internal unsafe ClientCore(RedmuxOptions options)
+    {
+        _options = options;
+        Logger = options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name) ?? NullLogger.Instance;
+        ulong client = 0, events = 0;
+        Handed.Options(options.Url, options.All(), prepared =>
+        {
+            void* error = null;
+            ulong opened, inbox;
+            Failure.Check(Native.redmux_client_open_with(prepared, 1, null, null, null, &opened, &inbox, &error), "connect", error);
+            (client, events) = (opened, inbox);
+        });
+        (Handle, Events) = (client, events);
+        try
+        {
+            Reply = NewInbox([]);
+            int descriptor;
+            Failure.Check(Native.redmux_client_fd(Handle, &descriptor), "connect");
+            _descriptor = Native.dup(descriptor);
+            if (_descriptor < 0)
+            {
+                throw new Win32Exception(Marshal.GetLastPInvokeError());
+            }
+            Thread reader = new(Read) { IsBackground = true, Name = "redmux-reader" };
+            _readerId = reader.ManagedThreadId;
+            reader.UnsafeStart();
+        }
+        catch
+        {
+            _ = Native.redmux_client_close(Handle, 0);
+            Release();
+            throw;
+        }
+    }
+
+    internal ulong Handle { get; }
+
+    internal ulong Events { get; }
+
+    internal ulong Reply { get; }
+
+    internal ILogger Logger { get; }
+
+    internal Tokens Tokens { get; } = new();
+
+    internal NameCache Names { get; } = new();
+
+    internal RedmuxState State { get; private set; } = RedmuxState.Connecting;
+
+    internal bool Closed => Volatile.Read(ref _closed) != 0;
+
+    internal Task Ended => _ended.Task;
+
+    /// <summary>Whether this is the reader's thread: whoever runs here holds everybody else up.</summary>
+    internal bool OnReader => Environment.CurrentManagedThreadId == _readerId;
+
+    internal unsafe ulong NewInbox(IEnumerable<KeyValuePair<string, string>> options)
+    {
+        ulong made = 0;
+        void Make(ulong prepared)
+        {
+            void* error = null;
+            ulong inbox;
+            Failure.Check(Native.redmux_inbox_new(Handle, prepared, &inbox, &error), "inbox", error);
+            made = inbox;
+        }
+        if (options.Any())
+        {
+            Handed.Options(null, options, Make);
+        }
+        else
+        {
+            Make(0);
+        }
+        return made;
+    }
+
+    internal void Know(Source source)
+    {
+        if (source.Inbox != 0)
+        {
+            _subscriptions[source.Inbox] = source;
+        }
+        else
+        {
+            _sets[source] = true;
+        }
+        if (Volatile.Read(ref _released) != 0)
+        {
+            source.Close(); // the client ended in between
+        }
+    }
+
+    internal void Forget(Source source)
+    {
+        _subscriptions.TryRemove(source.Inbox, out _);
+        _sets.TryRemove(source, out _);
+    }
+
+    internal Operation Rent()
+    {
+        lock (_pool)
+        {
+            if (_pool.TryPop(out Operation? operation))
+            {
+                return operation;
+            }
+        }
+        return new Operation(this);
+    }
+
+    internal void Return(Operation operation)
+    {
+        lock (_pool)
+        {
+            if (_pool.Count < 64)
+            {
+                _pool.Push(operation);
+            }
+        }
+    }
+
+    // --- the reader
+
+    private unsafe void Read()
+    {
+        ulong* ready = stackalloc ulong[64];
+        nuint count;
+        PollFd watched = new() { Descriptor = _descriptor, Events = PollFd.In };
+        try
+        {
+            while (true)
+            {
+                _ = Native.poll(&watched, 1, -1); // a signal only makes it look for nothing
+                int status;
+                while ((status = Native.redmux_client_wait(Handle, 0, ready, 64, &count)) == Native.Ok && count > 0)
+                {
+                    for (int index = 0; index < (int)count; index++)
+                    {
+                        Hand(ready[index]);
+                    }
+                }
+                if (status == Native.ErrClosed)
+                {
+                    // What waits for the client's end is all that still comes; nothing else is to be done here meanwhile.
+                    while (Each(Reply, -1, OnReply))
+                    {
+                    }
+                    return;
+                }
+            }
+        }
+        catch (Exception error)
+        {
+            Log.Defect(Logger, error);
+            _ = Native.redmux_client_close(Handle, 0);
+        }
+        finally
+        {
+            _ = Native.close(_descriptor);
+            Release();
+        }
+    }
+
+    private void Hand(ulong inbox)
+    {
+        if (_subscriptions.TryGetValue(inbox, out Source? source))
+        {
+            source.Signal.Say(inline: true);
+        }
+        else if (inbox == Reply)
+        {
+            while (Each(Reply, 0, OnReply))
+            {
+            }
+        }
+        else if (inbox == Events)
+        {
+            TakeEvents();
+        }
+    }
+
+    /// <summary>Takes one block and looks at each record; false: there is none.</summary>
+    private static unsafe bool Each(ulong inbox, long timeout, RecordAction action)
+    {
+        RawBlock block = default;
+        if (Native.redmux_inbox_take(inbox, timeout, &block) != Native.Ok)
+        {
+            return false;
+        }
+        foreach (ref readonly RawRecord record in block.AllRecords)
+        {
+            action(record, block.AllData);
+        }
+        Native.redmux_block_release(&block);
+        return true;
+    }
+
+    private delegate void RecordAction(in RawRecord record, ReadOnlySpan<byte> data);
+
+    private void OnReply(in RawRecord record, ReadOnlySpan<byte> data)
+    {
+        switch (record.Kind)
+        {
+            case Native.Refused or Native.Active:
+                Tokens.Find(record.Token)?.Note(record, data);
+                break;
+            case Native.Done or Native.Published or Native.Promise:
+                Tokens.Remove(record.Token)?.End(record, data);
+                break;
+        }
+    }
+
+    private void TakeEvents()
+    {
+        while (Each(Events, 0, OnEvent))
+        {
+        }
+    }
+
+    private void OnEvent(in RawRecord record, ReadOnlySpan<byte> data)
+    {
+        switch (record.Kind)
+        {
+            case Native.Log:
+                LogLevel level = record.Number switch { 1 => LogLevel.Error, 2 => LogLevel.Warning, 3 => LogLevel.Information, _ => LogLevel.Debug };
+                if (Logger.IsEnabled(level))
+                {
+                    Logger.Log(level, 0, Encoding.UTF8.GetString(record.Extra(data)), null, static (line, _) => line);
+                }
+                break;
+            case Native.State when record.Number is >= 1 and <= 8:
+                var state = (RedmuxState)record.Number;
+                if (state <= RedmuxState.Stopped)
+                {
+                    State = state;
+                }
+                if (_options.OnState is { } onState)
+                {
+                    string reason = Encoding.UTF8.GetString(record.Extra(data));
+                    _turns.Run(() => Tell(onState, state, reason));
+                }
+                break;
+            case Native.Dropped when record.Status != Native.Ok:
+                Log.PostsLost(Logger, record.Number, Failure.Word(record.Status));
+                break;
+            case Native.Question:
+                ulong question = record.Number;
+                string what = Encoding.UTF8.GetString(record.Name(data));
+                _ = Task.Run(() => AskAsync(question, what));
+                break;
+        }
+    }
+
+    private void Tell(Action<RedmuxState, string> onState, RedmuxState state, string reason)
+    {
+        try
+        {
+            onState(state, reason);
+        }
+        catch (Exception error)
+        {
+            Log.OnStateFailed(Logger, error);
+        }
+    }
+
+    // --- questions
+
+    private async Task AskAsync(ulong question, string what)
+    {
+        try
+        {
+            string[] answer = what switch
+            {
+                "address" => Words(await _options.Address!(_closing.Token).ConfigureAwait(false)),
+                _ => Words(await _options.Credentials!(_closing.Token).ConfigureAwait(false)),
+            };
+            int status = Answer(question, Native.Ok, answer);
+            if (status is not (Native.Ok or Native.ErrClosed))
+            {
+                Log.AnswerLate(Logger, Failure.Word(status));
+            }
+        }
+        catch (Exception error)
+        {
+            Log.QuestionFailed(Logger, what, error);
+            _ = Answer(question, Native.ErrConnect, []);
+        }
+    }
+
+    private static string[] Words(NetworkCredential credential) => [credential.UserName, credential.Password];
+
+    private static string[] Words(EndPoint address) => address switch
+    {
+        DnsEndPoint dns => [dns.Host, $"{dns.Port}"],
+        IPEndPoint ip => [$"{ip.Address}", $"{ip.Port}"],
+        UnixDomainSocketEndPoint path => [$"{path}"],
+        _ => throw new ArgumentException($"an address is a DnsEndPoint, an IPEndPoint or a UnixDomainSocketEndPoint, and not a {address.GetType()}"),
+    };
+
+    private unsafe int Answer(ulong question, int status, string[] words)
+    {
+        using NameList list = new(words);
+        return Native.redmux_question_answer(Handle, question, status, list.Names, list.Count);
+    }
+
+    // --- the end
+
+    /// <summary>Begins to close; <see cref="Ended"/> says that it is over. False: somebody else closes it.</summary>
+    /// <param name="timeout">How long publishes may take; 0 is not at all, and nothing waits.</param>
+    internal bool BeginClose(TimeSpan timeout)
+    {
+        if (Interlocked.Exchange(ref _closed, 1) != 0)
+        {
+            return false;
+        }
+        if (timeout <= TimeSpan.Zero || Native.redmux_client_close_begin(Handle, Reply, 0, Duration.Millis(timeout)) != Native.Ok)
+        {
+            _ = Native.redmux_client_close(Handle, 0);
+        }
+        _ = _closing.CancelAsync();
+        return true;
+    }
+
+    /// <summary>Closes what is left; whoever waits is told.</summary>
+    internal void Release()
+    {
+        if (Interlocked.Exchange(ref _released, 1) != 0)
+        {
+            return;
+        }
+        Volatile.Write(ref _closed, 1);
+        TakeEvents();
+        foreach (Source source in _subscriptions.Values.Concat(_sets.Keys))
+        {
+            source.Close();
+        }
+        _ = Native.redmux_inbox_close(Events, 0);
+        _ = Native.redmux_inbox_close(Reply, 0);
+        foreach (Pending pending in Tokens.RemoveAll())
+        {
+            pending.Abandon();
+        }
+        _ended.TrySetResult();
+    }
+}
+
+/// <summary>Runs what it is given on the thread pool, one after the other, in order.</summary>
+internal sealed class Turns : IThreadPoolWorkItem
+{
+    private readonly Queue<Action> _waiting = new();
+    private bool _running;
+
+    internal void Run(Action action)
+    {
+        lock (_waiting)
+        {
+            _waiting.Enqueue(action);
+            if (_running)
+            {
+                return;
+            }
+            _running = true;
+        }
+        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
+    }
+
+    void IThreadPoolWorkItem.Execute()
+    {
+        while (true)
+        {
+            Action? next;
+            lock (_waiting)
+            {
+                _running = _waiting.TryDequeue(out next);
+            }
+            if (next is null)
+            {
+                return;
+            }
+            next();
+        }
+    }
+}
+
+/// <summary>Names as an array of redmux_bytes, for one call.</summary>
+internal readonly unsafe ref struct NameList
+{
+    private readonly void* _memory;
+
+    internal NameList(IReadOnlyCollection<string> names)
+    {
+        nuint room = (nuint)(names.Count * sizeof(RawBytes));
+        foreach (string name in names)
+        {
+            ArgumentNullException.ThrowIfNull(name, nameof(names));
+            room += (nuint)ChannelName.Room(name);
+        }
+        _memory = NativeMemory.Alloc(room + 1);
+        Count = (nuint)names.Count;
+        RawBytes* at = Names;
+        byte* text = (byte*)(Names + names.Count);
+        try
+        {
+            foreach (string name in names)
+            {
+                int length = ChannelName.Encode(name, new Span<byte>(text, ChannelName.Room(name)));
+                *at++ = new RawBytes { Data = text, Len = (nuint)length };
+                text += length;
+            }
+        }
+        catch
+        {
+            NativeMemory.Free(_memory);
+            throw;
+        }
+    }
+
+    internal RawBytes* Names => (RawBytes*)_memory;
+
+    internal nuint Count { get; }
+
+    public void Dispose() => NativeMemory.Free(_memory);
+}

@@ -1,0 +1,292 @@
+using System.Globalization;
+using System.Net;
+using System.Text;
+using System.Text.Json;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Logging;
+
+namespace Redmux;
+
+/// <summary>How a client connects. What has no property here is set by its key (docs/options.md): <c>options["ping_interval"] = "2s"</c>.</summary>
+/// <example><code>
+/// var options = new RedmuxOptions { Url = "redis://localhost", Name = "api-3", ["ping_interval"] = "2s" };
+/// </code></example>
+public sealed class RedmuxOptions
+{
+    internal Dictionary<string, string> Keys { get; } = [];
+
+    /// <summary>Where Redis is. Null is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT and REDIS_PASSWORD, else localhost:6379.</summary>
+    public string? Url { get; set; }
+
+    /// <summary>The connection's name, as CLIENT LIST shows it.</summary>
+    public string? Name { get; set; }
+
+    /// <summary>How long to wait for the first connection, and how long one attempt may take.</summary>
+    public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>The deadline of operations whose caller gives none; null is 10 s.</summary>
+    public TimeSpan? Timeout { get; set; }
+
+    /// <summary>Asked at each attempt to connect: a <see cref="DnsEndPoint"/>, an <see cref="IPEndPoint"/>, or a UnixDomainSocketEndPoint.</summary>
+    public Func<CancellationToken, ValueTask<EndPoint>>? Address { get; set; }
+
+    /// <summary>Asked at each attempt to connect: user (may be empty) and password.</summary>
+    public Func<CancellationToken, ValueTask<NetworkCredential>>? Credentials { get; set; }
+
+    /// <summary>Called with each change of the client's state and its reason, one after the other, on the thread pool.</summary>
+    public Action<RedmuxState, string>? OnState { get; set; }
+
+    /// <summary>Where logs go; the category is "Redmux".</summary>
+    public ILoggerFactory? LoggerFactory { get; set; }
+
+    /// <summary>Any option of docs/options.md by its key.</summary>
+    /// <param name="key">As it is written there: <c>ping_interval</c>.</param>
+    public string this[string key]
+    {
+        get => Keys[key];
+        set => Keys[key] = value;
+    }
+
+    /// <summary>Takes what a section of the configuration says: <c>Url</c> and any option, spelled <c>PingInterval</c> or <c>ping_interval</c>.</summary>
+    internal void Read(IConfiguration section)
+    {
+        foreach (IConfigurationSection entry in section.GetChildren())
+        {
+            string key = SnakeCase(entry.Key);
+            string? value = entry.Value ?? string.Join(',', entry.GetChildren().Select(item => item.Value));
+            if (key == "url")
+            {
+                Url = value;
+            }
+            else if (key == "connect_timeout" && TimeSpan.TryParse(value, CultureInfo.InvariantCulture, out TimeSpan limit) && value.Contains(':', StringComparison.Ordinal))
+            {
+                ConnectTimeout = limit;
+            }
+            else
+            {
+                Keys[key] = value;
+            }
+        }
+    }
+
+    private static string SnakeCase(string key)
+    {
+        StringBuilder snake = new();
+        foreach (char letter in key)
+        {
+            if (char.IsUpper(letter) && snake.Length > 0 && snake[^1] != '_')
+            {
+                snake.Append('_');
+            }
+            snake.Append(char.ToLowerInvariant(letter));
+        }
+        return snake.ToString();
+    }
+
+    internal IEnumerable<KeyValuePair<string, string>> All()
+    {
+        yield return new("connect_timeout", Duration.Option(ConnectTimeout < TimeSpan.FromMilliseconds(10) ? TimeSpan.FromMilliseconds(10) : ConnectTimeout));
+        if (Timeout is { } timeout)
+        {
+            yield return new("timeout", Duration.Option(timeout));
+        }
+        if (Name is { } name)
+        {
+            yield return new("name", name);
+        }
+        string[] asks = [.. new[] { Address is null ? null : "address", Credentials is null ? null : "credentials" }.OfType<string>()];
+        if (asks.Length > 0)
+        {
+            yield return new("ask", string.Join(',', asks));
+        }
+        foreach (var pair in Keys)
+        {
+            yield return pair;
+        }
+        yield return new("wrapper", "dotnet/" + RedmuxClient.Version);
+    }
+}
+
+/// <summary>What an inbox that is full does.</summary>
+public enum InboxPolicy
+{
+    /// <summary>The oldest messages go, and <see cref="Dropped"/> says how many.</summary>
+    DropOldest,
+
+    /// <summary>The newest messages go, and <see cref="Dropped"/> says how many.</summary>
+    DropNewest,
+
+    /// <summary>The subscription ends with <see cref="RedmuxSlowConsumerException"/>.</summary>
+    Close,
+
+    /// <summary>Nothing more is read from Redis until there is room: every subscription of the client waits.</summary>
+    Pause,
+}
+
+/// <summary>Where a client is.</summary>
+public enum RedmuxState
+{
+    /// <summary>A connection is being made.</summary>
+    Connecting = 1,
+
+    /// <summary>The subscriber link is up.</summary>
+    Online = 2,
+
+    /// <summary>The subscriber link is down, and is being made again.</summary>
+    Offline = 3,
+
+    /// <summary>Stopped by <see cref="RedmuxClient.Stop"/>.</summary>
+    Stopped = 4,
+
+    /// <summary>A reader is too slow: an inbox is full.</summary>
+    SlowConsumer = 5,
+
+    /// <summary>The publish link is up.</summary>
+    PublishOnline = 6,
+
+    /// <summary>The publish link is down, and is being made again.</summary>
+    PublishOffline = 7,
+
+    /// <summary>Every wanted name is active or refused.</summary>
+    Subscribed = 8,
+}
+
+/// <summary>How one subscription behaves. With a callback redmux reads it itself, on the thread pool, one event at a time.</summary>
+public sealed class SubscribeOptions
+{
+    /// <summary>How long to wait for Redis' word; null is the client's <see cref="RedmuxOptions.Timeout"/>.</summary>
+    public TimeSpan? Timeout { get; set; }
+
+    /// <summary>What the inbox may hold, in bytes.</summary>
+    public long? InboxBytes { get; set; }
+
+    /// <summary>How many messages may wait in the inbox.</summary>
+    public long? InboxRecords { get; set; }
+
+    /// <summary>What a full inbox does.</summary>
+    public InboxPolicy? InboxPolicy { get; set; }
+
+    /// <summary>Whether a waiting <c>await foreach</c> goes on on the thread pool. It goes on on the client's reader thread otherwise, which
+    /// is faster, and must not be blocked: neither wait nor sleep in the loop without <c>await</c>.</summary>
+    public bool RunContinuationsAsynchronously { get; set; }
+
+    /// <summary>Called with each message.</summary>
+    public Func<Message, ValueTask>? OnMessage { get; set; }
+
+    /// <summary>Called when the connection is lost.</summary>
+    public Action<Lost>? OnLost { get; set; }
+
+    /// <summary>Called when a name is active, and when all is active again.</summary>
+    public Action<Active>? OnActive { get; set; }
+
+    /// <summary>Called where messages had no room.</summary>
+    public Action<Dropped>? OnDropped { get; set; }
+
+    internal bool HasCallback => OnMessage is not null || OnLost is not null || OnActive is not null || OnDropped is not null;
+
+    internal IEnumerable<KeyValuePair<string, string>> All()
+    {
+        if (InboxBytes is { } bytes)
+        {
+            yield return new("inbox_bytes", bytes.ToString(CultureInfo.InvariantCulture));
+        }
+        if (InboxRecords is { } records)
+        {
+            yield return new("inbox_records", records.ToString(CultureInfo.InvariantCulture));
+        }
+        if (InboxPolicy is { } policy)
+        {
+            yield return new("inbox_policy", policy switch
+            {
+                Redmux.InboxPolicy.DropOldest => "drop-oldest",
+                Redmux.InboxPolicy.DropNewest => "drop-newest",
+                Redmux.InboxPolicy.Close => "close",
+                _ => "pause",
+            });
+        }
+    }
+}
+
+internal static class Duration
+{
+    internal static string Option(TimeSpan time) => ((long)Math.Ceiling(time.TotalMilliseconds)).ToString(CultureInfo.InvariantCulture) + "ms";
+
+    /// <summary>The library's milliseconds: null is the client's option, infinite is for ever.</summary>
+    internal static long Millis(TimeSpan? timeout) => timeout switch
+    {
+        null => 0,
+        { } time when time == System.Threading.Timeout.InfiniteTimeSpan => -1,
+        { } time when time < TimeSpan.Zero => throw new ArgumentOutOfRangeException(nameof(timeout), time, "from zero on, or Timeout.InfiniteTimeSpan"),
+        { } time => Math.Max(1, (long)Math.Ceiling(time.TotalMilliseconds)),
+    };
+}
+
+/// <summary>Options, texts and lists of the library.</summary>
+internal static unsafe class Handed
+{
+    /// <summary>Makes options and hands them to <paramref name="use"/>.</summary>
+    internal static void Options(string? url, IEnumerable<KeyValuePair<string, string>> pairs, Action<ulong> use)
+    {
+        ulong options;
+        Failure.Check(Native.redmux_options_new(&options), "options");
+        try
+        {
+            void* error = null;
+            if (url is not null)
+            {
+                fixed (byte* text = ChannelName.Terminated(url))
+                {
+                    Failure.Check(Native.redmux_options_set_url(options, text, &error), "connect", error);
+                }
+            }
+            foreach (var (key, value) in pairs)
+            {
+                fixed (byte* name = ChannelName.Terminated(key), text = ChannelName.Terminated(value))
+                {
+                    Failure.Check(Native.redmux_options_set(options, name, text, &error), "options", error);
+                }
+            }
+            use(options);
+        }
+        finally
+        {
+            Native.redmux_options_free(options);
+        }
+    }
+
+    internal delegate int Fill(void** text);
+
+    internal static JsonElement Json(Fill fill, string what)
+    {
+        void* text = null;
+        Failure.Check(fill(&text), what);
+        try
+        {
+            var reader = new Utf8JsonReader(Native.redmux_text_bytes(text).Span);
+            return JsonElement.ParseValue(ref reader);
+        }
+        finally
+        {
+            Native.redmux_text_free(text);
+        }
+    }
+
+    internal static IReadOnlyCollection<string> List(Fill fill, string what)
+    {
+        void* list = null;
+        Failure.Check(fill(&list), what);
+        try
+        {
+            var names = new string[(int)Native.redmux_list_count(list)];
+            for (int index = 0; index < names.Length; index++)
+            {
+                names[index] = ChannelName.FromBytes(Native.redmux_list_item(list, (nuint)index).Span);
+            }
+            return names;
+        }
+        finally
+        {
+            Native.redmux_list_free(list);
+        }
+    }
+}

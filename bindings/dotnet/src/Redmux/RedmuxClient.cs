@@ -1,0 +1,469 @@
+using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+namespace Redmux;
+
+/// <summary>One connection to Redis to hear and one to speak, made again for ever, for everything that a program subscribes, awaits and
+/// publishes. All members may be used from any thread.</summary>
+/// <example><code>
+/// await using var client = await RedmuxClient.ConnectAsync("redis://localhost");
+/// await using var sub = await client.SubscribeAsync(["news"]);
+/// await client.PublishAsync("news", "hi");
+/// await foreach (var message in sub)
+/// {
+///     Console.WriteLine($"{message.Channel} {message.Text()}");
+///     break;
+/// }
+/// </code></example>
+public sealed class RedmuxClient : IAsyncDisposable, IDisposable
+{
+    /// <summary>The version of this package.</summary>
+    public const string Version = "0.1.0";
+
+    private static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(5);
+    private readonly string _where;
+
+    private RedmuxClient(RedmuxOptions options)
+    {
+        _where = options.Url is { } url ? url[(url.LastIndexOf('@') + 1)..] : "the environment's server";
+        Core = new ClientCore(options);
+    }
+
+    /// <summary>Dropped without a dispose: closes without waiting, and says so.</summary>
+    ~RedmuxClient()
+    {
+        if (Core is not null && Core.BeginClose(TimeSpan.Zero))
+        {
+            ThreadPool.UnsafeQueueUserWorkItem(static client => Log.NotDisposed(client.Core.Logger, client.ToString()), this, preferLocal: false);
+        }
+    }
+
+    internal ClientCore Core { get; }
+
+    /// <summary>Connects, and waits until the link is up.</summary>
+    /// <param name="url">Where Redis is; null is the environment's (REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, else
+    /// localhost:6379).</param>
+    /// <param name="ct">Ends the attempt.</param>
+    /// <exception cref="RedmuxTimeoutException">It is not up in time; the message says why the last attempt failed.</exception>
+    public static Task<RedmuxClient> ConnectAsync(string? url = null, CancellationToken ct = default) =>
+        ConnectAsync(new RedmuxOptions { Url = url }, ct);
+
+    /// <summary>Connects, and waits until the link is up or <see cref="RedmuxOptions.ConnectTimeout"/> is over.</summary>
+    /// <param name="options">How.</param>
+    /// <param name="ct">Ends the attempt.</param>
+    /// <exception cref="RedmuxTimeoutException">It is not up in time; the message says why the last attempt failed.</exception>
+    public static async Task<RedmuxClient> ConnectAsync(RedmuxOptions options, CancellationToken ct = default)
+    {
+        RedmuxClient client = Open(options);
+        try
+        {
+            await client.ReadyAsync(options.ConnectTimeout, ct).ConfigureAwait(false);
+            return client;
+        }
+        catch
+        {
+            await client.CloseAsync(TimeSpan.Zero).ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Connects without waiting: the server may come later. <see cref="ReadyAsync"/> waits.</summary>
+    /// <param name="options">How.</param>
+    public static RedmuxClient Open(RedmuxOptions options)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        return new RedmuxClient(options);
+    }
+
+    /// <summary>Where the client is now.</summary>
+    public RedmuxState State => Core.State;
+
+    /// <summary>Waits until the subscriber link is up.</summary>
+    /// <param name="timeout">How long; null is <see cref="RedmuxOptions.Timeout"/>.</param>
+    /// <param name="ct">Ends the wait.</param>
+    public unsafe ValueTask ReadyAsync(TimeSpan? timeout = null, CancellationToken ct = default) =>
+        Ask(&Native.redmux_client_ready, Core.Handle, "connect", timeout, ct);
+
+    // --- publishing
+
+    /// <summary>Publishes.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="payload">What; copied before the call returns.</param>
+    /// <param name="ct">Takes it back, if it has not been sent.</param>
+    /// <returns>How many received it.</returns>
+    /// <exception cref="RedmuxNotSentException">It never left: repeat it if you like.</exception>
+    /// <exception cref="RedmuxUnknownException">It left and nobody answered.</exception>
+    public ValueTask<long> PublishAsync(string channel, ReadOnlyMemory<byte> payload, CancellationToken ct = default) =>
+        Publish("publish to", channel, payload.Span, 0, ct);
+
+    /// <summary>Publishes, with a deadline of its own.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="payload">What; copied before the call returns.</param>
+    /// <param name="timeout">The deadline.</param>
+    /// <param name="ct">Takes it back, if it has not been sent.</param>
+    /// <returns>How many received it.</returns>
+    public ValueTask<long> PublishAsync(string channel, ReadOnlyMemory<byte> payload, TimeSpan timeout, CancellationToken ct = default) =>
+        Publish("publish to", channel, payload.Span, Duration.Millis(timeout), ct);
+
+    /// <summary>Publishes text as UTF-8.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="text">What.</param>
+    /// <param name="ct">Takes it back, if it has not been sent.</param>
+    /// <returns>How many received it.</returns>
+    public ValueTask<long> PublishAsync(string channel, string text, CancellationToken ct = default) =>
+        Publish("publish to", channel, Encoding.UTF8.GetBytes(text), 0, ct);
+
+    /// <summary>Publishes text as UTF-8, with a deadline of its own.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="text">What.</param>
+    /// <param name="timeout">The deadline.</param>
+    /// <param name="ct">Takes it back, if it has not been sent.</param>
+    /// <returns>How many received it.</returns>
+    public ValueTask<long> PublishAsync(string channel, string text, TimeSpan timeout, CancellationToken ct = default) =>
+        Publish("publish to", channel, Encoding.UTF8.GetBytes(text), Duration.Millis(timeout), ct);
+
+    /// <summary>Publishes a value as JSON.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="value">What.</param>
+    /// <param name="type">How to write it, from a JsonSerializerContext: safe for trimming and AOT.</param>
+    /// <param name="ct">Takes it back, if it has not been sent.</param>
+    /// <returns>How many received it.</returns>
+    public ValueTask<long> PublishJsonAsync<T>(string channel, T value, JsonTypeInfo<T> type, CancellationToken ct = default) =>
+        Publish("publish to", channel, JsonSerializer.SerializeToUtf8Bytes(value, type), 0, ct);
+
+    /// <summary>Publishes a value as JSON.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="value">What.</param>
+    /// <param name="ct">Takes it back, if it has not been sent.</param>
+    /// <returns>How many received it.</returns>
+    [RequiresUnreferencedCode(Message.Reflects), RequiresDynamicCode(Message.Reflects)]
+    public ValueTask<long> PublishJsonAsync<T>(string channel, T value, CancellationToken ct = default) =>
+        Publish("publish to", channel, JsonSerializer.SerializeToUtf8Bytes(value), 0, ct);
+
+    /// <summary>Keeps a promise, wherever it was made: publishes on its name.</summary>
+    /// <param name="name">The promise's whole name.</param>
+    /// <param name="payload">What it ends with.</param>
+    /// <param name="ct">Takes it back, if it has not been sent.</param>
+    /// <returns>How many received it.</returns>
+    public ValueTask<long> FulfillAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken ct = default) =>
+        Publish("fulfill", name, payload.Span, 0, ct);
+
+    /// <summary>Keeps a promise with text, wherever it was made: publishes on its name.</summary>
+    /// <param name="name">The promise's whole name.</param>
+    /// <param name="text">What it ends with.</param>
+    /// <param name="ct">Takes it back, if it has not been sent.</param>
+    /// <returns>How many received it.</returns>
+    public ValueTask<long> FulfillAsync(string name, string text, CancellationToken ct = default) =>
+        Publish("fulfill", name, Encoding.UTF8.GetBytes(text), 0, ct);
+
+    /// <summary>Publishes without waiting for anything; what is lost later is counted in <see cref="Stats"/> and logged.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="payload">What; copied before the call returns.</param>
+    /// <returns>False: there is no room, and it was not taken.</returns>
+    public unsafe bool TryPost(string channel, ReadOnlySpan<byte> payload)
+    {
+        ArgumentNullException.ThrowIfNull(channel);
+        int room = ChannelName.Room(channel);
+        Span<byte> name = room <= 256 ? stackalloc byte[256] : new byte[room];
+        int length = ChannelName.Encode(channel, name), status;
+        fixed (byte* at = name, data = payload)
+        {
+            status = Core.Closed ? Native.ErrClosed : Native.redmux_client_post(Core.Handle, at, (nuint)length, data, (nuint)payload.Length);
+        }
+        if (status == Native.ErrFull)
+        {
+            return false;
+        }
+        Failure.Check(status, "post");
+        RedmuxTelemetry.Published.Add(1);
+        return true;
+    }
+
+    /// <summary>Publishes text without waiting for anything.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="text">What.</param>
+    /// <returns>False: there is no room, and it was not taken.</returns>
+    public bool TryPost(string channel, string text) => TryPost(channel, Encoding.UTF8.GetBytes(text));
+
+    /// <summary>Publishes a value as JSON without waiting for anything.</summary>
+    /// <param name="channel">Where.</param>
+    /// <param name="value">What.</param>
+    /// <param name="type">How to write it, from a JsonSerializerContext.</param>
+    /// <returns>False: there is no room, and it was not taken.</returns>
+    public bool TryPostJson<T>(string channel, T value, JsonTypeInfo<T> type) => TryPost(channel, JsonSerializer.SerializeToUtf8Bytes(value, type));
+
+    /// <summary>Waits until everything that was published and posted before is answered.</summary>
+    /// <param name="timeout">How long; null is <see cref="RedmuxOptions.Timeout"/>.</param>
+    /// <param name="ct">Ends the wait.</param>
+    public unsafe ValueTask FlushAsync(TimeSpan? timeout = null, CancellationToken ct = default) =>
+        Ask(&Native.redmux_client_flush, Core.Handle, "flush", timeout, ct);
+
+    /// <summary>Waits until everything that was published before can be read here, where it is subscribed.</summary>
+    /// <param name="timeout">How long; null is <see cref="RedmuxOptions.Timeout"/>.</param>
+    /// <param name="ct">Ends the wait.</param>
+    public unsafe ValueTask BarrierAsync(TimeSpan? timeout = null, CancellationToken ct = default) =>
+        Ask(&Native.redmux_client_barrier, Core.Handle, "barrier", timeout, ct);
+
+    private unsafe ValueTask<long> Publish(string verb, string channel, ReadOnlySpan<byte> payload, long limit, CancellationToken ct)
+    {
+        ArgumentNullException.ThrowIfNull(channel);
+        if (ct.IsCancellationRequested)
+        {
+            return ValueTask.FromCanceled<long>(ct);
+        }
+        int room = ChannelName.Room(channel);
+        Span<byte> name = room <= 256 ? stackalloc byte[256] : new byte[room];
+        int length = ChannelName.Encode(channel, name), status;
+        Activity? activity = RedmuxTelemetry.Source.HasListeners() ? RedmuxTelemetry.Source.StartActivity($"publish {channel}", ActivityKind.Producer) : null;
+        activity?.SetTag("messaging.system", "redis").SetTag("messaging.destination.name", channel);
+        Operation operation = Core.Rent().Prepare(this, verb, channel);
+        fixed (byte* at = name, data = payload)
+        {
+            status = Core.Closed
+                ? Native.ErrClosed
+                : Native.redmux_client_publish(Core.Handle, at, (nuint)length, data, (nuint)payload.Length, Core.Reply, operation.Token, limit);
+        }
+        RedmuxTelemetry.Published.Add(status == Native.Ok ? 1 : 0);
+        return activity is null ? operation.Begun(status, ct).Number : RedmuxTelemetry.Around(activity, operation, status, ct);
+    }
+
+    // --- subscribing
+
+    /// <summary>Subscribes to channels, perhaps none yet, and waits until Redis has them.</summary>
+    /// <param name="channels">Which; <see cref="Subscription.AddAsync(IEnumerable{string}, TimeSpan?, CancellationToken)"/> adds more.</param>
+    /// <param name="ct">Ends the attempt.</param>
+    /// <exception cref="RedmuxRefusedException">Redis refuses some; there is no subscription.</exception>
+    public Task<Subscription> SubscribeAsync(IEnumerable<string> channels, CancellationToken ct = default) =>
+        SubscribeAsync(channels, new SubscribeOptions(), ct);
+
+    /// <summary>Subscribes to channels, perhaps none yet, and waits until Redis has them.</summary>
+    /// <param name="channels">Which.</param>
+    /// <param name="options">How.</param>
+    /// <param name="ct">Ends the attempt.</param>
+    /// <exception cref="RedmuxRefusedException">Redis refuses some; there is no subscription.</exception>
+    public async Task<Subscription> SubscribeAsync(IEnumerable<string> channels, SubscribeOptions options, CancellationToken ct = default)
+    {
+        string[] names = [.. channels];
+        Subscription subscription = new(this, options, null);
+        try
+        {
+            if (names.Length > 0)
+            {
+                await subscription.AddAsync(names, options.Timeout, ct).ConfigureAwait(false);
+            }
+        }
+        catch
+        {
+            subscription.Dispose();
+            throw;
+        }
+        return subscription.Begin(options);
+    }
+
+    /// <summary>Subscribes to a pattern of Redis' (<c>h?llo</c>, <c>news.*</c>, <c>[ab]*</c>), and waits until Redis has it.</summary>
+    /// <param name="pattern">Which.</param>
+    /// <param name="ct">Ends the attempt.</param>
+    public Task<Subscription> SubscribePatternAsync(string pattern, CancellationToken ct = default) =>
+        SubscribePatternAsync(pattern, new SubscribeOptions(), ct);
+
+    /// <summary>Subscribes to a pattern of Redis', and waits until Redis has it.</summary>
+    /// <param name="pattern">Which.</param>
+    /// <param name="options">How.</param>
+    /// <param name="ct">Ends the attempt.</param>
+    public async Task<Subscription> SubscribePatternAsync(string pattern, SubscribeOptions options, CancellationToken ct = default)
+    {
+        ArgumentNullException.ThrowIfNull(pattern);
+        ct.ThrowIfCancellationRequested();
+        Subscription subscription = new(this, options, pattern);
+        try
+        {
+            await subscription.OpenPattern(pattern, options.Timeout, ct).ConfigureAwait(false);
+        }
+        catch
+        {
+            subscription.Dispose();
+            throw;
+        }
+        return subscription.Begin(options);
+    }
+
+    /// <summary>Subscribes without waiting for Redis; <see cref="Subscription.WaitActiveAsync"/> waits.</summary>
+    /// <param name="channels">Which.</param>
+    /// <param name="options">How.</param>
+    public Subscription Subscribe(IEnumerable<string> channels, SubscribeOptions? options = null)
+    {
+        string[] names = [.. channels];
+        Subscription subscription = new(this, options ??= new(), null);
+        try
+        {
+            if (names.Length > 0)
+            {
+                subscription.Add(names);
+            }
+        }
+        catch
+        {
+            subscription.Dispose();
+            throw;
+        }
+        return subscription.Begin(options);
+    }
+
+    /// <summary>Subscribes to a pattern without waiting for Redis; <see cref="Subscription.WaitActiveAsync"/> waits.</summary>
+    /// <param name="pattern">Which.</param>
+    /// <param name="options">How.</param>
+    public Subscription SubscribePattern(string pattern, SubscribeOptions? options = null)
+    {
+        ArgumentNullException.ThrowIfNull(pattern);
+        Subscription subscription = new(this, options ??= new(), pattern);
+        try
+        {
+            subscription.OpenPattern(pattern);
+        }
+        catch
+        {
+            subscription.Dispose();
+            throw;
+        }
+        return subscription.Begin(options);
+    }
+
+    // --- promises
+
+    /// <summary>A set of promises on the channels that begin with a prefix, for one subscription of Redis.</summary>
+    /// <param name="prefix">Taken literally.</param>
+    /// <example><code>
+    /// await using var promises = client.Promises("p:");
+    /// await promises.WaitActiveAsync();
+    /// var promise = promises.New("job", TimeSpan.FromSeconds(5));
+    /// await client.FulfillAsync("p:job", "done");
+    /// Console.WriteLine(Encoding.UTF8.GetString((await promise).Span));
+    /// </code></example>
+    public Promises Promises(string prefix) => new(this, prefix);
+
+    /// <summary>A promise on one channel, in effect when this returns: the next message on it keeps it.</summary>
+    /// <param name="name">The channel.</param>
+    /// <param name="timeout">How long it is waited for; null is <see cref="RedmuxOptions.Timeout"/>.</param>
+    /// <param name="ct">Ends the attempt.</param>
+    /// <example><code>
+    /// var promise = await client.PromiseAsync("job:42", TimeSpan.FromSeconds(5));
+    /// await client.FulfillAsync("job:42", "done");
+    /// ReadOnlyMemory&lt;byte&gt; kept = await promise;
+    /// </code></example>
+    public async Task<Promise> PromiseAsync(string name, TimeSpan? timeout = null, CancellationToken ct = default)
+    {
+        ct.ThrowIfCancellationRequested();
+        Promise promise = BeginPromise(name, timeout);
+        using (ct.UnsafeRegister(static (promise, ct) => ((Promise)promise!).EndBy(ct), promise))
+        {
+            await promise.InEffect.ConfigureAwait(false);
+        }
+        return promise;
+    }
+
+    private unsafe Promise BeginPromise(string name, TimeSpan? timeout)
+    {
+        byte[] bytes = ChannelName.ToBytes(name);
+        long limit = Duration.Millis(timeout);
+        Promise promise = new(this, name);
+        fixed (byte* at = bytes)
+        {
+            promise.Begun(Core.Closed ? Native.ErrClosed : Native.redmux_promise_make(Core.Handle, at, (nuint)bytes.Length, Core.Reply, promise.Token, limit));
+        }
+        return promise;
+    }
+
+    // --- the connection
+
+    /// <summary>New credentials for the live connections and all later ones.</summary>
+    /// <param name="user">Null is Redis' default user.</param>
+    /// <param name="password">The password.</param>
+    /// <param name="timeout">How long; null is <see cref="RedmuxOptions.Timeout"/>.</param>
+    /// <param name="ct">Ends the wait.</param>
+    /// <exception cref="RedmuxAuthException">Redis refuses them.</exception>
+    public unsafe ValueTask AuthenticateAsync(string? user, string password, TimeSpan? timeout = null, CancellationToken ct = default)
+    {
+        ArgumentNullException.ThrowIfNull(password);
+        byte[]? who = user is null ? null : ChannelName.Terminated(user);
+        long limit = Duration.Millis(timeout);
+        Operation operation = Core.Rent().Prepare(this, "authenticate", "");
+        fixed (byte* name = who, secret = ChannelName.Terminated(password))
+        {
+            int status = Core.Closed ? Native.ErrClosed : Native.redmux_client_authenticate(Core.Handle, name, secret, Core.Reply, operation.Token, limit);
+            return operation.Begun(status, ct).Nothing;
+        }
+    }
+
+    /// <summary>Disconnects and keeps everything that is subscribed, until <see cref="Restart"/>.</summary>
+    public void Stop() => Failure.Check(Native.redmux_client_stop(Core.Handle), "stop");
+
+    /// <summary>Connects a stopped client again.</summary>
+    public void Restart() => Failure.Check(Native.redmux_client_restart(Core.Handle), "restart");
+
+    /// <summary>What the client counted (docs/stats.schema.json).</summary>
+    /// <example><code>
+    /// bool online = client.Stats().GetProperty("online").GetBoolean();
+    /// </code></example>
+    public unsafe JsonElement Stats() => Handed.Json(text => Native.redmux_client_stats(Core.Handle, text), "stats");
+
+    // --- what subscriptions and promise sets ask, too
+
+    /// <summary>Asks something that ends as one done, and waits for it.</summary>
+    internal unsafe ValueTask Ask(delegate*<ulong, ulong, ulong, long, int> function, ulong handle, string what, TimeSpan? timeout, CancellationToken ct)
+    {
+        if (ct.IsCancellationRequested)
+        {
+            return ValueTask.FromCanceled(ct);
+        }
+        long limit = Duration.Millis(timeout);
+        Operation operation = Core.Rent().Prepare(this, what, "");
+        return operation.Begun(Core.Closed ? Native.ErrClosed : function(handle, Core.Reply, operation.Token, limit), ct).Nothing;
+    }
+
+    // --- the end
+
+    /// <summary>Lets publishes finish for so long, ends everything that waits, and disconnects. A second call waits for the first.</summary>
+    /// <param name="timeout">How long publishes may take.</param>
+    public async ValueTask CloseAsync(TimeSpan timeout)
+    {
+        if (Core.BeginClose(timeout))
+        {
+            GC.SuppressFinalize(this);
+        }
+        try
+        {
+            await Core.Ended.WaitAsync(Patience(timeout)).ConfigureAwait(false);
+            await Subscription.CallbacksEnded(Core).WaitAsync(Patience(timeout)).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            Core.Release(); // a loop blocks the reader's thread, or a callback its own; they find out when they go on
+        }
+    }
+
+    /// <summary>Closes; publishes have 5 s to finish.</summary>
+    public ValueTask DisposeAsync() => CloseAsync(CloseTimeout);
+
+    /// <summary>Closes; publishes have 5 s to finish. In an <c>await foreach</c> of this client it does not wait.</summary>
+    public void Dispose()
+    {
+        bool wait = !Core.OnReader;
+        if (Core.BeginClose(wait ? CloseTimeout : TimeSpan.Zero))
+        {
+            GC.SuppressFinalize(this);
+        }
+        if (wait && !(Core.Ended.Wait(Patience(CloseTimeout)) && Subscription.CallbacksEnded(Core).Wait(Patience(CloseTimeout))))
+        {
+            Core.Release();
+        }
+    }
+
+    private static TimeSpan Patience(TimeSpan timeout) =>
+        timeout == Timeout.InfiniteTimeSpan ? timeout : timeout + TimeSpan.FromSeconds(2);
+
+    /// <inheritdoc/>
+    public override string ToString() => $"redmux client of {_where}: {(Core.Closed ? "closed" : State)}";
+}

@@ -1,0 +1,102 @@
+using System.Threading.Tasks.Sources;
+
+namespace Redmux;
+
+/// <summary>Says that an inbox has something. Sticky: what was said before somebody waits ends the wait at once. One waits at a time,
+/// again and again in the same object, so that waiting allocates nothing.</summary>
+internal sealed class Signal : IValueTaskSource
+{
+    private ManualResetValueTaskSourceCore<bool> _core;
+    private CancellationTokenRegistration _registration;
+    private bool _said, _waiting, _hop;
+
+    /// <summary>Waits.</summary>
+    /// <param name="hop">Whether the waiter goes on on the thread pool, and not in the thread that says it.</param>
+    /// <param name="ct">Ends the wait.</param>
+    internal ValueTask WaitAsync(bool hop, CancellationToken ct)
+    {
+        lock (this)
+        {
+            if (_waiting)
+            {
+                throw Failure.Of(Native.ErrBusy, "read", "somebody else reads this subscription; it has one reader at a time");
+            }
+            if (_said)
+            {
+                _said = false;
+                return ValueTask.CompletedTask;
+            }
+            _core.Reset();
+            _waiting = true;
+            _hop = hop;
+        }
+        if (ct.CanBeCanceled)
+        {
+            _registration = ct.UnsafeRegister(static (signal, ct) => ((Signal)signal!).Finish(new OperationCanceledException(ct), inline: false), this);
+        }
+        return new ValueTask(this, _core.Version);
+    }
+
+    /// <param name="inline">Whether the waiter may go on in this thread.</param>
+    internal void Say(bool inline)
+    {
+        if (!Finish(null, inline))
+        {
+            lock (this)
+            {
+                if (!_waiting)
+                {
+                    _said = true;
+                    return;
+                }
+            }
+            Finish(null, inline); // somebody began to wait in between
+        }
+    }
+
+    private bool Finish(Exception? error, bool inline)
+    {
+        lock (this)
+        {
+            if (!_waiting)
+            {
+                return false;
+            }
+            _waiting = false;
+            _core.RunContinuationsAsynchronously = _hop || !inline;
+        }
+        if (error is null)
+        {
+            _core.SetResult(true);
+        }
+        else
+        {
+            _core.SetException(error);
+        }
+        return true;
+    }
+
+    /// <summary>Whether somebody waits.</summary>
+    internal bool Waiting
+    {
+        get
+        {
+            lock (this)
+            {
+                return _waiting;
+            }
+        }
+    }
+
+    void IValueTaskSource.GetResult(short token)
+    {
+        _registration.Dispose();
+        _registration = default;
+        _core.GetResult(token);
+    }
+
+    ValueTaskSourceStatus IValueTaskSource.GetStatus(short token) => _core.GetStatus(token);
+
+    void IValueTaskSource.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) =>
+        _core.OnCompleted(continuation, state, token, flags);
+}

@@ -1,0 +1,75 @@
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+using Microsoft.Extensions.Logging;
+
+namespace Redmux;
+
+/// <summary>The lines that redmux writes to ILogger, category "Redmux".</summary>
+internal static partial class Log
+{
+    [LoggerMessage(1, LogLevel.Warning, "the connection was lost, messages may be missing: {Reason}")]
+    internal static partial void Lost(ILogger logger, string reason);
+
+    [LoggerMessage(2, LogLevel.Warning, "{Count} messages were dropped: the reader is too slow")]
+    internal static partial void Dropped(ILogger logger, long count);
+
+    [LoggerMessage(3, LogLevel.Warning, "'{Channel}' is refused by Redis' ACL")]
+    internal static partial void Refused(ILogger logger, string channel);
+
+    [LoggerMessage(4, LogLevel.Information, "subscribed again after {Outage}")]
+    internal static partial void ActiveAgain(ILogger logger, TimeSpan outage);
+
+    [LoggerMessage(5, LogLevel.Error, "a callback failed; the next event is delivered")]
+    internal static partial void CallbackFailed(ILogger logger, Exception error);
+
+    [LoggerMessage(6, LogLevel.Error, "a subscription with callbacks ended")]
+    internal static partial void CallbacksEnded(ILogger logger, Exception error);
+
+    [LoggerMessage(7, LogLevel.Error, "{Question} failed; the attempt to connect fails with it")]
+    internal static partial void QuestionFailed(ILogger logger, string question, Exception error);
+
+    [LoggerMessage(8, LogLevel.Warning, "an answer of the application was not taken: {Status}")]
+    internal static partial void AnswerLate(ILogger logger, string status);
+
+    [LoggerMessage(9, LogLevel.Warning, "{Count} posts were lost: {Status}")]
+    internal static partial void PostsLost(ILogger logger, ulong count, string status);
+
+    [LoggerMessage(10, LogLevel.Warning, "{What} was not disposed")]
+    internal static partial void NotDisposed(ILogger logger, string what);
+
+    [LoggerMessage(11, LogLevel.Error, "OnState failed")]
+    internal static partial void OnStateFailed(ILogger logger, Exception error);
+
+    [LoggerMessage(12, LogLevel.Error, "the reader met a defect")]
+    internal static partial void Defect(ILogger logger, Exception error);
+}
+
+/// <summary>The names under which redmux can be watched with OpenTelemetry.</summary>
+public static class RedmuxTelemetry
+{
+    /// <summary>Of the ActivitySource, whose activities are publishes, and of the Meter.</summary>
+    public const string Name = "Redmux";
+
+    internal static readonly ActivitySource Source = new(Name, RedmuxClient.Version);
+    private static readonly Meter Meter = new(Name, RedmuxClient.Version);
+    internal static readonly Counter<long> Received = Meter.CreateCounter<long>("redmux.messages.received", "{message}", "Messages that were taken");
+    internal static readonly Counter<long> Missing = Meter.CreateCounter<long>("redmux.messages.dropped", "{message}", "Messages that had no room");
+    internal static readonly Counter<long> Published = Meter.CreateCounter<long>("redmux.messages.published", "{message}", "Messages that were handed to the library");
+
+    /// <summary>An activity around a publish, where somebody listens.</summary>
+    internal static async ValueTask<long> Around(Activity activity, Operation publish, int status, CancellationToken ct)
+    {
+        using (activity)
+        {
+            try
+            {
+                return await publish.Begun(status, ct).Number.ConfigureAwait(false);
+            }
+            catch (Exception error)
+            {
+                activity.SetStatus(ActivityStatusCode.Error, error.Message);
+                throw;
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+using System.Net;
+using System.Reflection;
+using System.Text;
+using System.Text.RegularExpressions;
+using System.Xml.Linq;
+using Xunit;
+
+namespace Redmux.Tests;
+
+/// <summary>What is documented is compiled and run: the examples in the docs of the members, the README's programs, the examples.</summary>
+public sealed class DocsTests(Fixture server) : WithServer(server)
+{
+    // --- the docs of the members
+
+    /// <summary>Each example of a doc comment stands word for word in Documented.cs, which the test below runs.</summary>
+    [Fact]
+    public void Every_example_in_a_doc_comment_is_one_that_is_run()
+    {
+        string documented = Squeezed(File.ReadAllText(Path.Combine(Place.Package, "tests/Redmux.Tests/Documented.cs")));
+        XDocument docs = XDocument.Load(Path.Combine(AppContext.BaseDirectory, "Redmux.xml"));
+        string[] examples = [.. docs.Descendants("code").Select(code => Squeezed(code.Value))];
+        Assert.True(examples.Length >= 8);
+        Assert.All(examples, example => Assert.Contains(example, documented, StringComparison.Ordinal));
+    }
+
+    private static string Squeezed(string code) => Regex.Replace(code.Replace("\"redis://localhost\"", "URL", StringComparison.Ordinal).Replace("Url)", "URL)", StringComparison.Ordinal).Replace("Url,", "URL,", StringComparison.Ordinal), @"\s+", " ").Trim();
+
+    [Fact]
+    public async Task Every_documented_example_does_what_it_says() => await new Documented(Server.Url).RunAsync();
+
+    // --- the public API
+
+    /// <summary>Whoever changes what is public does it on purpose: REDMUX_BLESS=1 writes the file anew.</summary>
+    [Fact]
+    public void The_public_api_is_the_one_that_is_written_down()
+    {
+        string file = Path.Combine(Place.Package, "tests/Redmux.Tests/PublicApi.txt");
+        string found = PublicApi.Of(typeof(RedmuxClient).Assembly);
+        if (Environment.GetEnvironmentVariable("REDMUX_BLESS") == "1")
+        {
+            File.WriteAllText(file, found);
+        }
+        Assert.Equal(File.ReadAllText(file), found);
+    }
+
+    // --- the README
+
+    [Fact]
+    public async Task The_readmes_program_prints_what_it_shows()
+    {
+        string readme = await File.ReadAllTextAsync(Path.Combine(Place.Package, "README.md"));
+        string program = Regex.Match(readme, @"```csharp\n(using Redmux;.*?)```", RegexOptions.Singleline).Groups[1].Value;
+        Assert.Equal(await File.ReadAllTextAsync(Path.Combine(Place.Package, "examples/Readme.cs")), program);
+        string shown = Regex.Match(readme, @"```console\n(I heard .*?)```", RegexOptions.Singleline).Groups[1].Value;
+        Assert.Equal((0, shown, ""), await Running.EndAsync("Examples", "", ["readme"], ("REDIS_URL", Server.Url)));
+    }
+
+    // --- the examples
+
+    private Running Start(params string[] arguments) => new("Examples", "", [arguments[0], Server.Url, .. arguments.Skip(1)]);
+
+    [Fact]
+    public async Task Example_simple()
+    {
+        using Running program = Start("simple");
+        await program.ReadsAsync("channel: [mychannel] msg: [Hello World!]");
+        Assert.Equal(0, await program.EndedAsync());
+    }
+
+    [Fact]
+    public async Task Example_chat()
+    {
+        using Running program = Start("chat");
+        program.Says("+lobby");
+        await program.ReadsAsync("joined lobby");
+        program.Says("!lobby Is anybody here?");
+        program.Says("?");
+        string?[] both = [await program.LineAsync(), await program.LineAsync()];
+        Assert.Equal(["[lobby] Is anybody here?", "in 1 rooms: lobby"], both.Order());
+        Assert.Equal(1, (int)Server.Do("kill_pubsub")!);
+        Assert.StartsWith("*disconnected* ", await program.LineAsync(), StringComparison.Ordinal);
+        await program.ReadsAsync("*connected again*");
+        program.Says("-lobby");
+        program.Says("q");
+        Assert.Equal(0, await program.EndedAsync());
+    }
+
+    [Fact]
+    public async Task Example_pattern()
+    {
+        using Running program = Start("pattern", "news.*", "2");
+        await program.ReadsAsync("active: [news.*]");
+        Assert.Equal((1, 1), (Server.Publish("news.sport", "2:1"), Server.Publish("news.weather", "rain")));
+        await program.ReadsAsync(
+            "pattern: [news.*] channel: [news.sport] msg: [2:1]", "pattern: [news.*] channel: [news.weather] msg: [rain]");
+        Assert.Equal(0, await program.EndedAsync());
+    }
+
+    [Fact]
+    public async Task Example_promises()
+    {
+        using Running program = Start("promises");
+        await program.ReadsAsync("promise on [p:job-42]: [done]", "promise on [p:nobody]: nobody kept it");
+        Assert.Equal(0, await program.EndedAsync());
+    }
+
+    [Fact]
+    public async Task B2_b4_example_broker_hears_seven_and_skips_bad_json()
+    {
+        using Running program = Start("broker");
+        await program.ReadsAsync("listening on 5 channels");
+        string[] first = ["orders", "users", "stock", "prices"], last = ["alerts", "orders", "orders"];
+        foreach (string channel in first)
+        {
+            Assert.Equal(1, Server.Publish(channel, "{\"id\":1}"));
+        }
+        Assert.Equal(1, Server.Publish("alerts", "{bad"));
+        foreach (string channel in last)
+        {
+            Assert.Equal(1, Server.Publish(channel, "{\"id\":2}"));
+        }
+        await program.ReadsAsync([.. first.Select(channel => $"{channel}: {{\"id\":1}}")]);
+        Assert.StartsWith("skipped: bad JSON on 'alerts', 4 bytes: {bad: ", await program.LineAsync(), StringComparison.Ordinal);
+        await program.ReadsAsync([.. last.Select(channel => $"{channel}: {{\"id\":2}}")]);
+        Assert.Equal(0, await program.EndedAsync());
+    }
+
+    [Fact]
+    public async Task B4_example_broker_ends_well_on_sigterm()
+    {
+        using Running program = Start("broker");
+        await program.ReadsAsync("listening on 5 channels");
+        using var kill = System.Diagnostics.Process.Start("kill", $"{program.Process.Id}");
+        Assert.Equal(0, await program.EndedAsync());
+    }
+}
+
+/// <summary>What an assembly shows: a line a member.</summary>
+internal static class PublicApi
+{
+    internal static string Of(Assembly assembly)
+    {
+        StringBuilder text = new();
+        foreach (Type type in assembly.GetExportedTypes().OrderBy(type => type.FullName, StringComparer.Ordinal))
+        {
+            string kind = type.IsEnum ? "enum" : type.IsInterface ? "interface" : type.IsValueType ? "struct" : type.IsAbstract && type.IsSealed ? "static class" : type.IsSealed ? "sealed class" : "class";
+            string bases = string.Join(", ", new[] { type.BaseType }.Concat(type.GetInterfaces()).OfType<Type>()
+                .Where(one => one != typeof(object) && one != typeof(ValueType) && one != typeof(Enum) && !type.IsEnum).Select(Name).Order(StringComparer.Ordinal));
+            text.Append(kind).Append(' ').Append(type.FullName).Append(bases.Length > 0 ? " : " + bases : "").Append('\n');
+            foreach (string member in type
+                .GetMembers(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly)
+                .Select(Member).OfType<string>().Order(StringComparer.Ordinal))
+            {
+                text.Append("    ").Append(member).Append('\n');
+            }
+        }
+        return text.ToString();
+    }
+
+    private static string? Member(MemberInfo member) => member switch
+    {
+        FieldInfo { IsSpecialName: true } => null,
+        FieldInfo { IsLiteral: true } field when field.DeclaringType!.IsEnum => $"{field.Name} = {Convert.ToInt32(field.GetRawConstantValue(), null)}",
+        FieldInfo field => $"{(field.IsLiteral ? "const" : "readonly")} {Name(field.FieldType)} {field.Name}",
+        PropertyInfo { Name: "EqualityContract" } => null,
+        PropertyInfo property => $"{Name(property.PropertyType)} {property.Name}{Indexer(property)} {{ get;{(property.SetMethod is { IsPublic: true } ? " set;" : "")} }}",
+        ConstructorInfo constructor => $"new({Parameters(constructor)})",
+        MethodInfo method when method.IsSpecialName || method.Name.StartsWith('<') => null,
+        MethodInfo method => $"{(method.IsStatic ? "static " : "")}{Name(method.ReturnType)} {method.Name}{(method.IsGenericMethod ? "<T>" : "")}({Parameters(method)})",
+        _ => null,
+    };
+
+    private static string Indexer(PropertyInfo property) =>
+        property.GetIndexParameters() is { Length: > 0 } parameters ? $"[{string.Join(", ", parameters.Select(Parameter))}]" : "";
+
+    private static string Parameters(MethodBase method) => string.Join(", ", method.GetParameters().Select(Parameter));
+
+    private static string Parameter(ParameterInfo parameter) =>
+        $"{(parameter.IsOut ? "out " : "")}{Name(parameter.ParameterType)} {parameter.Name}{(parameter.HasDefaultValue ? $" = {parameter.DefaultValue ?? "default"}" : "")}";
+
+    private static string Name(Type type) =>
+        type.IsByRef ? Name(type.GetElementType()!)
+        : type.IsArray ? Name(type.GetElementType()!) + "[]"
+        : type.IsGenericType ? $"{type.Name[..type.Name.IndexOf('`', StringComparison.Ordinal)]}<{string.Join(", ", type.GetGenericArguments().Select(Name))}>"
+        : type.Name;
+}
