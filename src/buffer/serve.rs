@@ -245,7 +245,7 @@ impl Buffer {
         if claims {
             self.keep(state, ticket, frame);
             // Whoever sets the key first serves it.
-            let key = format!("{}:claim:{group}:{}:{}", self.namespace, head.reply, head.id);
+            let key = format!("{}:claim:{}:{group}", self.namespace, head.id);
             let ttl = left.min(MAX_CLAIM).as_millis().max(1).to_string();
             let command = [b"SET", key.as_bytes(), by.as_bytes(), b"NX", b"PX", ttl.as_bytes()];
             let deadline = now.checked_add(left);
