@@ -16,6 +16,7 @@ WORKLOADS = {
     "E": "names",
     "F": "publishing",
     "G": "promises",
+    "H": "requests",
 }
 
 

@@ -94,7 +94,12 @@ struct Responder {
 impl Responder {
     /// `false` if the number came before.
     fn take(&mut self, seq: u64) -> bool {
-        if seq < self.next || !self.beyond.insert(seq) {
+        if seq < self.next {
+            return false;
+        }
+        if seq == self.next {
+            self.next += 1;
+        } else if !self.beyond.insert(seq) {
             return false;
         }
         while self.beyond.remove(&self.next) {
@@ -434,7 +439,7 @@ impl Window {
         }
         self.count += 1;
         // Sorting each time would cost more than the rest of a request.
-        if self.count.is_multiple_of(16) || self.count < 16 {
+        if self.count.is_multiple_of(64) || self.count < 16 {
             let mut lately = self.lately;
             let kept = lately.get_mut(..self.count.min(Window::KEPT)).unwrap_or_default();
             kept.sort_unstable();

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Status};
 use crate::inbox::{Kind as Rec, Record, RecordIn};
 use crate::mux::events::Level;
 use crate::mux::promise::literal;
+use crate::sync::Arc;
 use serde::Deserialize;
 use serde_json::json;
 use std::borrow::Cow;
@@ -135,8 +136,10 @@ impl Buffer {
         if !gather.inbox.fits(record.cost(), 0) {
             gather.collect.overflow();
         } else if gather.collect.answer(&by, &said.server, 0, body.len(), true, now) == Verdict::Deliver {
-            gather.inbox.push(&record);
+            gather.inbox.push_quietly(&record);
         }
+        let inbox = Arc::clone(&gather.inbox);
+        state.gave(&inbox);
         self.after(state, id, now);
     }
 }

@@ -25,7 +25,7 @@ use crate::mux::hub::Hub;
 use crate::mux::subscription::Ticket;
 use crate::proto::envelope;
 use crate::runtime;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 use request::Requests;
 use responder::Responders;
 use serde_json::{Value, json};
@@ -62,6 +62,8 @@ pub struct Buffer {
     instance: String,
     namespace: String,
     name: String,
+    /// The channel that answers to its requests come to.
+    reply: String,
     state: Mutex<State>,
     counted: Counted,
 }
@@ -72,7 +74,56 @@ struct State {
     responders: Responders,
     /// When the task looks at the clock next; what is due later need not wake it.
     wakes: Option<Instant>,
+    /// Inboxes that were given something of which nobody was told yet.
+    untold: Vec<Arc<Inbox>>,
     closed: bool,
+}
+
+impl State {
+    /// An inbox was given a record: whoever waits for it is told when the state is left.
+    fn gave(&mut self, inbox: &Arc<Inbox>) {
+        if self.untold.last().is_none_or(|last| !Arc::ptr_eq(last, inbox)) {
+            self.untold.push(Arc::clone(inbox));
+        }
+    }
+}
+
+/// The state, entered for one step. Who got records in it is told once, and when the lock is gone: a taker that is woken
+/// under it runs into it at once.
+struct Entered<'a> {
+    // Fields are dropped in this order.
+    state: MutexGuard<'a, State>,
+    told: Told,
+}
+
+struct Told(Vec<Arc<Inbox>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        for inbox in &self.0 {
+            inbox.announce();
+        }
+    }
+}
+
+impl std::ops::Deref for Entered<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl std::ops::DerefMut for Entered<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.told.0 = std::mem::take(&mut self.state.untold);
+    }
 }
 
 impl Buffer {
@@ -87,15 +138,17 @@ impl Buffer {
         let inbox = Inbox::by_task(runtime::next_id(), config, budget, Box::new(move || wake.notify_one()));
         let instance = uuid::Uuid::now_v7().to_string();
         let state = State {
-            requests: Requests::new(format!("{namespace}:reply:{instance}")),
+            requests: Requests::default(),
             responders: Responders::default(),
             wakes: None,
+            untold: Vec::new(),
             closed: false,
         };
         let buffer = Arc::new(Buffer {
             hub: Arc::clone(hub),
             inbox,
             work,
+            reply: format!("{namespace}:reply:{instance}"),
             instance,
             namespace: namespace.into(),
             name: hub.settings.name.clone(),
@@ -104,6 +157,10 @@ impl Buffer {
         });
         let task = task::run(Arc::clone(&buffer));
         Ok((buffer, task))
+    }
+
+    fn enter(&self) -> Entered<'_> {
+        Entered { state: lock(&self.state), told: Told(Vec::new()) }
     }
 
     fn service_channel(&self, service: &[u8]) -> Vec<u8> {
@@ -129,7 +186,7 @@ impl Buffer {
 
     /// Ends gathers with a token, as their caller wants. Returns how many.
     pub fn cancel(&self, inbox: u64, token: u64) -> usize {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let ids = state.requests.select(|gather| gather.inbox.id() == inbox && gather.token == token);
         for &id in &ids {
             self.end_gather(&mut state, id, Reason::Cancelled, None);
@@ -139,7 +196,7 @@ impl Buffer {
 
     /// An inbox is closed: what delivers into it ends.
     pub fn close_inbox(&self, inbox: u64) {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         for id in state.requests.select(|gather| gather.inbox.id() == inbox) {
             self.end_gather(&mut state, id, Reason::Closed, None);
         }
@@ -151,7 +208,7 @@ impl Buffer {
     /// The client is stopped, of which no record tells: what waits for answers would wait in vain. First the requests:
     /// who works on them is told, by a last publish.
     pub fn stopped(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         self.answers_lost(&mut state, "the client was stopped while it waited for answers");
         for responder in state.responders.all.values_mut() {
             responder.active = None;
@@ -160,7 +217,7 @@ impl Buffer {
 
     /// The client closes: everything ends, and who waits for answers of ours is told.
     pub fn close(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         state.closed = true;
         for id in state.requests.select(|_| true) {
             self.end_gather(&mut state, id, Reason::Closed, None);

@@ -14,7 +14,7 @@ use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
 use crate::proto::resp::Limits;
 use crate::runtime::next_id;
-use crate::sync::{Arc, lock};
+use crate::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde_json::json;
@@ -77,9 +77,8 @@ impl Gather {
 }
 
 /// The requests of a client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Requests {
-    pub(super) channel: String,
     /// The source of the reply channel, once there is one, and whether the server has it now.
     pub(super) source: Option<u64>,
     pub(super) active: bool,
@@ -94,20 +93,6 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(channel: String) -> Requests {
-        Requests {
-            channel,
-            source: None,
-            active: false,
-            open: HashMap::default(),
-            named: HashMap::default(),
-            legacy: HashMap::default(),
-            waiting: BTreeSet::new(),
-            timers: BTreeSet::new(),
-            window: Window::default(),
-        }
-    }
-
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }
@@ -218,7 +203,7 @@ impl Buffer {
             return Err(Error::new(Status::TooLarge, text));
         }
         inbox.reserve(END_ROOM)?;
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let refused = if state.closed || inbox.is_closed() {
             Some(Status::Closed.into())
         } else if gather.named.as_ref().is_some_and(|id| state.requests.named.contains_key(id)) {
@@ -259,7 +244,7 @@ impl Buffer {
             // Without the lock: the write may take as long as everything else here.
             let sent = self.hub.publish(&channel, &frame, &self.inbox, id, Some(deadline));
             if let Err(error) = sent {
-                self.not_published(&mut lock(&self.state), id, &error);
+                self.not_published(&mut self.enter(), id, &error);
             }
         }
         Ok(id)
@@ -270,7 +255,7 @@ impl Buffer {
         if state.requests.source.is_some() {
             return Ok(());
         }
-        state.requests.source = Some(self.subscribe_own(state.requests.channel.as_bytes())?);
+        state.requests.source = Some(self.subscribe_own(self.reply.as_bytes())?);
         Ok(())
     }
 
@@ -287,11 +272,10 @@ impl Buffer {
         now: Instant,
     ) -> Vec<u8> {
         let left = gather.collect.deadline().saturating_duration_since(now);
-        let reply = format!("{}:reply:{}", self.namespace, self.instance);
         let head = Head {
             id: self.wire_id(id, gather).into(),
             from: self.name.as_str().into(),
-            reply: reply.into(),
+            reply: self.reply.as_str().into(),
             ttl: Some(left.as_millis().max(1) as u64),
             attempt: gather.attempt,
             expect: gather.expect,
@@ -395,8 +379,7 @@ impl Buffer {
 
     /// The reply channel was refused: no answer can ever come.
     pub(super) fn answers_refused(&self, state: &mut State) {
-        let channel = state.requests.channel.clone();
-        let text = format!("Redis refused the channel for answers, {channel:?}; allow it to the user");
+        let text = format!("Redis refused the channel for answers, {:?}; allow it to the user", self.reply);
         for id in state.requests.select(|gather| gather.legacy.is_none()) {
             self.end_gather(state, id, Reason::Interrupted, Some((Status::Refused, &text)));
         }
@@ -467,7 +450,7 @@ impl Buffer {
                         extra: frame.line,
                         ..RecordIn::new(Rec::Accepted, id, gather.token)
                     };
-                    gather.inbox.offer(&record);
+                    gather.inbox.offer_quietly(&record);
                 }
             }
             Kind::Part if head.seq.is_none() => {
@@ -489,7 +472,7 @@ impl Buffer {
                     if !gather.inbox.fits(record.cost(), 0) {
                         gather.collect.overflow();
                     } else if gather.collect.answer(&head.by, &head.name, seq, len, last, now) == Verdict::Deliver {
-                        gather.inbox.push(&record);
+                        gather.inbox.push_quietly(&record);
                     }
                 }
                 None => drop(gather.collect.finished(&head.by, &head.name, now)),
@@ -506,7 +489,7 @@ impl Buffer {
                         data: frame.body,
                         ..RecordIn::new(Rec::Answer, id, gather.token)
                     };
-                    if !gather.inbox.offer(&record) {
+                    if !gather.inbox.offer_quietly(&record) {
                         gather.collect.overflow();
                     }
                 }
@@ -522,6 +505,8 @@ impl Buffer {
             let took = now.saturating_duration_since(sent);
             state.requests.window.measured(took);
         }
+        let inbox = Arc::clone(&gather.inbox);
+        state.gave(&inbox);
         self.after(state, id, now);
     }
 
@@ -557,7 +542,7 @@ impl Buffer {
 
     /// The caller stops a gather. `CLOSED` if it has ended.
     pub fn stop(&self, id: u64, reason: Reason) -> Result<(), Status> {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         if !state.requests.open.contains_key(&id) {
             return Err(Status::Closed);
         }
@@ -595,7 +580,8 @@ impl Buffer {
             extra: extra.as_bytes(),
             ..RecordIn::new(Rec::End, id, gather.token)
         };
-        gather.inbox.complete(&record, END_ROOM);
+        gather.inbox.complete_quietly(&record, END_ROOM);
+        state.gave(&gather.inbox);
         // What the kernel was not given yet is never sent: nobody waits for it.
         let unsent = gather.publishing > 0 && self.hub.cancel_publishes(self.inbox.id(), id) > 0;
         if let Some(source) = gather.legacy {
@@ -608,7 +594,7 @@ impl Buffer {
         if sent && reason != Reason::Deadline && gather.collect.is_worked_on() {
             let head = Head {
                 id: self.wire_id(id, &gather).into(),
-                reply: state.requests.channel.as_str().into(),
+                reply: self.reply.as_str().into(),
                 ..Head::new(Kind::Cancel)
             };
             let deadline = Instant::now().checked_add(FRAME_TIME);
@@ -621,22 +607,19 @@ impl Buffer {
 fn said(gather: &Gather, why: Option<&str>) -> String {
     let report = gather.collect.report();
     let most = END_ROOM - RECORD_SIZE - 512;
-    for kept in [report.missing.len(), 16, 4, 0] {
-        let missing: Vec<_> = report.missing.iter().take(kept).collect();
-        let missing: Vec<_> = missing.iter().map(|(by, name)| json!({"by": by, "name": name})).collect();
-        let mut value = json!({
-            "expected": report.expected,
-            "answers": report.answers,
-            "errors": report.errors,
-            "missing": missing,
-            "missing_count": report.missing.len(),
-            "duplicates": report.duplicates,
-            "late": report.late,
-        });
-        if let (Some(why), Some(object)) = (why, value.as_object_mut()) {
-            object.insert("message".into(), crate::mux::ops::cut(why, 300).into());
-        }
-        let text = value.to_string();
+    let (answers, errors, duplicates, late) = (report.answers, report.errors, report.duplicates, report.late);
+    let expected = report.expected.map_or_else(|| "null".to_owned(), |expected| expected.to_string());
+    let count = report.missing.len();
+    let message = why.map(|why| json!(crate::mux::ops::cut(why, 300)).to_string());
+    let message = message.map(|message| format!(",\"message\":{message}")).unwrap_or_default();
+    for kept in [count, 16, 4, 0] {
+        let missing: Vec<_> =
+            report.missing.iter().take(kept).map(|(by, name)| json!({"by": by, "name": name})).collect();
+        let missing = if missing.is_empty() { "[]".to_owned() } else { json!(missing).to_string() };
+        let text = format!(
+            "{{\"expected\":{expected},\"answers\":{answers},\"errors\":{errors},\"missing\":{missing},\
+             \"missing_count\":{count},\"duplicates\":{duplicates},\"late\":{late}{message}}}"
+        );
         if text.len() <= most || kept == 0 {
             return text;
         }

@@ -13,7 +13,7 @@ use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Head, Kind};
 use crate::runtime::next_id;
-use crate::sync::{Arc, MutexGuard, lock};
+use crate::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ pub(super) struct Responder {
     pub(super) inbox: Arc<Inbox>,
     pub(super) token: u64,
     /// Its id on the wire.
-    pub(super) by: String,
+    pub(super) by: Arc<str>,
     pub(super) service: Box<[u8]>,
     pub(super) catch_all: bool,
     /// In Messaging.Buffer's wire.
@@ -167,7 +167,7 @@ impl Buffer {
         } else {
             catch_all.then(|| pattern_of(&self.service_channel(serve.service)))
         };
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         if state.closed || serve.inbox.is_closed() {
             return Err(Status::Closed.into());
         }
@@ -198,7 +198,7 @@ impl Buffer {
         let responder = Responder {
             inbox: Arc::clone(serve.inbox),
             token: serve.token,
-            by: format!("{}.{}", self.instance, state.responders.made),
+            by: format!("{}.{}", self.instance, state.responders.made).into(),
             service: serve.service.into(),
             catch_all,
             legacy,
@@ -248,7 +248,7 @@ impl Buffer {
             Say::Answer { headers: json, .. } => headers(json)?,
             _ => None,
         };
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let last = !matches!(say, Say::Answer { last: false, .. });
         let Responders { all, tickets, .. } = &mut state.responders;
         let (Some(request), Some(one)) = (tickets.get_mut(&ticket), all.get_mut(&responder)) else {
@@ -261,7 +261,7 @@ impl Buffer {
         let legacy = one.legacy;
         let head = Head {
             id: request.id.as_str().into(),
-            by: one.by.as_str().into(),
+            by: (*one.by).into(),
             name: self.name.as_str().into(),
             h,
             ..Head::new(Kind::End)
@@ -333,7 +333,7 @@ impl Buffer {
 
     /// Stops taking requests in, lets those in work finish, and closes it. Completes with `done` behind its `closed`.
     pub fn drain_responder(&self, id: u64, ticket: Ticket) -> Result<()> {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         let Some(responder) = state.responders.all.get_mut(&id) else { return Err(Status::Closed.into()) };
         let ticket = Ticket { inbox: ticket.inbox.or_else(|| Some(Arc::clone(&responder.inbox))), ..ticket };
         if responder.draining.is_some() {
@@ -384,7 +384,7 @@ impl Buffer {
 
     /// Closes a responder at once. `CLOSED` if it is.
     pub fn close_service(&self, id: u64) -> Result<(), Status> {
-        let mut state: MutexGuard<'_, State> = lock(&self.state);
+        let mut state = self.enter();
         if !state.responders.all.contains_key(&id) {
             return Err(Status::Closed);
         }
@@ -408,18 +408,20 @@ impl Buffer {
                     name: &request.service,
                     ..RecordIn::new(Rec::Cancel, id, responder.token)
                 };
-                responder.inbox.push(&record);
+                responder.inbox.push_quietly(&record);
             }
             if !request.given_up && !responder.legacy {
                 self.refuse(&responder.by, &request.id, &request.reply, "CLOSED", "the responder was closed");
             }
         }
         let _ = self.hub.close_source(id);
-        responder.inbox.push(&RecordIn::new(Rec::Closed, id, responder.token));
+        responder.inbox.push_quietly(&RecordIn::new(Rec::Closed, id, responder.token));
+        state.gave(&responder.inbox);
         if let Some(Ticket { inbox: Some(inbox), token, .. }) = &responder.draining {
             let status = if unfinished { Status::Timeout } else { Status::Ok };
             let record = RecordIn { status: status.code(), ..RecordIn::new(Rec::Done, id, *token) };
-            inbox.complete(&record, crate::mux::ops::COMPLETION_ROOM);
+            inbox.complete_quietly(&record, crate::mux::ops::COMPLETION_ROOM);
+            state.gave(inbox);
         }
         if state.responders.all.is_empty()
             && let Some(discovery) = state.responders.discovery.take()

@@ -8,7 +8,7 @@ use crate::error::Status;
 use crate::inbox::{Kind as Rec, RecordIn};
 use crate::mux::events::Level;
 use crate::proto::envelope::{Frame, Head, Kind};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Arc, Mutex, lock};
 use crate::sys::PerProcess;
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -21,13 +21,13 @@ const ACCEPT_AFTER: Duration = Duration::from_millis(2);
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 /// A request that says nothing of its time has this long.
 const DEFAULT_TTL: Duration = Duration::from_secs(10);
+/// And none has longer than this, whatever it says: a number from outside must not overflow a clock.
+const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The longest id of a request.
 const MAX_ID: usize = 256;
 /// How much of a head line the ids of an `alive` may fill, with escapes to spare.
 const ALIVE_BYTES: usize = 8 * 1024;
-/// A claim of a queue group is kept no longer, however patient an asker is.
-const MAX_CLAIM: Duration = Duration::from_secs(24 * 3600);
 
 /// Flag bits of a request: it was sent again; it came in Messaging.Buffer's wire.
 const REQUEST_AGAIN: u16 = 1;
@@ -172,7 +172,7 @@ impl Buffer {
 
     fn requested(&self, state: &mut State, id: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
         let head = &frame.head;
-        let service = channel.get(self.service_channel(b"").len()..).unwrap_or_default();
+        let service = channel.get(self.namespace.len() + ":svc:".len()..).unwrap_or_default();
         let Some(responder) = state.responders.all.get_mut(&id) else { return };
         if head.not == self.instance || responder.catch_all && service == b"$" {
             return;
@@ -181,7 +181,7 @@ impl Buffer {
             self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis);
+        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis).min(LONGEST_TTL);
         // Counted from when the link read it: what stood in line before it does not prolong its time.
         let age = Duration::from_nanos(crate::mux::unix_ns().saturating_sub(read_at));
         let Some(left) = ttl.checked_sub(age).filter(|left| !left.is_zero()) else { return };
@@ -218,10 +218,9 @@ impl Buffer {
         }
         let now = Instant::now();
         let claims = !responder.group.is_empty();
-        let group = responder.group.clone();
-        let by = responder.by.clone();
-        let ticket = state.responders.next_ticket + 1;
-        state.responders.next_ticket = ticket;
+        let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
+        state.responders.next_ticket += 1;
+        let ticket = state.responders.next_ticket;
         let request = Request {
             responder: id,
             id: head.id.clone().into_owned(),
@@ -246,7 +245,7 @@ impl Buffer {
             self.keep(state, ticket, frame);
             // Whoever sets the key first serves it.
             let key = format!("{}:claim:{}:{group}", self.namespace, head.id);
-            let ttl = left.min(MAX_CLAIM).as_millis().max(1).to_string();
+            let ttl = left.as_millis().max(1).to_string();
             let command = [b"SET", key.as_bytes(), by.as_bytes(), b"NX", b"PX", ttl.as_bytes()];
             let deadline = now.checked_add(left);
             if let Err(error) = self.hub.command(&command, &self.inbox, TOKEN_CLAIM | ticket, deadline) {
@@ -367,9 +366,11 @@ impl Buffer {
             data: body,
             ..RecordIn::new(Rec::Request, request.responder, responder.token)
         };
-        if responder.inbox.offer(&record) {
+        if responder.inbox.offer_quietly(&record) {
             request.at = At::WithApplication;
             responder.handed += 1;
+            let inbox = Arc::clone(&responder.inbox);
+            state.gave(&inbox);
             return;
         }
         responder.errors += 1;
@@ -405,7 +406,9 @@ impl Buffer {
                 name: &request.service,
                 ..RecordIn::new(Rec::Cancel, request.responder, responder.token)
             };
-            responder.inbox.push(&record);
+            responder.inbox.push_quietly(&record);
+            let inbox = Arc::clone(&responder.inbox);
+            state.gave(&inbox);
         }
     }
 
@@ -480,7 +483,7 @@ impl Buffer {
                 left = rest;
                 let head = Head {
                     ids: ids.iter().map(|&id| id.into()).collect(),
-                    by: responder.by.as_str().into(),
+                    by: (*responder.by).into(),
                     name: self.name.as_str().into(),
                     ..Head::new(Kind::Alive)
                 };

@@ -8,7 +8,8 @@ use crate::inbox::{Kind as Rec, Record, RecordIn};
 use crate::mux::events::Level;
 use crate::mux::hub::{Either, Run, race};
 use crate::proto::envelope::{self, Frame};
-use crate::sync::{Arc, lock};
+use crate::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,22 +18,29 @@ pub(super) async fn run(buffer: Arc<Buffer>) {
     let mut control = buffer.hub.control.subscribe();
     // Also after a defect, here or in another task: nobody else would end what is open.
     let _closes = Closes(Arc::clone(&buffer));
+    // One sleep for ever, moved only when something is due earlier: each time that one is begun the runtime wakes itself.
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut armed = None;
     loop {
         let notified = buffer.work.notified();
         buffer.drain();
-        if lock(&buffer.state).wakes.is_some_and(|wakes| wakes <= Instant::now()) {
+        if buffer.enter().wakes.is_some_and(|wakes| wakes <= Instant::now()) {
             // What the socket holds by now was in time: it is read before any clock is looked at.
             tokio::task::yield_now().await;
             buffer.drain();
         }
         let next = buffer.due(Instant::now());
-        let sleep = async {
+        if let Some(next) = next.filter(|_| next != armed) {
+            sleep.as_mut().reset(next.into());
+        }
+        armed = next;
+        let slept = async {
             match next {
-                Some(next) => tokio::time::sleep_until(next.into()).await,
+                Some(_) => sleep.as_mut().await,
                 None => std::future::pending().await,
             }
         };
-        if let Either::Right(_) = race(race(notified, sleep), control.wait_for(|run| *run == Run::Closed)).await {
+        if let Either::Right(_) = race(race(notified, slept), control.wait_for(|run| *run == Run::Closed)).await {
             return;
         }
     }
@@ -51,20 +59,27 @@ impl Buffer {
     /// Takes everything that arrived.
     fn drain(&self) {
         while let Ok(lent) = self.inbox.take(Some(Duration::ZERO)) {
-            for record in lent.records() {
-                // Entered for each: a caller that answers must not wait for a whole block.
-                self.arrived(&mut lock(&self.state), record, lent.data());
+            // Left now and then: a caller that asks or answers must not wait for a whole block.
+            for records in lent.records().chunks(64) {
+                let mut state = self.enter();
+                for record in records {
+                    self.arrived(&mut state, record, lent.data());
+                }
             }
         }
     }
 
     /// Does what is due, and says when to come again.
     fn due(&self, now: Instant) -> Option<Instant> {
-        let mut state = lock(&self.state);
+        let mut state = self.enter();
         self.requests_due(&mut state, now);
         let work = self.requests_in_work(&mut state, now);
         let drains = self.drains_due(&mut state, now);
-        state.wakes = [state.requests.next(), work, drains].into_iter().flatten().min();
+        let next = [state.requests.next(), work, drains].into_iter().flatten().min();
+        // What was to be looked at earlier and is gone costs one look at nothing; to forget it would let each request of
+        // a caller who asks one after another wake this task to be told of its deadline.
+        let before = state.wakes.filter(|&wakes| wakes > now);
+        state.wakes = [next, before].into_iter().flatten().min();
         state.wakes
     }
 
@@ -114,7 +129,9 @@ impl Buffer {
             extra: record.extra(data),
             ..RecordIn::new(kind, record.source, responder.token)
         };
-        responder.inbox.push(&told);
+        responder.inbox.push_quietly(&told);
+        let inbox = Arc::clone(&responder.inbox);
+        state.gave(&inbox);
     }
 
     fn message(&self, state: &mut State, record: &Record, data: &[u8]) {

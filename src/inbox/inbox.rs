@@ -269,6 +269,19 @@ impl Inbox {
     /// Delivers one record. Messages follow the policy; everything else has its room reserved or is a mark.
     pub fn push(self: &Arc<Inbox>, record: &RecordIn<'_>) -> Pushed {
         let mut state = lock(&self.state);
+        let pushed = self.place(&mut state, record);
+        if state.phase == Phase::Open {
+            self.tell(state);
+        }
+        pushed
+    }
+
+    /// The same; whoever waits is not told before `announce`.
+    pub fn push_quietly(&self, record: &RecordIn<'_>) -> Pushed {
+        self.place(&mut lock(&self.state), record)
+    }
+
+    fn place(&self, state: &mut State, record: &RecordIn<'_>) -> Pushed {
         if state.phase != Phase::Open {
             return Pushed::default();
         }
@@ -276,13 +289,13 @@ impl Inbox {
         let mut pushed = Pushed::default();
         let droppable = matches!(record.kind, Kind::Message | Kind::Log | Kind::State);
         if !droppable {
-            Inbox::append(&mut state, record);
-        } else if self.must_refuse(&state, before, record.cost()) || !state.queue.push(record) {
-            self.refuse(&mut state, record.source, record.token, &mut pushed);
+            Inbox::append(state, record);
+        } else if self.must_refuse(state, before, record.cost()) || !state.queue.push(record) {
+            self.refuse(state, record.source, record.token, &mut pushed);
         } else {
             state.counters.received += 1;
         }
-        self.settle(state, before, pushed)
+        self.account(state, before, pushed)
     }
 
     /// Appends a record that is never dropped: without memory for its bytes, what someone waits for is that it came.
@@ -376,13 +389,6 @@ impl Inbox {
         }
         self.charge(state, before);
         pushed.full = self.is_full_now(state);
-        pushed
-    }
-
-    /// The same, and tells whoever waits.
-    fn settle(self: &Arc<Inbox>, mut state: MutexGuard<'_, State>, before: usize, pushed: Pushed) -> Pushed {
-        let pushed = self.account(&mut state, before, pushed);
-        self.tell(state);
         pushed
     }
 
@@ -502,33 +508,54 @@ impl Inbox {
         reserved: usize,
     ) -> Pushed {
         let mut state = lock(&self.state);
-        let before = state.bytes();
-        state.reserved = state.reserved.saturating_sub(reserved * records.len());
-        if state.phase != Phase::Open {
-            self.charge(&mut state, before);
-            return Pushed::default();
+        let (pushed, freed) = self.place_completions(&mut state, records, reserved);
+        if state.phase == Phase::Open {
+            self.tell(state);
         }
-        for record in records {
-            Inbox::append(&mut state, &record);
-        }
-        let freed = state.bytes() < before;
-        let pushed = self.settle(state, before, Pushed::default());
         if freed {
             (self.on_room)();
         }
         pushed
     }
 
-    /// Delivers a record that somebody waits for, if it has room; `false` if it has none.
-    pub fn offer(self: &Arc<Inbox>, record: &RecordIn<'_>) -> bool {
+    /// Delivers a completion; whoever waits is not told before `announce`.
+    pub fn complete_quietly(&self, record: &RecordIn<'_>, reserved: usize) {
+        let (_, freed) = self.place_completions(&mut lock(&self.state), std::iter::once(*record), reserved);
+        if freed {
+            (self.on_room)();
+        }
+    }
+
+    /// Also says whether there is more room than before.
+    fn place_completions<'a>(
+        &self,
+        state: &mut State,
+        records: impl ExactSizeIterator<Item = RecordIn<'a>>,
+        reserved: usize,
+    ) -> (Pushed, bool) {
+        let before = state.bytes();
+        state.reserved = state.reserved.saturating_sub(reserved * records.len());
+        if state.phase != Phase::Open {
+            self.charge(state, before);
+            return (Pushed::default(), false);
+        }
+        for record in records {
+            Inbox::append(state, &record);
+        }
+        let freed = state.bytes() < before;
+        (self.account(state, before, Pushed::default()), freed)
+    }
+
+    /// Delivers a record that somebody waits for, if it has room; `false` if it has none. Whoever waits is not told before
+    /// `announce`.
+    pub fn offer_quietly(&self, record: &RecordIn<'_>) -> bool {
         let mut state = lock(&self.state);
         let before = state.bytes();
         if state.phase != Phase::Open || !self.has_room_beside(&state, before, before, record.cost()) {
             return false;
         }
         Inbox::append(&mut state, record);
-        let pushed = Pushed::default();
-        self.settle(state, before, pushed);
+        self.account(&mut state, before, Pushed::default());
         true
     }
 

@@ -3,7 +3,7 @@
 //! A person can read it in `redis-cli`, and any language can speak it: `docs/wire.md` is the page for whoever writes a
 //! peer. Keys that are not known are ignored; strings are borrowed from the payload unless they hold escapes.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -56,7 +56,7 @@ impl Kind {
 }
 
 /// The head line. What a kind does not use is empty and not written.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Head<'a> {
     /// The version of the wire format.
     pub v: u32,
@@ -64,63 +64,53 @@ pub struct Head<'a> {
     #[serde(borrow)]
     pub k: Cow<'a, str>,
     /// The request.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    #[serde(borrow, default)]
     pub id: Cow<'a, str>,
     /// The requests that are still being worked on (alive).
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(borrow, default)]
     pub ids: Vec<Cow<'a, str>>,
     /// Which responder.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    #[serde(borrow, default)]
     pub by: Cow<'a, str>,
     /// Its display name.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    #[serde(borrow, default)]
     pub name: Cow<'a, str>,
     /// The answer's number within its responder, from 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub seq: Option<u64>,
     /// Who asks, by display name.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    #[serde(borrow, default)]
     pub from: Cow<'a, str>,
     /// The channel that answers go to.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    #[serde(borrow, default)]
     pub reply: Cow<'a, str>,
     /// What is left of the asker's time, in ms.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub ttl: Option<u64>,
     /// 1, and more when it was sent again.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default)]
     pub attempt: u32,
     /// How many answers the asker waits for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub expect: Option<u64>,
     /// An instance that must not answer: the asker's own.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    #[serde(borrow, default)]
     pub not: Cow<'a, str>,
     /// It may be sent again under the same id: answers are to be remembered.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default)]
     pub repeat: bool,
     /// A word for what failed.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    #[serde(borrow, default)]
     pub code: Cow<'a, str>,
     /// A sentence about what failed.
-    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    #[serde(borrow, default)]
     pub message: Cow<'a, str>,
     /// Whether asking again may help.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default)]
     pub retriable: bool,
     /// Headers of the application.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default)]
     pub h: Option<&'a RawValue>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// A frame that was read.
@@ -148,13 +138,88 @@ impl<'a> Head<'a> {
     }
 
     /// The frame with a body.
+    ///
+    /// Written by hand: with serde's writer a request cost a quarter more.
     pub fn frame(&self, body: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + body.len());
-        // Writing strings and numbers into memory cannot fail.
-        let _ = serde_json::to_writer(&mut out, self);
-        out.push(b'\n');
+        let mut out = Vec::with_capacity(320 + body.len());
+        out.extend_from_slice(b"{\"v\":1,\"k\":\"");
+        out.extend_from_slice(self.k.as_bytes());
+        out.push(b'"');
+        text(&mut out, "id", &self.id);
+        if let Some((first, rest)) = self.ids.split_first() {
+            out.extend_from_slice(b",\"ids\":[");
+            string(&mut out, first);
+            for id in rest {
+                out.push(b',');
+                string(&mut out, id);
+            }
+            out.push(b']');
+        }
+        text(&mut out, "by", &self.by);
+        text(&mut out, "name", &self.name);
+        number(&mut out, "seq", self.seq);
+        text(&mut out, "from", &self.from);
+        text(&mut out, "reply", &self.reply);
+        number(&mut out, "ttl", self.ttl);
+        number(&mut out, "attempt", Some(self.attempt.into()).filter(|&attempt| attempt > 0));
+        number(&mut out, "expect", self.expect);
+        text(&mut out, "not", &self.not);
+        flag(&mut out, "repeat", self.repeat);
+        text(&mut out, "code", &self.code);
+        text(&mut out, "message", &self.message);
+        flag(&mut out, "retriable", self.retriable);
+        if let Some(h) = self.h {
+            key(&mut out, "h");
+            out.extend_from_slice(h.get().as_bytes());
+        }
+        out.extend_from_slice(b"}\n");
         out.extend_from_slice(body);
         out
+    }
+}
+
+fn key(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    if !value.is_empty() {
+        key(out, name);
+        string(out, value);
+    }
+}
+
+fn string(out: &mut Vec<u8>, value: &str) {
+    if value.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
+        // Writing a string into memory cannot fail.
+        let _ = serde_json::to_writer(out, value);
+        return;
+    }
+    out.push(b'"');
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
+    let Some(mut value) = value else { return };
+    key(out, name);
+    let at = out.len();
+    loop {
+        out.push(b'0' + (value % 10) as u8);
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.get_mut(at..).unwrap_or_default().reverse();
+}
+
+fn flag(out: &mut Vec<u8>, name: &str, value: bool) {
+    if value {
+        key(out, name);
+        out.extend_from_slice(b"true");
     }
 }
 
