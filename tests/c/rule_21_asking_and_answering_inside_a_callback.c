@@ -90,6 +90,7 @@ int main(void)
     answer = redmux_text_bytes(text);
     CHECK(answer.len == 2 && memcmp(answer.data, "hi", 2) == 0, "the answer is the caller's");
     redmux_text_free(text);
+    FLAG_AWAIT(&side.requests, 201, "its handler goes on to its end");
 
     CHECK_OK(redmux_client_close(side.client, WAIT_MS));
     CHECK_EQ(200, flag_get(&side.ends), "and only once");
