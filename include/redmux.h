@@ -544,6 +544,11 @@
 #define REDMUX_ABI_VERSION 1
 
 /**
+ * The longest head, its newline included; one that is longer is no head.
+ */
+#define MAX_HEAD (64 * 1024)
+
+/**
  * What went wrong: a status, a sentence that says what happened, to what, and what to do, and Redis' own error word.
  * A pointer for one is written only when the call fails: begin with NULL, and set it to NULL after redmux_error_free.
  *

@@ -29,14 +29,17 @@ c_tests! {
     rule_08_10_statuses
     rule_09_errors
     rule_12_bad_arguments
+    rule_12_bad_arguments_of_requests
     rule_13_options
     rule_14_layout
     rule_16_17_taking
     rule_18_20_callbacks
     rule_19_drop_exactly_once
     rule_21_inside_a_callback
+    rule_21_asking_and_answering_inside_a_callback
     rule_22_identity_is_the_id_and_nothing_early_is_dropped
     rule_23_every_operation_completes_exactly_once_in_a_storm
+    rule_24_a_gather_says_why_it_ended_and_keeps_what_came
     rule_25_every_policy_drops_exactly_and_says_so_once
     rule_26_lost_and_active_on_every_subscription
     rule_28_after_close_no_callback_runs_and_drop_has_run_once

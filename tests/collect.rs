@@ -342,9 +342,9 @@ fn the_accept_window_follows_what_is_measured_and_one_slow_answer_does_not_move_
     (0..128).for_each(|_| window.measured(20 * MS));
     assert_eq!(window.length(), 80 * MS);
     window.measured(Duration::from_secs(9));
-    (0..15).for_each(|_| window.measured(20 * MS));
+    (0..127).for_each(|_| window.measured(20 * MS));
     assert_eq!(window.length(), 80 * MS, "one in a hundred may be slow");
-    (0..128).for_each(|_| window.measured(MS));
+    (0..256).for_each(|_| window.measured(MS));
     assert_eq!(window.length(), 20 * MS);
 }
 

@@ -359,6 +359,10 @@ impl Buffer {
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
         // What the server refuses it refuses again, at once and for ever.
         let lost = matches!(status, Status::Interrupted | Status::NotSent | Status::Unknown);
+        if !lost || status == Status::NotSent {
+            // It reached nobody: there is nobody to tell that it is over.
+            gather.sent = gather.sent.filter(|_| lost && gather.repeatable);
+        }
         if !gather.repeatable || gather.legacy.is_some() || !lost {
             self.end_gather(state, id, Reason::Interrupted, Some((status, text)));
             return;

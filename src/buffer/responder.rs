@@ -160,6 +160,12 @@ pub enum Say<'a> {
 impl Buffer {
     /// Serves a service from now on. Its own `active` says when; requests follow. Returns its id.
     pub fn serve(&self, serve: &Serve<'_>) -> Result<u64> {
+        let id = next_id();
+        self.serve_as(id, serve).map(|()| id)
+    }
+
+    /// The same under an id that its caller knows before the first request can come.
+    pub fn serve_as(&self, id: u64, serve: &Serve<'_>) -> Result<()> {
         let options = serve.options;
         let catch_all = options.flag(Key::CatchAll);
         let legacy = options.choice(Key::Wire) == "messaging-buffer";
@@ -195,7 +201,6 @@ impl Buffer {
             return Err(Error::new(Status::AlreadySubscribed, text));
         }
         state.responders.made += 1;
-        let id = next_id();
         let responder = Responder {
             inbox: Arc::clone(serve.inbox),
             token: serve.token,
@@ -239,7 +244,7 @@ impl Buffer {
             self.close_responder(&mut state, id);
             return Err(error);
         }
-        Ok(id)
+        Ok(())
     }
 
     /// Says something of a request that was handed out. `CLOSED` if it has ended, `CANCELLED` if nobody waits any more;

@@ -28,8 +28,6 @@ const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 const MAX_ID: usize = 256;
 /// How much of a head line the ids of an `alive` may fill, with escapes to spare.
 const ALIVE_BYTES: usize = 8 * 1024;
-/// A claim of a queue group is kept no longer, however patient an asker is.
-const MAX_CLAIM: Duration = Duration::from_secs(24 * 3600);
 
 /// Flag bits of a request: it was sent again; it came in Messaging.Buffer's wire.
 const REQUEST_AGAIN: u16 = 1;
@@ -223,8 +221,8 @@ impl Buffer {
         let now = Instant::now();
         let claims = !responder.group.is_empty();
         let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
-        let ticket = state.responders.next_ticket + 1;
-        state.responders.next_ticket = ticket;
+        state.responders.next_ticket += 1;
+        let ticket = state.responders.next_ticket;
         let request = Request {
             responder: id,
             id: head.id.clone().into_owned(),
@@ -248,8 +246,8 @@ impl Buffer {
         if claims {
             self.keep(state, ticket, frame);
             // Whoever sets the key first serves it.
-            let key = format!("{}:claim:{group}:{}:{}", self.namespace, head.reply, head.id);
-            let ttl = left.min(MAX_CLAIM).as_millis().max(1).to_string();
+            let key = format!("{}:claim:{}:{group}", self.namespace, head.id);
+            let ttl = left.as_millis().max(1).to_string();
             let command = [b"SET", key.as_bytes(), by.as_bytes(), b"NX", b"PX", ttl.as_bytes()];
             let deadline = now.checked_add(left);
             if let Err(error) = self.hub.command(&command, &self.inbox, TOKEN_CLAIM | ticket, deadline) {

@@ -11,6 +11,7 @@ use crate::buffer::{Say, Serve};
 use crate::client::Client;
 use crate::completion::completion;
 use crate::error::{Error, Result, Status};
+use crate::runtime::next_id;
 use std::sync::{Arc, PoisonError};
 
 /// One that serves a service. Its id is the source of its records. {0} is none. May be used from any thread.
@@ -61,13 +62,20 @@ pub extern "C" fn redmux_responder_open(
             id => Some(handle::options(id)?.lock().unwrap_or_else(PoisonError::into_inner).clone()),
         };
         let inbox = ticket(inbox, token, -1, &client)?.inbox.ok_or(Status::InvalidArgument)?;
-        let id = client.buffer()?.serve(&Serve {
+        let serve = Serve {
             service: read(service, service_len, "service")?,
             options: given.as_ref().unwrap_or(client.options()),
             inbox: &inbox,
             token,
-        })?;
+        };
+        let buffer = client.buffer()?;
+        let id = next_id();
+        // Before it serves: a callback on another thread may answer a request before this call returns.
         handle::add_source(id, &client, Family::Responder);
+        if let Err(error) = buffer.serve_as(id, &serve) {
+            let _ = handle::remove_source(id, Family::Responder);
+            return Err(error);
+        }
         place.write(redmux_responder { id });
         Ok(())
     })

@@ -20,6 +20,8 @@ static inline void every_client_call(uint64_t id, int32_t expected)
     redmux_inbox none = {0}, inbox = {77}, inboxes[2] = {{77}, {77}};
     redmux_subscription subscription = {77};
     redmux_promises promises = {77};
+    redmux_gather gather = {77};
+    redmux_responder responder = {77};
     redmux_block blocks[2] = {{0}, {0}};
     redmux_text *text = NULL;
     redmux_bytes name = bytes_of("n");
@@ -29,6 +31,12 @@ static inline void every_client_call(uint64_t id, int32_t expected)
     int32_t fd = 77;
     struct flag drops = FLAG;
 
+    CHECK_STATUS(expected, redmux_gather_open(client, none, p, 1, p, 1, NULL, 0, (redmux_options){0}, 1, 100, &gather,
+                                              NULL));
+    CHECK_STATUS(expected, redmux_gather_stop(client, (redmux_gather){77}, REDMUX_REASON_CANCELLED));
+    CHECK_STATUS(expected, redmux_gather_first_wait(client, p, 1, p, 1, NULL, 0, (redmux_options){0}, 100, &text, NULL));
+    CHECK_STATUS(expected, redmux_responder_open(client, none, p, 1, (redmux_options){0}, 1, &responder, NULL));
+    CHECK(gather.id == 77 && responder.id == 77, "results are written only on success");
     CHECK_STATUS(expected, redmux_client_ready(client, none, 1, 100));
     CHECK_STATUS(expected, redmux_client_ready_wait(client, 100, NULL));
     CHECK_STATUS(expected, redmux_client_authenticate(client, "u", "p", none, 1, 100));
@@ -116,6 +124,21 @@ static inline void every_promises_call(uint64_t id, int32_t expected)
     CHECK(text == NULL && count == 77, "results are written only on success");
 }
 
+/* Calls that take a responder. */
+static inline void every_responder_call(uint64_t id, int32_t expected)
+{
+    redmux_responder responder = {id};
+    redmux_inbox none = {0};
+    const uint8_t *p = (const uint8_t *)"n";
+    CHECK_STATUS(expected, redmux_responder_active(responder, none, 1, 100));
+    CHECK_STATUS(expected, redmux_responder_active_wait(responder, 100, NULL));
+    CHECK_STATUS(expected, redmux_responder_answer(responder, 1, p, 1, NULL, 0, 1));
+    CHECK_STATUS(expected, redmux_responder_end(responder, 1));
+    CHECK_STATUS(expected, redmux_responder_fail(responder, 1, p, 1, p, 1, 0));
+    CHECK_STATUS(expected, redmux_responder_drain(responder, none, 1, 100));
+    CHECK_STATUS(expected, redmux_responder_close(responder));
+}
+
 /* Calls that take options. */
 static inline void every_options_call(uint64_t id, int32_t expected)
 {
@@ -141,6 +164,7 @@ static inline void every_call(uint64_t id, int32_t expected)
     every_inbox_call(id, expected);
     every_subscription_call(id, expected);
     every_promises_call(id, expected);
+    every_responder_call(id, expected);
     every_options_call(id, expected);
 }
 

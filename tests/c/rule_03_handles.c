@@ -10,6 +10,7 @@ static void numbers_that_are_no_handles_are_closed(const char *url)
     redmux_inbox inbox = inbox_new(client);
     redmux_subscription subscription = {0};
     redmux_promises promises = {0};
+    redmux_responder responder = {0};
     redmux_options options = {0};
 
     for (size_t i = 0; i < sizeof forged / sizeof forged[0]; i++)
@@ -18,16 +19,20 @@ static void numbers_that_are_no_handles_are_closed(const char *url)
     /* A live number is no handle of another kind. */
     CHECK_OK(redmux_subscription_new(client, inbox, 1, &subscription));
     CHECK_OK(redmux_promises_new(client, inbox, NULL, 0, 1, &promises));
+    CHECK_OK(redmux_responder_open(client, inbox, NULL, 0, (redmux_options){0}, 1, &responder, NULL));
     CHECK_OK(redmux_options_new(&options));
     every_client_call(inbox.id, REDMUX_ERR_CLOSED);
     every_inbox_call(client.id, REDMUX_ERR_CLOSED);
     every_subscription_call(promises.id, REDMUX_ERR_CLOSED);
     every_promises_call(subscription.id, REDMUX_ERR_CLOSED);
+    every_responder_call(subscription.id, REDMUX_ERR_CLOSED);
+    every_subscription_call(responder.id, REDMUX_ERR_CLOSED);
     every_options_call(client.id, REDMUX_ERR_CLOSED);
-    CHECK_EQ(5, redmux_debug_live(), "none of that closed what the number stands for");
+    CHECK_EQ(6, redmux_debug_live(), "none of that closed what the number stands for");
 
     CHECK_OK(redmux_subscription_close(subscription));
     CHECK_OK(redmux_promises_close(promises));
+    CHECK_OK(redmux_responder_close(responder));
     CHECK_OK(redmux_inbox_close(inbox, WAIT_MS));
     CHECK_OK(redmux_client_close(client, WAIT_MS));
     redmux_options_free(options);
@@ -36,6 +41,7 @@ static void numbers_that_are_no_handles_are_closed(const char *url)
     every_inbox_call(inbox.id, REDMUX_ERR_CLOSED);
     every_subscription_call(subscription.id, REDMUX_ERR_CLOSED);
     every_promises_call(promises.id, REDMUX_ERR_CLOSED);
+    every_responder_call(responder.id, REDMUX_ERR_CLOSED);
     every_options_call(options.id, REDMUX_ERR_CLOSED);
     CHECK_EQ(0, redmux_debug_live(), "nothing is left");
 }
