@@ -220,8 +220,8 @@ pub extern "C" fn redmux_subscription_clear_wait(
     })
 }
 
-/// Unsubscribes, delivers what comes until the server confirms, and closes: closed is the subscription's last record,
-/// and done follows. The handle stays until redmux_subscription_close, which is then harmless.
+/// Delivers everything that was published before, unsubscribes, and closes: closed is the subscription's last record, and
+/// done follows. The handle stays until redmux_subscription_close, which is then harmless.
 ///
 /// inbox: where done comes; {0} is the subscription's own. token: comes back in it. timeout_ms: when it is closed without
 /// the server's word; 0 is the client's option timeout, -1 never. Any thread, also inside a callback.
@@ -238,7 +238,8 @@ pub extern "C" fn redmux_subscription_drain(
     })
 }
 
-/// Unsubscribes, waits for the server's word, and closes: closed is then in the inbox, behind everything that came.
+/// Delivers everything that was published before, unsubscribes, waits for the server's word, and closes: closed is then in
+/// the inbox, behind everything that came.
 ///
 /// timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error
 /// is owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.

@@ -130,7 +130,7 @@ impl Answers for Asked {
         match (self.queue.pop_front(), error) {
             (Some(Expect::Ping), None) => Ok(()),
             (Some(Expect::Barrier(id)), None) => {
-                mux.ops.end(id, Outcome::default());
+                mux.pinged(id, Outcome::default());
                 Ok(())
             }
             (Some(Expect::Authenticate(id)), error) => {
@@ -145,7 +145,7 @@ impl Answers for Asked {
                 }
             }
             (Some(Expect::Barrier(id)), Some(line)) => {
-                mux.ops.end(id, Outcome { status: Some(Status::Redis), text: &line, ..Outcome::default() });
+                mux.pinged(id, Outcome { status: Some(Status::Redis), text: &line, ..Outcome::default() });
                 Ok(())
             }
             (Some(Expect::Ping), Some(line)) => Err((Status::Redis, format!("the server refused a PING: {line}"))),
@@ -232,7 +232,7 @@ impl<'a> Session<'a> {
         mux.announce();
         for expect in self.asked.queue.drain(..) {
             if let Expect::Barrier(id) | Expect::Authenticate(id) = expect {
-                mux.ops.end(id, Outcome::of(Status::Interrupted));
+                mux.pinged(id, Outcome::of(Status::Interrupted));
             }
         }
         mux.link_down(fault.as_ref().map(|(status, text)| (*status, text.as_str())), self.last_byte, now);

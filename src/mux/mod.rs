@@ -442,6 +442,29 @@ impl Mux {
         }
     }
 
+    /// Lets every name go of the subscription that an operation clears or drains.
+    pub(crate) fn let_go(&mut self, id: u64) {
+        let Some(&What::Leave { slot, .. }) = self.ops.get(id).map(|op| &op.what) else { return };
+        let members = self.registry.member_count(slot);
+        if let Some(What::Leave { remaining, .. }) = self.ops.get_mut(id).map(|op| &mut op.what) {
+            *remaining += members;
+        }
+        self.registry.clear(slot, Some(id));
+        self.apply(Instant::now());
+        // One for the call itself, which kept it from ending too early.
+        self.left(&[id]);
+    }
+
+    /// The server answered a PING of the subscriber link: what was on its way has been delivered. Or the link is lost, and
+    /// nothing of it is on its way any more.
+    pub(crate) fn pinged(&mut self, id: u64, outcome: Outcome<'_>) {
+        if matches!(self.ops.get(id).map(|op| &op.what), Some(What::Leave { .. })) {
+            self.let_go(id);
+        } else {
+            self.ops.end(id, outcome);
+        }
+    }
+
     /// Ends a remove, clear or drain. A drain closes its subscription first, so that `done` says all is over.
     pub(crate) fn end_leave(&mut self, id: u64) {
         let Some(op) = self.ops.take(id) else { return };

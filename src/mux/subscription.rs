@@ -142,18 +142,26 @@ impl Hub {
         self.leave(mux);
     }
 
-    /// Removes all names; with `drain` the subscription is closed after the server let them go.
+    /// Removes all names. A drain first has everything delivered that is on its way, and closes the subscription after the
+    /// server let the names go.
     pub fn clear(&self, source: u64, drain: bool, ticket: Ticket) -> Result<()> {
         let mut mux = lock(&self.mux);
         let slot = mux.slot(source)?;
         if matches!(mux.target(slot).map(|target| &target.role), Some(Role::Promises(_) | Role::Promise(_))) {
             return Err(Status::Conflict.into());
         }
-        let remaining = mux.registry.member_count(slot) + 1;
-        let op = self.op(&mux, slot, source, ticket, COMPLETION_ROOM, What::Leave { slot, remaining, drain })?;
+        let what = What::Leave { slot, remaining: 1, drain };
+        let op = self.op(&mux, slot, source, ticket, COMPLETION_ROOM, what)?;
         let id = mux.ops.begin(op);
-        mux.registry.clear(slot, Some(id));
-        self.settle_leave(mux, id, 1);
+        if drain && mux.online() {
+            // What the server sent before it reads this PING comes before its answer, and is still wanted until then.
+            mux.pings.push(id);
+            self.leave(mux);
+            self.work.notify_one();
+            return Ok(());
+        }
+        mux.let_go(id);
+        self.leave(mux);
         Ok(())
     }
 
