@@ -3,7 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use redmux::proto::envelope::{Head, Kind, MAX_HEAD, headers, read};
+use redmux::proto::envelope::{Head, Kind, headers, max_head, read};
 
 const KINDS: [Kind; 8] =
     [Kind::Request, Kind::Accepted, Kind::Part, Kind::End, Kind::Error, Kind::Alive, Kind::Declined, Kind::Cancel];
@@ -68,7 +68,7 @@ proptest! {
     fn what_was_written_is_read_again(parts in parts(), body in vec(any::<u8>(), 0..40)) {
         let head = parts.head();
         let bytes = head.frame(&body);
-        prop_assume!(bytes.len() - body.len() <= MAX_HEAD);
+        prop_assume!(bytes.len() - body.len() <= max_head());
         prop_assert_eq!(bytes.iter().position(|&byte| byte == b'\n'), Some(bytes.len() - body.len() - 1), "one line");
         let frame = read(&bytes).map_err(TestCaseError::fail)?;
         prop_assert_eq!((frame.kind, frame.body), (parts.kind, body.as_slice()));
@@ -102,7 +102,7 @@ proptest! {
 
 #[test]
 fn a_head_of_the_greatest_length_is_read_and_one_byte_more_is_not() {
-    for (len, fits) in [(MAX_HEAD, true), (MAX_HEAD + 1, false)] {
+    for (len, fits) in [(max_head(), true), (max_head() + 1, false)] {
         let empty = Head::new(Kind::Cancel).frame(b"").len() + ",\"id\":\"\"".len();
         let id = "a".repeat(len - empty);
         let bytes = Head { id: id.as_str().into(), ..Head::new(Kind::Cancel) }.frame(b"");

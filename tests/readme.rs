@@ -276,6 +276,20 @@ fn x3_broker_prints_what_the_readme_says() {
 }
 
 #[test]
+fn x3_request_prints_what_the_readme_says() {
+    let server = Server::start();
+    let serving: Vec<String> = transcript("request");
+    let program = Program::example("request", &words(&serving[0])[2..], &server);
+    assert_eq!(program.line(&serving[1]), serving[1]);
+    let block = blocks("console").into_iter().find(|block| block.starts_with("$ ./request ask\n")).expect("ask");
+    let asker = Program::example("request", &["ask".into()], &server);
+    for line in block.lines().skip(1) {
+        assert_eq!(asker.line(line), line);
+    }
+    assert_eq!(program.line(&serving[2]), serving[2]);
+}
+
+#[test]
 fn x3_every_example_has_its_place_in_the_readme() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/c");
     for entry in std::fs::read_dir(dir).unwrap() {

@@ -254,7 +254,7 @@ fn many_long_ids_in_work_are_all_alive() {
     while alive.len() < ids.len() {
         let frame = replies.read_reply().expect("a sign of life").items()[2].text();
         let (line, _) = frame.split_once('\n').expect("a head line");
-        assert!(line.len() < redmux::proto::envelope::MAX_HEAD);
+        assert!(line.len() < redmux::proto::envelope::max_head());
         let head: serde_json::Value = serde_json::from_str(line).unwrap();
         let named = head["ids"].as_array().into_iter().flatten();
         alive.extend(named.map(|id| id.as_str().unwrap().to_owned()));

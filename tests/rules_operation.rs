@@ -27,6 +27,8 @@ fn problems(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
             }
             "const" => must(value == rule),
             "minimum" => must(value.as_f64().is_none_or(|number| number >= rule.as_f64().expect("a number"))),
+            // Of a null nothing is required: its type says whether it may be one.
+            "required" if value.is_null() => {}
             "required" => {
                 for key in rule.as_array().expect("a list") {
                     must(value.get(key.as_str().expect("a key")).is_some());

@@ -1,9 +1,10 @@
 /* One request, many answers. Start it as often as you like with `serve` and a name; then ask:
  *
- *     ./request redis://localhost serve One &
- *     ./request redis://localhost serve Two &
- *     ./request redis://localhost ask          prints who answered, and `REDMUX_OK: 2 answers`
- */
+ *     ./request serve One &
+ *     ./request serve Two &
+ *     ./request ask
+ *
+ * The server is that of REDIS_URL, else localhost. */
 #include <redmux.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,8 +61,7 @@ static int ask(redmux_client client, redmux_inbox inbox)
                 printf("answer: [%.*s]\n", (int)r->data_len, (const char *)block.data + r->data_off);
             } else if (r->kind == REDMUX_KIND_END) {
                 ended = 1;
-                printf("%s: %d answers; %.*s\n", redmux_status_name(r->status), answers, (int)r->extra_len,
-                       (const char *)block.data + r->extra_off);
+                printf("%s: %d answers\n", redmux_status_name(r->status), answers);
             }
         }
     }
@@ -74,15 +74,15 @@ int main(int argc, char **argv)
     redmux_client client;
     redmux_inbox inbox;
     redmux_error *error = NULL;
-    int serving = argc > 2 && strcmp(argv[2], "serve") == 0, result;
+    int serving = argc > 1 && strcmp(argv[1], "serve") == 0, result;
 
-    if (redmux_client_open(argc > 1 ? argv[1] : NULL, &client, &error) != REDMUX_OK ||
+    if (redmux_client_open(NULL, &client, &error) != REDMUX_OK ||
         redmux_inbox_new(client, (redmux_options){0}, &inbox, &error) != REDMUX_OK) {
         fprintf(stderr, "%s\n", redmux_error_message(error));
         redmux_error_free(error);
         return 1;
     }
-    result = serving ? serve(client, inbox, argc > 3 ? argv[3] : "somebody") : ask(client, inbox);
+    result = serving ? serve(client, inbox, argc > 2 ? argv[2] : "somebody") : ask(client, inbox);
     redmux_client_close(client, 1000);
     return result;
 }

@@ -252,7 +252,7 @@ fn headers(json: &[u8]) -> Result<Option<&serde_json::value::RawValue>> {
 
 /// Whoever gets the frame must be able to read its head.
 fn check_head(frame: &[u8], body: &[u8]) -> Result<()> {
-    let (head, most) = (frame.len() - body.len(), envelope::MAX_HEAD);
+    let (head, most) = (frame.len() - body.len(), envelope::max_head());
     if head > most {
         let text = format!("the head line has {head} bytes, headers included; it may have {most}");
         return Err(Error::new(Status::TooLarge, text));

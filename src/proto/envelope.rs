@@ -10,7 +10,12 @@ use std::borrow::Cow;
 /// The version of the wire format.
 const VERSION: u32 = 1;
 /// The longest head, its newline included; one that is longer is no head.
-pub const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD: usize = 64 * 1024;
+
+/// How long a head line may be, its newline included.
+pub fn max_head() -> usize {
+    MAX_HEAD
+}
 
 /// What a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
