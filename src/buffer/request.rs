@@ -25,6 +25,9 @@ use std::time::{Duration, Instant};
 /// Room for an end: its record and what it says. A long list of who is missing is cut to fit, and counted.
 const END_ROOM: usize = RECORD_SIZE + 2048;
 
+/// How often a request that was sent again and reached nobody is tried once more.
+const SENT_AGAIN_EVERY: Duration = Duration::from_millis(100);
+
 /// Flag bits of an answer.
 const ANSWER_LAST: u16 = 1;
 const ANSWER_FAILED: u16 = 2;
@@ -65,6 +68,8 @@ pub(super) struct Gather {
     pub(super) sent: Option<Instant>,
     /// Publishes of it that have not completed. What an earlier one than the last says counts no more.
     publishing: u32,
+    /// When it is sent again to a service that is not back yet.
+    again: Option<Instant>,
     /// When the task is to look at it.
     due: Instant,
 }
@@ -186,6 +191,7 @@ impl Buffer {
             keep: None,
             sent: None,
             publishing: 0,
+            again: None,
             due: deadline,
         };
         let frame = if legacy { ask.body.to_vec() } else { self.frame_of(id, &gather, ask.body, h, now) };
@@ -411,6 +417,14 @@ impl Buffer {
         let own = if gather.own { 0 } else { state.responders.reached(&gather.service, gather.sent) };
         let window = state.requests.window.length();
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
+        if gather.attempt > 1 && number <= own {
+            // After an outage who asks may be back before who answers: they are given the time that is left.
+            let again = now + SENT_AGAIN_EVERY;
+            gather.sent = None;
+            gather.again = Some(again);
+            state.requests.arm(id, again);
+            return;
+        }
         gather.collect.published(number.saturating_sub(own), window, now);
         self.after(state, id, now);
     }
@@ -419,6 +433,11 @@ impl Buffer {
     pub(super) fn answered(&self, state: &mut State, frame: &Frame<'_>, read_at: u64) {
         let now = Instant::now();
         let head = &frame.head;
+        if head.by.is_empty() {
+            // All that say nothing of who they are would be one responder.
+            self.counted.malformed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         if frame.kind == Kind::Alive {
             for id in &head.ids {
                 if let Some(id) = state.requests.find(&self.instance, id)
@@ -531,13 +550,21 @@ impl Buffer {
             state.requests.timers.remove(&(due, id));
             let Some(gather) = state.requests.open.get_mut(&id) else { continue };
             gather.collect.time(now);
+            let again = gather.again.take_if(|again| *again <= now).is_some();
+            let later = gather.again;
             if let Some(reason) = gather.collect.ended() {
                 self.end_gather(state, id, reason, None);
-            } else if let Some(next) = gather.collect.next(now) {
+            } else if let Some(next) = [gather.collect.next(now), later].into_iter().flatten().min() {
                 // Never at once again, whatever the rules say: a clock that stands still must not hold the thread.
                 let next = next.max(now + Duration::from_millis(1));
                 gather.due = next;
                 state.requests.timers.insert((next, id));
+                if again {
+                    state.requests.waiting.insert(id);
+                    if state.requests.active {
+                        self.send_waiting(state, now);
+                    }
+                }
             }
         }
     }

@@ -174,7 +174,13 @@ impl Buffer {
         let head = &frame.head;
         let service = channel.get(self.namespace.len() + ":svc:".len()..).unwrap_or_default();
         let Some(responder) = state.responders.all.get_mut(&id) else { return };
-        if head.not == self.instance || responder.catch_all && service == b"$" {
+        if head.not == self.instance {
+            return;
+        }
+        if responder.catch_all && service == b"$" {
+            // Answered elsewhere in this client; but Redis counted this one too.
+            let by = responder.by.clone();
+            self.decline(&by, &head.id, &head.reply);
             return;
         }
         if head.id.is_empty() || head.id.len() > MAX_ID || head.reply.is_empty() {
@@ -197,10 +203,13 @@ impl Buffer {
                 return;
             }
             let same = |one: &&Request| one.responder == id && one.is_asked(head) && !one.given_up;
-            if state.responders.tickets.values().any(|one| same(&one)) {
-                // It is worked on: whoever asks again waits for the same work.
+            if let Some(request) = state.responders.tickets.values().find(same) {
+                // It is worked on: whoever asks again waits for the same work. A claim that is on its way says itself
+                // what becomes of it.
                 let by = responder.by.clone();
-                self.tell_accepted(&by, &head.id, &head.reply);
+                if request.at != At::Claiming {
+                    self.tell_accepted(&by, &head.id, &head.reply);
+                }
                 return;
             }
         }
