@@ -249,6 +249,11 @@ asyncio.run(main())
         ended = python(code, self.server.url, REDMUX_NO_ADD_READER="1")
         self.assertEqual((ended.stdout, ended.stderr), ("0\n", ""))
 
+    def test_no_password_is_shown_by_what_a_client_prints(self) -> None:
+        for url in ("redis://u:secret@127.0.0.1:1", "redis://127.0.0.1:1?password=secret", "127.0.0.1:1,password=secret"):
+            with redmux.sync.connect(url, lazy=True) as client:
+                self.assertNotIn("secret", repr(client))
+
     def test_several_loops_and_threads_at_once(self) -> None:
         failures: list[BaseException] = []
 

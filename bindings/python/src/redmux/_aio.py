@@ -107,6 +107,7 @@ class Client(core.CoreClient):
             status = lib.ready(self._handle, 0, ids, 64, ctypes.byref(count))
             if status == core.CLOSED_STATUS:  # it is closing: what waits for its end is all that still comes
                 self._take_replies()
+                self._reader.rest()
                 break
             if status != OK or not count.value:
                 break
@@ -481,6 +482,17 @@ class Reader:
                 except RuntimeError:  # the loop is closed
                     return
                 self._drained.wait()
+
+    def rest(self) -> None:
+        """A short pause: the descriptor stays readable while a client closes, and the loop would do nothing but look."""
+        if self._thread is None and self._open:
+            self._loop.remove_reader(self._descriptor)
+            self._loop.call_later(0.01, self._go_on)
+
+    def _go_on(self) -> None:
+        if self._open:
+            self._loop.add_reader(self._descriptor, self._run)
+            self._run()
 
     def close(self) -> None:
         if not self._open:

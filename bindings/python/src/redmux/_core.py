@@ -217,7 +217,9 @@ class CoreClient(Owner):
         self._closed = False
 
     def __repr__(self) -> str:
-        where = self._url.rpartition("@")[2] if self._url else "the environment's server"
+        # The address alone: a password may stand before it, in the query, and in any part of a connection string.
+        where = (self._url or "").rpartition("@")[2].partition("?")[0].partition(",")[0]
+        where = where if where and "=" not in where else "the server that it was given"
         return f"<redmux client of {where}: {'closed' if self._closed else self.state}>"
 
     def _prepared(self, options: dict[str, Any]) -> int:
