@@ -4,7 +4,7 @@
  *     ./request serve Two &
  *     ./request ask
  *
- * The server is that of REDIS_URL, else localhost. */
+ * A URL may stand before these words; else the server is that of REDIS_URL, else localhost. */
 #include <redmux.h>
 #include <stdio.h>
 #include <string.h>
@@ -74,15 +74,17 @@ int main(int argc, char **argv)
     redmux_client client;
     redmux_inbox inbox;
     redmux_error *error = NULL;
-    int serving = argc > 1 && strcmp(argv[1], "serve") == 0, result;
+    const char *url = argc > 1 && strstr(argv[1], "://") != NULL ? argv[1] : NULL;
+    char **words = argv + (url != NULL ? 2 : 1);
+    int count = argc - (int)(words - argv), serving = count > 0 && strcmp(words[0], "serve") == 0, result;
 
-    if (redmux_client_open(NULL, &client, &error) != REDMUX_OK ||
+    if (redmux_client_open(url, &client, &error) != REDMUX_OK ||
         redmux_inbox_new(client, (redmux_options){0}, &inbox, &error) != REDMUX_OK) {
         fprintf(stderr, "%s\n", redmux_error_message(error));
         redmux_error_free(error);
         return 1;
     }
-    result = serving ? serve(client, inbox, argc > 2 ? argv[2] : "somebody") : ask(client, inbox);
+    result = serving ? serve(client, inbox, count > 1 ? words[1] : "somebody") : ask(client, inbox);
     redmux_client_close(client, 1000);
     return result;
 }

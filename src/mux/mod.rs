@@ -548,7 +548,7 @@ impl Mux {
         self.apply(now);
         let asked: Vec<u64> = std::mem::take(&mut self.auths).into_iter().map(|(id, _)| id).collect();
         for id in asked.into_iter().chain(std::mem::take(&mut self.pings)) {
-            self.ops.end(id, Outcome::of(Status::Interrupted));
+            self.pinged(id, Outcome::of(Status::Interrupted));
         }
     }
 

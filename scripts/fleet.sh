@@ -1,0 +1,124 @@
+# Sourced by scripts/demo: the story of a fleet. Five instances, in four languages, hold some resources each; three of them answer over HTTP
+# for all of them, whichever is asked.
+#
+#   fleet_start     starts them
+#   fleet_tour      asks each over HTTP for what every one holds, and shows a table
+#   fleet_losses    kills one instance in its work, and one link, and shows that the results say so
+
+declare -a fleet=() fleet_http=() fleet_holds=()
+
+# fleet_join NAME PROGRAM RESOURCE=VALUE...: one more instance; its first line says where it answers over HTTP, if it does.
+fleet_join() {
+    local name=$1 program=$2 line
+    shift 2
+    start "$name" "$program" "$name" "$@"
+    expect "$name" '*'
+    line=$(head -n 1 "$work/$name.out")
+    fleet+=("$name")
+    [[ "$line" != http://* ]] || fleet_http+=("$name $line")
+    fleet_holds+=("$name ${*%%=*}")
+}
+
+fleet_start() {
+    fleet_join c-1 resource boat=red lamp=old
+    fleet_join c-2 resource kite=green
+    if [ -x "$python" ]; then
+        fleet_program python_resource "PYTHONPATH=$root/bindings/python/src exec \"$python\" \"$root/bindings/python/examples/resource.py\""
+        fleet_join python-1 python_resource tent=dry
+    else
+        echo "   no Python 3.11 with venv here: one more in C takes its place"
+        fleet_join c-3 resource tent=dry
+    fi
+    if go_ready; then
+        link_library
+        (cd bindings/go && go build -tags redmux_dev -o "$work/go_resource" ./examples/resource)
+        fleet_join go-1 go_resource sled=fast
+    else
+        echo "   no Go 1.23 here: one more in C takes its place"
+        fleet_join c-4 resource sled=fast
+    fi
+    if dotnet_there; then
+        dotnet_do build bindings/dotnet/examples >"$work/dotnet.log" 2>&1 || { tail -n 20 "$work/dotnet.log" >&2; fail "the examples for .NET do not compile"; }
+        fleet_program dotnet_resource "REDMUX_LIBRARY=$target/release/libredmux.so exec dotnet \"$target/dotnet/bin/Examples/release/Examples.dll\" resource"
+        fleet_join dotnet-1 dotnet_resource drum=loud
+    else
+        echo "   no .NET here: one more in C takes its place"
+        fleet_join c-5 resource drum=loud
+    fi
+}
+
+fleet_program() { # NAME COMMAND: a program in the work folder that hands its arguments on
+    printf '#!/bin/sh\n%s "$@"\n' "$2" >"$work/$1"
+    chmod +x "$work/$1"
+}
+
+# Every instance with HTTP is asked for one resource of every instance, and for one that nobody holds.
+fleet_tour() {
+    local asked url holder key rest reply status took body
+    printf '   %-10s %-8s %-6s %8s  %s\n' asked for status took answer
+    for asked in "${fleet_http[@]}"; do
+        read -r asked url <<<"$asked"
+        while read -r holder key rest; do
+            reply=$(curl --silent --show-error --max-time 20 --write-out '\n%{http_code} %{time_total}' "$url$key") ||
+                fail "$asked did not answer over HTTP"
+            body=$(head -n 1 <<<"$reply")
+            read -r status took < <(tail -n 1 <<<"$reply")
+            printf '   %-10s %-8s %-6s %5d ms  %s\n' "$asked" "$key" "$status" "$(awk "BEGIN { print $took * 1000 }")" "$body"
+            if [ "$holder" = nobody ]; then
+                [ "$status" = 404 ] || fail "nobody holds $key, and the status is $status"
+            else
+                [[ "$status" = 200 && "$body" == *"$holder"* ]] || fail "$key is held by $holder, and the answer is $body"
+            fi
+        done < <(printf '%s\n' "${fleet_holds[@]}" "nobody ghost")
+    done
+}
+
+# fleet_ask STATUS TEXT...: asks everybody for the boat; it must end so, and say these texts.
+fleet_ask() {
+    local wanted=$1 status=0 text
+    shift
+    "$target/release/redmux" -u "$REDIS_URL" request resource boat --json >"$work/asked.out" 2>/dev/null || status=$?
+    sed 's/^/   asked    | /' "$work/asked.out"
+    [ "$status" -eq "$wanted" ] || fail "the request ended with status $status instead of $wanted"
+    for text in "$@"; do
+        grep -qF -- "$text" "$work/asked.out" || fail "the result does not say $text"
+    done
+}
+
+# fleet_slow NAME: an instance that takes a request and goes on with it for a minute.
+fleet_slow() {
+    "$target/release/redmux" -u "$REDIS_URL" serve resource --name "$1" -- sleep 60 >"$work/$1.out" 2>&1 &
+    pid[$1]=$!
+    local tries
+    for tries in {1..400}; do
+        ! grep -q serving "$work/$1.out" || return 0
+        sleep 0.05
+    done
+    fail "$1 does not serve"
+}
+
+# Waits until an instance has taken a request, and then does something to it.
+fleet_when_taken() { # NAME COMMAND...
+    local name=$1 tries
+    shift
+    (
+        for tries in {1..400}; do
+            ! pgrep -P "${pid[$name]}" >/dev/null || break
+            sleep 0.05
+        done
+        "$@" >/dev/null 2>&1
+    ) &
+}
+
+fleet_losses() {
+    fleet_slow slow-1
+    fleet_when_taken slow-1 kill -KILL "${pid[slow-1]}"
+    fleet_ask 7 '"name":"slow-1"' '"missing_count":1' '"reason":"all"'
+    wait "${pid[slow-1]}" 2>/dev/null || true
+    unset "pid[slow-1]"
+    act "while another slow one works, Redis cuts every subscriber: the request says that it was interrupted, and keeps what came"
+    fleet_slow slow-2
+    fleet_when_taken slow-2 ask_redis CLIENT KILL TYPE pubsub
+    fleet_ask 3 '"reason":"interrupted"' '"answers":1'
+    end slow-2
+}
