@@ -15,7 +15,7 @@ fleet_join() {
     expect "$name" '*'
     line=$(head -n 1 "$work/$name.out")
     fleet+=("$name")
-    [[ "$line" != http://* ]] || fleet_http+=("$name $line")
+    [[ "$line" != http://* ]] || fleet_http+=("$name ${line%/}/")
     fleet_holds+=("$name ${*%%=*}")
 }
 

@@ -290,6 +290,19 @@ fn x3_request_prints_what_the_readme_says() {
 }
 
 #[test]
+fn r17_resource_answers_for_what_it_holds_until_its_input_is_closed() {
+    let server = Server::start();
+    let said = transcript("resource");
+    let mut program = Program::example("resource", &words(&said[0])[2..], &server);
+    assert_eq!(program.line(&said[1]), said[1]);
+    let asker = Program::example("request", &["ask".into()], &server);
+    assert!(asker.line("an end").starts_with("REDMUX_ERR_NO_RESPONDERS"), "nobody serves hello");
+    program.stdin = None;
+    let status = program.child.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+}
+
+#[test]
 fn x3_every_example_has_its_place_in_the_readme() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/c");
     for entry in std::fs::read_dir(dir).unwrap() {
