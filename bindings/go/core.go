@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ import (
 type core struct {
 	handle  uint64
 	replies uint64
+	url     string // and the options it was opened with, for what has some of its own
+	options []native.Option
 	events  *stream
 	file    *os.File
 	logger  *slog.Logger
@@ -45,6 +48,7 @@ type waiter interface {
 // stream is an inbox that somebody else than the reader takes from, and the source that it belongs to.
 type stream struct {
 	inbox  uint64
+	free   func(source uint64)
 	signal chan struct{} // sticky: there may be something to take
 	done   chan struct{} // closed with it
 	mu     sync.Mutex
@@ -52,8 +56,8 @@ type stream struct {
 	closed atomic.Bool
 }
 
-func newStream(inbox uint64) *stream {
-	return &stream{inbox: inbox, signal: make(chan struct{}, 1), done: make(chan struct{})}
+func newStream(inbox uint64, free func(uint64)) *stream {
+	return &stream{inbox: inbox, free: free, signal: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 func (s *stream) wake() {
@@ -69,7 +73,7 @@ func (s *stream) own(handle uint64) {
 	defer s.mu.Unlock()
 	s.handle = handle
 	if s.closed.Load() && handle != 0 {
-		native.CloseSubscription(handle)
+		s.free(handle)
 	}
 }
 
@@ -82,7 +86,7 @@ func (s *stream) close() bool {
 	}
 	close(s.done)
 	if s.handle != 0 {
-		native.CloseSubscription(s.handle)
+		s.free(s.handle)
 	}
 	native.CloseInbox(s.inbox)
 	return true
@@ -94,11 +98,11 @@ func open(url string, given *settings) (*core, error) {
 		return nil, failed(failure, "connect")
 	}
 	c := &core{
-		handle: handle, events: newStream(events), logger: given.logger, onState: given.onState, asks: given.asks,
+		handle: handle, url: url, options: given.options, events: newStream(events, nil), logger: given.logger, onState: given.onState, asks: given.asks,
 		gone: make(chan struct{}), waiting: map[uint64]waiter{}, sets: map[uint64]bool{},
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
-	replies, failure := native.NewInbox(handle, nil)
+	replies, failure := native.NewInbox(handle, "", nil)
 	descriptor := -1
 	if failure == nil {
 		descriptor, failure = native.Dup(handle)
@@ -232,9 +236,7 @@ func (c *core) watch() {
 	var block native.Block
 	for {
 		for native.Take(c.events.inbox, &block) == native.OK {
-			data := append([]byte(nil), block.Data()...)
-			records := append([]native.Record(nil), block.Records()...)
-			native.Release(&block)
+			records, data := block.Copy(nil)
 			for i := range records {
 				c.event(&records[i], data)
 			}
@@ -283,13 +285,19 @@ func (c *core) answer(question uint64, what string, until time.Time) {
 }
 
 // guard runs what the application gave. Where it fails, that is logged and life goes on.
-func (c *core) guard(what string, f func() error) (err error) {
+func (c *core) guard(what string, f func() error) error {
+	err := safely(f)
+	if err != nil {
+		c.logger.Error("redmux: a handler failed", "handler", what, "error", err)
+	}
+	return err
+}
+
+// safely makes an error of a panic.
+func safely(f func() error) (err error) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			err = fmt.Errorf("panic: %v", panicked)
-		}
-		if err != nil {
-			c.logger.Error("redmux: a handler failed", "handler", what, "error", err)
 		}
 	}()
 	return f()
@@ -336,19 +344,27 @@ func (o *op) reply(r *native.Record, data []byte) bool {
 
 // begin asks the library; its answer will come to the op.
 func (c *core) begin(o *op, ask func(inbox, token uint64) int32) error {
-	o.token, o.done = c.tokens.Add(1), make(chan struct{})
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
-		return fail(native.Closed, o.what, "")
+	o.done = make(chan struct{})
+	if err := c.enlist(o, &o.token, o.what); err != nil {
+		return err
 	}
-	c.waiting[o.token] = o
-	c.mu.Unlock()
 	status := ask(c.replies, o.token)
 	if status != native.OK {
 		c.forget(o.token)
 	}
 	return check(status, o.what)
+}
+
+// enlist gives a waiter its token.
+func (c *core) enlist(w waiter, token *uint64, what string) error {
+	*token = c.tokens.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return fail(native.Closed, what, "")
+	}
+	c.waiting[*token] = w
+	return nil
 }
 
 func (c *core) forget(token uint64) {
@@ -409,13 +425,21 @@ func (c *core) only(what string, ask func(inbox, token uint64, limit int64) int3
 
 // --- inboxes
 
+// own are the client's options with some in their place; none where there are none.
+func (c *core) own(options []native.Option) []native.Option {
+	if len(options) == 0 {
+		return nil
+	}
+	return append(slices.Clip(c.options), options...)
+}
+
 // newStream makes an inbox and has its readers signalled.
-func (c *core) newStream(options []native.Option, what string) (*stream, error) {
-	inbox, failure := native.NewInbox(c.handle, options)
+func (c *core) newStream(options []native.Option, what string, free func(uint64)) (*stream, error) {
+	inbox, failure := native.NewInbox(c.handle, c.url, c.own(options))
 	if failure != nil {
 		return nil, failed(failure, what)
 	}
-	s := newStream(inbox)
+	s := newStream(inbox, free)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {

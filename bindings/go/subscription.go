@@ -79,7 +79,7 @@ func (c *Client) subscribe(options []SubOption, begin func(s *Subscription, noWa
 	if c.closing.Load() {
 		return nil, fail(native.Closed, "subscribe", "")
 	}
-	stream, err := c.core.newStream(given.options, "subscribe")
+	stream, err := c.core.newStream(given.options, "subscribe", native.CloseSubscription)
 	if err != nil {
 		return nil, err
 	}
@@ -283,12 +283,7 @@ func (s *Subscription) more(ctx context.Context) error {
 		}
 		switch status := native.Take(s.stream.inbox, &s.block); status {
 		case native.OK:
-			lent := s.block.Data()
-			data := make([]byte, len(lent)) // in this shape it is not cleared first
-			copy(data, lent)
-			s.data = data
-			s.records = append(s.records, s.block.Records()...)
-			native.Release(&s.block)
+			s.records, s.data = s.block.Copy(s.records)
 			return nil
 		case native.Timeout:
 		case native.Closed:
