@@ -49,7 +49,7 @@ type waiter interface {
 type stream struct {
 	inbox  uint64
 	free   func(source uint64)
-	signal chan struct{} // sticky: there may be something to take
+	signal signal        // there may be something to take
 	done   chan struct{} // closed with it
 	mu     sync.Mutex
 	handle uint64
@@ -57,12 +57,35 @@ type stream struct {
 }
 
 func newStream(inbox uint64, free func(uint64)) *stream {
-	return &stream{inbox: inbox, free: free, signal: make(chan struct{}, 1), done: make(chan struct{})}
+	return &stream{inbox: inbox, free: free, signal: make(signal, 1), done: make(chan struct{})}
 }
 
-func (s *stream) wake() {
+// each gives what comes to f, until it is closed.
+func (s *stream) each(f func(r *native.Record, data []byte)) {
+	var block native.Block
+	var records []native.Record
+	for {
+		for native.Take(s.inbox, &block) == native.OK {
+			var data []byte
+			records, data = block.Copy(records[:0])
+			for i := range records {
+				f(&records[i], data)
+			}
+		}
+		select {
+		case <-s.signal:
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// signal is sticky, so that none is missed.
+type signal chan struct{}
+
+func (s signal) wake() {
 	select {
-	case s.signal <- struct{}{}:
+	case s <- struct{}{}:
 	default:
 	}
 }
@@ -117,7 +140,7 @@ func open(url string, given *settings) (*core, error) {
 	c.streams = map[uint64]*stream{events: c.events}
 	c.file = os.NewFile(uintptr(descriptor), "redmux")
 	go c.read()
-	go c.watch()
+	go c.events.each(c.event)
 	return c, nil
 }
 
@@ -162,7 +185,7 @@ func (c *core) dispatch(inboxes []uint64, block *native.Block) {
 		if inbox == c.replies {
 			replies = true
 		} else if s := c.streams[inbox]; s != nil {
-			s.wake()
+			s.signal.wake()
 		}
 	}
 	c.mu.Unlock()
@@ -175,7 +198,7 @@ func (c *core) wakeAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.streams {
-		s.wake()
+		s.signal.wake()
 	}
 }
 
@@ -230,23 +253,6 @@ func (c *core) stop() {
 var states = map[uint64]string{
 	1: "connecting", 2: "online", 3: "offline", 4: "stopped", 5: "slow consumer", 6: "publish online", 7: "publish offline",
 	8: "subscribed",
-}
-
-func (c *core) watch() {
-	var block native.Block
-	for {
-		for native.Take(c.events.inbox, &block) == native.OK {
-			records, data := block.Copy(nil)
-			for i := range records {
-				c.event(&records[i], data)
-			}
-		}
-		select {
-		case <-c.events.signal:
-		case <-c.events.done:
-			return
-		}
-	}
 }
 
 func (c *core) event(r *native.Record, data []byte) {
@@ -411,7 +417,8 @@ func (c *core) run(ctx context.Context, what string, ask func(inbox, token uint6
 	if ctx.Err() != nil {
 		return o, ended(ctx, what)
 	}
-	limit := limitOf(ctx)
+	deadline, _ := ctx.Deadline()
+	limit := limitOf(deadline)
 	if err := c.begin(o, func(inbox, token uint64) int32 { return ask(inbox, token, limit) }); err != nil {
 		return o, err
 	}

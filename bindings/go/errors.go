@@ -144,11 +144,10 @@ func ended(ctx context.Context, op string) *Error {
 	return err
 }
 
-// limitOf is a context's deadline in the library's milliseconds; 0, the client's option `timeout`, where it has none. It is
-// rounded up, so that the library is never earlier than the context.
-func limitOf(ctx context.Context) int64 {
-	deadline, has := ctx.Deadline()
-	if !has {
+// limitOf is a deadline in the library's milliseconds; 0, the client's option `timeout`, where there is none. It is rounded up, so
+// that the library is never earlier than the context.
+func limitOf(deadline time.Time) int64 {
+	if deadline.IsZero() {
 		return 0
 	}
 	return max(1, int64(time.Until(deadline)/time.Millisecond)+1)

@@ -54,8 +54,8 @@ type Result struct {
 	Err error
 }
 
-var reasons = [...]string{
-	"", "no_responders", "all", "count", "predicate", "quiet", "deadline", "cancelled", "closed", "interrupted", "failed", "overflow",
+var reasons = [...]string{ // the first where its client is gone, and nobody says why
+	"closed", "no_responders", "all", "count", "predicate", "quiet", "deadline", "cancelled", "closed", "interrupted", "failed", "overflow",
 }
 
 // head is what wrappers know of a head line.
@@ -87,7 +87,7 @@ type gather struct {
 	until     func(Answer) bool
 	token, id uint64
 	deadline  time.Time
-	signal    chan struct{} // sticky: there may be an answer
+	signal    signal // there may be an answer
 	done      chan struct{}
 
 	mu     sync.Mutex
@@ -95,7 +95,6 @@ type gather struct {
 	enough bool
 	errors []*RemoteError
 	end    *Result
-	leave  func() bool // stops watching the context
 }
 
 func (g *gather) reply(r *native.Record, data []byte) bool {
@@ -115,37 +114,21 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 			Service: string(r.Name(data)), Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
 			line: own[:r.ExtraLen], Data: own[r.ExtraLen:len(own):len(own)],
 		})
-		g.wake()
+		g.signal.wake()
 	}
 	return false
 }
 
-func (g *gather) wake() {
-	select {
-	case g.signal <- struct{}{}:
-	default:
-	}
-}
-
 func (g *gather) finish(r *native.Record, data []byte) {
 	said := struct {
-		Expected         *int
-		Missing          []head
-		Duplicates, Late int
-		Message          string
-	}{}
-	reason := r.Number
-	if r.Kind == native.KindDone {
-		reason = native.ClientClosed
-	} else {
-		_ = json.Unmarshal(r.Extra(data), &said)
-	}
+		Expected, Duplicates, Late int
+		Missing                    []head
+		Message                    string
+	}{Expected: -1}
+	_ = json.Unmarshal(r.Extra(data), &said) // expected may be null
 	g.end = &Result{
-		Errors: g.errors, Expected: -1, Elapsed: time.Duration(r.Aux), Duplicates: said.Duplicates, Late: said.Late,
-		Reason: reasons[min(reason, uint64(len(reasons)-1))],
-	}
-	if said.Expected != nil {
-		g.end.Expected = *said.Expected
+		Reason: reasons[min(r.Number, uint64(len(reasons)-1))], Errors: g.errors, Expected: said.Expected,
+		Elapsed: time.Duration(r.Aux), Duplicates: said.Duplicates, Late: said.Late,
 	}
 	for _, one := range said.Missing {
 		g.end.Missing = append(g.end.Missing, one.Name)
@@ -156,9 +139,6 @@ func (g *gather) finish(r *native.Record, data []byte) {
 		g.end.Err = failure
 	} else if r.Status != native.OK {
 		g.end.Err = fail(r.Status, g.what, said.Message)
-	}
-	if g.leave != nil {
-		g.leave()
 	}
 	close(g.done)
 }
@@ -191,7 +171,7 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 			g.came[0] = Answer{}
 			g.came = g.came[1:]
 			if len(g.came) > 0 {
-				g.wake() // perhaps another goroutine reads too
+				g.signal.wake() // perhaps another goroutine reads too
 			}
 			g.mu.Unlock()
 			return g.taken(answer), nil
@@ -229,7 +209,7 @@ func (c *Client) gather(ctx context.Context, service string, data []byte, option
 	}
 	g := &gather{
 		core: c.core, what: fmt.Sprintf("request to %q", service), until: given.until,
-		signal: make(chan struct{}, 1), done: make(chan struct{}),
+		signal: make(signal, 1), done: make(chan struct{}),
 	}
 	if ctx.Err() != nil {
 		return nil, ended(ctx, g.what)
@@ -237,43 +217,25 @@ func (c *Client) gather(ctx context.Context, service string, data []byte, option
 	if c.closing.Load() {
 		return nil, fail(native.Closed, g.what, "")
 	}
-	if trace, is := ctx.Value(traced{}).(string); is && given.headers["traceparent"] == "" {
-		given.headers = maps.Clone(given.headers)
-		if given.headers == nil {
-			given.headers = map[string]string{}
-		}
-		given.headers["traceparent"] = trace
+	if trace, is := ctx.Value(traced{}).(string); is {
+		headers := map[string]string{"traceparent": trace}
+		maps.Copy(headers, given.headers)
+		given.headers = headers
 	}
-	limit := limitOf(ctx)
-	if own := millis(given.limit); given.limit > 0 && (limit == 0 || own < limit) {
-		limit = own
-		g.deadline = time.Now().Add(given.limit)
-	} else {
-		g.deadline, _ = ctx.Deadline()
+	g.deadline, _ = ctx.Deadline()
+	if own := time.Now().Add(given.limit); given.limit > 0 && (g.deadline.IsZero() || own.Before(g.deadline)) {
+		g.deadline = own
 	}
 	if err := c.core.enlist(g, &g.token, g.what); err != nil {
 		return nil, err
 	}
 	id, failure := native.Gather(c.core.handle, c.core.replies, service, data, encoded(given.headers), c.core.url,
-		c.core.own(given.options), g.token, limit)
+		c.core.own(given.options), g.token, limitOf(g.deadline))
 	if failure != nil {
 		c.core.forget(g.token)
 		return nil, failed(failure, g.what)
 	}
 	g.id = id
-	if ctx.Done() == nil {
-		return g, nil
-	}
-	leave := context.AfterFunc(ctx, func() {
-		if !g.due(ctx) {
-			g.stop(native.GivenUp)
-		}
-	})
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.leave = leave; g.end != nil {
-		leave()
-	}
 	return g, nil
 }
 
@@ -282,6 +244,7 @@ func (c *Client) gather(ctx context.Context, service string, data []byte, option
 type Gather struct {
 	client *Client
 	inner  *gather
+	leave  func() bool // stops watching the context
 }
 
 // Gather asks everybody who serves it, at once. ctx bounds the whole gather: its deadline is the time limit, unless TimeLimit is
@@ -292,16 +255,24 @@ func (c *Client) Gather(ctx context.Context, service string, data []byte, option
 	if err != nil {
 		return nil, err
 	}
-	g := &Gather{c, inner}
-	runtime.SetFinalizer(g, func(g *Gather) { g.inner.stop(native.GivenUp) })
+	g := &Gather{c, inner, context.AfterFunc(ctx, func() {
+		if !inner.due(ctx) {
+			inner.stop(native.GivenUp)
+		}
+	})}
+	runtime.SetFinalizer(g, (*Gather).Close)
 	return g, nil
 }
 
 // Next is the next answer; io.EOF behind the last one, whatever the reason, which End says. When ctx ends first, the gather is given
 // up.
 func (g *Gather) Next(ctx context.Context) (Answer, error) {
-	defer runtime.KeepAlive(g)
-	return g.inner.next(ctx)
+	answer, err := g.inner.next(ctx)
+	if err == io.EOF {
+		g.leave()
+	}
+	runtime.KeepAlive(g)
+	return answer, err
 }
 
 // Seq is the answers as they come. Leaving the loop gives the gather up; when it ends by itself, End says why.
@@ -344,6 +315,7 @@ func (g *Gather) End() *Result {
 
 // Close gives it up: it ends with cancelled, and what came can still be read. Harmless when it has ended.
 func (g *Gather) Close() error {
+	g.leave()
 	g.inner.stop(native.GivenUp)
 	runtime.KeepAlive(g)
 	return nil

@@ -79,7 +79,10 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 		return nil, failed(failure, what)
 	}
 	stream.own(id)
-	go r.serve()
+	go func() {
+		defer r.cancel()
+		stream.each(r.record)
+	}()
 	if err := c.ask(ctx, what, native.ResponderActive, id); err != nil {
 		_ = r.Close()
 		return nil, err
@@ -98,32 +101,6 @@ func (r *Responder) Close() error {
 	r.client.core.closeStream(r.stream)
 	r.cancel()
 	return nil
-}
-
-// serve takes requests until the responder is closed.
-func (r *Responder) serve() {
-	defer r.Close()
-	var block native.Block
-	var records []native.Record
-	for {
-		status := native.Take(r.stream.inbox, &block)
-		if status == native.OK {
-			var data []byte
-			records, data = block.Copy(records[:0])
-			for i := range records {
-				r.record(&records[i], data)
-			}
-			continue
-		}
-		if status != native.Timeout {
-			return
-		}
-		select {
-		case <-r.stream.signal:
-		case <-r.stream.done:
-			return
-		}
-	}
 }
 
 func (r *Responder) record(one *native.Record, data []byte) {
