@@ -48,7 +48,7 @@ type waiter interface {
 // stream is an inbox that somebody else than the reader takes from, and the source that it belongs to.
 type stream struct {
 	inbox  uint64
-	free   func(source uint64)
+	serves bool          // a responder, or else a subscription
 	signal signal        // there may be something to take
 	done   chan struct{} // closed with it
 	mu     sync.Mutex
@@ -56,8 +56,8 @@ type stream struct {
 	closed atomic.Bool
 }
 
-func newStream(inbox uint64, free func(uint64)) *stream {
-	return &stream{inbox: inbox, free: free, signal: make(signal, 1), done: make(chan struct{})}
+func newStream(inbox uint64, serves bool) *stream {
+	return &stream{inbox: inbox, serves: serves, signal: make(signal, 1), done: make(chan struct{})}
 }
 
 // each gives what comes to f, until it is closed.
@@ -95,8 +95,8 @@ func (s *stream) own(handle uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handle = handle
-	if s.closed.Load() && handle != 0 {
-		s.free(handle)
+	if s.closed.Load() {
+		s.free()
 	}
 }
 
@@ -108,11 +108,17 @@ func (s *stream) close() bool {
 		return false
 	}
 	close(s.done)
-	if s.handle != 0 {
-		s.free(s.handle)
-	}
+	s.free()
 	native.CloseInbox(s.inbox)
 	return true
+}
+
+func (s *stream) free() {
+	if s.serves {
+		native.CloseResponder(s.handle)
+	} else {
+		native.CloseSubscription(s.handle) // none, 0, is harmless
+	}
 }
 
 func open(url string, given *settings) (*core, error) {
@@ -121,7 +127,7 @@ func open(url string, given *settings) (*core, error) {
 		return nil, failed(failure, "connect")
 	}
 	c := &core{
-		handle: handle, url: url, options: given.options, events: newStream(events, nil), logger: given.logger, onState: given.onState, asks: given.asks,
+		handle: handle, url: url, options: given.options, events: newStream(events, false), logger: given.logger, onState: given.onState, asks: given.asks,
 		gone: make(chan struct{}), waiting: map[uint64]waiter{}, sets: map[uint64]bool{},
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
@@ -281,8 +287,13 @@ func (c *core) answer(question uint64, what string, until time.Time) {
 	}
 	ctx, cancel := context.WithDeadline(c.context, until)
 	defer cancel()
-	var values []string
-	err := c.guard(what, func() (err error) { values, err = f(ctx); return })
+	values := make([]string, 2)
+	err := c.guard(what, func() (err error) { values[0], values[1], err = f(ctx); return })
+	if what == "address" && values[1] == "" { // the path of a socket
+		values = values[:1]
+	} else if what == "credentials" && values[0] == "" { // a password only
+		values = values[1:]
+	}
 	if err != nil {
 		native.Answer(c.handle, question, native.Connect)
 	} else if status := native.Answer(c.handle, question, native.OK, values...); status != native.OK && status != native.Closed {
@@ -411,8 +422,11 @@ func (o *op) err(ctx context.Context) error {
 	return err
 }
 
+// asking asks the library for an operation that completes in inbox with token.
+type asking = func(inbox, token uint64, limit int64) int32
+
 // run is begin and await.
-func (c *core) run(ctx context.Context, what string, ask func(inbox, token uint64, limit int64) int32) (*op, error) {
+func (c *core) run(ctx context.Context, what string, ask asking) (*op, error) {
 	o := &op{what: what}
 	if ctx.Err() != nil {
 		return o, ended(ctx, what)
@@ -426,7 +440,7 @@ func (c *core) run(ctx context.Context, what string, ask func(inbox, token uint6
 }
 
 // only begins it; nobody waits for its end.
-func (c *core) only(what string, ask func(inbox, token uint64, limit int64) int32) error {
+func (c *core) only(what string, ask asking) error {
 	return check(ask(c.replies, c.tokens.Add(1), 0), what)
 }
 
@@ -441,12 +455,12 @@ func (c *core) own(options []native.Option) []native.Option {
 }
 
 // newStream makes an inbox and has its readers signalled.
-func (c *core) newStream(options []native.Option, what string, free func(uint64)) (*stream, error) {
+func (c *core) newStream(options []native.Option, what string, serves bool) (*stream, error) {
 	inbox, failure := native.NewInbox(c.handle, c.url, c.own(options))
 	if failure != nil {
 		return nil, failed(failure, what)
 	}
-	s := newStream(inbox, free)
+	s := newStream(inbox, serves)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
@@ -455,6 +469,17 @@ func (c *core) newStream(options []native.Option, what string, free func(uint64)
 	}
 	c.streams[inbox] = s
 	return s, nil
+}
+
+// closeResponders closes those before what they publish is waited for: their askers are told.
+func (c *core) closeResponders() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.streams {
+		if s.serves {
+			s.close()
+		}
+	}
 }
 
 func (c *core) closeStream(s *stream) bool {

@@ -214,9 +214,6 @@ func (c *Client) gather(ctx context.Context, service string, data []byte, option
 	if ctx.Err() != nil {
 		return nil, ended(ctx, g.what)
 	}
-	if c.closing.Load() {
-		return nil, fail(native.Closed, g.what, "")
-	}
 	if trace, is := ctx.Value(traced{}).(string); is {
 		headers := map[string]string{"traceparent": trace}
 		maps.Copy(headers, given.headers)

@@ -21,7 +21,7 @@ type settings struct {
 	asks           map[string]ask
 }
 
-type ask func(ctx context.Context) ([]string, error)
+type ask = func(ctx context.Context) (first, second string, err error)
 
 // Set sets any option of docs/options.md by its key: Set("ping_interval", "2s").
 func Set(key, value string) Option {
@@ -49,27 +49,15 @@ func OnState(f func(state, reason string)) Option { return func(s *settings) { s
 
 // Address is asked at each attempt to connect for host and port, or for the path of a unix socket (without a port).
 func Address(f func(ctx context.Context) (host, port string, err error)) Option {
-	return asking("address", func(ctx context.Context) ([]string, error) {
-		host, port, err := f(ctx)
-		if port == "" {
-			return []string{host}, err
-		}
-		return []string{host, port}, err
-	})
+	return asked("address", f)
 }
 
 // Credentials is asked at each attempt to connect. An empty user is Redis' default one.
 func Credentials(f func(ctx context.Context) (user, password string, err error)) Option {
-	return asking("credentials", func(ctx context.Context) ([]string, error) {
-		user, password, err := f(ctx)
-		if user == "" {
-			return []string{password}, err
-		}
-		return []string{user, password}, err
-	})
+	return asked("credentials", f)
 }
 
-func asking(what string, f ask) Option {
+func asked(what string, f ask) Option {
 	return func(s *settings) {
 		if s.asks == nil {
 			s.asks = map[string]ask{}

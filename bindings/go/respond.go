@@ -64,10 +64,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 		option(&given)
 	}
 	what := fmt.Sprintf("respond to %q", service)
-	if c.closing.Load() {
-		return nil, fail(native.Closed, what, "")
-	}
-	stream, err := c.core.newStream(nil, what, native.CloseResponder)
+	stream, err := c.core.newStream(nil, what, true)
 	if err != nil {
 		return nil, err
 	}

@@ -82,39 +82,17 @@ const ABI = C.REDMUX_ABI_VERSION
 
 // The statuses, kinds, flags and reasons that the wrapper acts upon.
 const (
-	OK           = C.REDMUX_OK
-	Closed       = C.REDMUX_ERR_CLOSED
-	Busy         = C.REDMUX_ERR_BUSY
-	Cancelled    = C.REDMUX_ERR_CANCELLED
-	NoResponders = C.REDMUX_ERR_NO_RESPONDERS
-	Remote       = C.REDMUX_ERR_REMOTE
-	Connect      = C.REDMUX_ERR_CONNECT
-	Overflow     = C.REDMUX_ERR_OVERFLOW
-	Timeout      = C.REDMUX_ERR_TIMEOUT
-	KindMessage  = C.REDMUX_KIND_MESSAGE
-	KindActive   = C.REDMUX_KIND_ACTIVE
-	KindLost     = C.REDMUX_KIND_LOST
-	KindDropped  = C.REDMUX_KIND_DROPPED
-	KindDone     = C.REDMUX_KIND_DONE
-	KindPublish  = C.REDMUX_KIND_PUBLISHED
-	KindPromise  = C.REDMUX_KIND_PROMISE
-	KindRefused  = C.REDMUX_KIND_REFUSED
-	KindRequest  = C.REDMUX_KIND_REQUEST
-	KindCancel   = C.REDMUX_KIND_CANCEL
-	KindAnswer   = C.REDMUX_KIND_ANSWER
-	KindEnd      = C.REDMUX_KIND_END
-	KindAsk      = C.REDMUX_KIND_QUESTION
-	KindLog      = C.REDMUX_KIND_LOG
-	KindState    = C.REDMUX_KIND_STATE
-	KindClosed   = C.REDMUX_KIND_CLOSED
-	FlagPattern  = C.REDMUX_FLAG_PATTERN
-	FlagName     = C.REDMUX_FLAG_NAME
-	FlagLast     = C.REDMUX_FLAG_LAST
-	FlagFailed   = C.REDMUX_FLAG_FAILED
-	FlagAgain    = C.REDMUX_FLAG_AGAIN
-	Predicate    = C.REDMUX_REASON_PREDICATE
-	GivenUp      = C.REDMUX_REASON_CANCELLED
-	ClientClosed = C.REDMUX_REASON_CLOSED
+	OK, Closed, Busy, Cancelled                    = C.REDMUX_OK, C.REDMUX_ERR_CLOSED, C.REDMUX_ERR_BUSY, C.REDMUX_ERR_CANCELLED
+	NoResponders, Remote, Connect, Overflow        = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_OVERFLOW
+	Timeout                                        = C.REDMUX_ERR_TIMEOUT
+	KindMessage, KindActive, KindLost, KindDropped = C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST, C.REDMUX_KIND_DROPPED
+	KindDone, KindPublish, KindPromise             = C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED, C.REDMUX_KIND_PROMISE
+	KindRefused, KindRequest, KindCancel           = C.REDMUX_KIND_REFUSED, C.REDMUX_KIND_REQUEST, C.REDMUX_KIND_CANCEL
+	KindAnswer, KindEnd, KindAsk, KindLog          = C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END, C.REDMUX_KIND_QUESTION, C.REDMUX_KIND_LOG
+	KindState, KindClosed                          = C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED
+	FlagPattern, FlagName, FlagLast, FlagFailed    = C.REDMUX_FLAG_PATTERN, C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED
+	FlagAgain                                      = C.REDMUX_FLAG_AGAIN
+	Predicate, GivenUp                             = C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
 )
 
 // Record is redmux_record, field by field; a test holds the two layouts together.
@@ -385,20 +363,11 @@ func NewPattern(client, inbox uint64, pattern string, replies, token uint64, lim
 	return uint64(handle.id), int32(status)
 }
 
-func changeNames(adds C.int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
+// Change adds names, which completes with done when every one is active or refused, or removes them (adds 0).
+func Change(adds int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
 	joined, lengths := join(names)
-	return int32(C.change_names(adds, subscriptionOf(subscription), chars(joined), &lengths[0], C.size_t(len(names)), inboxOf(inbox),
-		C.uint64_t(token), C.int64_t(limit)))
-}
-
-// Add completes with done when every name is active or refused.
-func Add(subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	return changeNames(1, subscription, names, inbox, token, limit)
-}
-
-// Remove completes with done when Redis let the names go.
-func Remove(subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	return changeNames(0, subscription, names, inbox, token, limit)
+	return int32(C.change_names(C.int(adds), subscriptionOf(subscription), chars(joined), &lengths[0], C.size_t(len(names)),
+		inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // Names are what a subscription wants.
