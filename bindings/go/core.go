@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ import (
 type core struct {
 	handle  uint64
 	replies uint64
+	url     string // and the options it was opened with, for what has some of its own
+	options []native.Option
 	events  *stream
 	file    *os.File
 	logger  *slog.Logger
@@ -45,20 +48,44 @@ type waiter interface {
 // stream is an inbox that somebody else than the reader takes from, and the source that it belongs to.
 type stream struct {
 	inbox  uint64
-	signal chan struct{} // sticky: there may be something to take
+	serves bool          // a responder, or else a subscription
+	signal signal        // there may be something to take
 	done   chan struct{} // closed with it
 	mu     sync.Mutex
 	handle uint64
 	closed atomic.Bool
 }
 
-func newStream(inbox uint64) *stream {
-	return &stream{inbox: inbox, signal: make(chan struct{}, 1), done: make(chan struct{})}
+func newStream(inbox uint64, serves bool) *stream {
+	return &stream{inbox: inbox, serves: serves, signal: make(signal, 1), done: make(chan struct{})}
 }
 
-func (s *stream) wake() {
+// each gives what comes to f, until it is closed.
+func (s *stream) each(f func(r *native.Record, data []byte)) {
+	var block native.Block
+	var records []native.Record
+	for {
+		for native.Take(s.inbox, &block) == native.OK {
+			var data []byte
+			records, data = block.Copy(records[:0])
+			for i := range records {
+				f(&records[i], data)
+			}
+		}
+		select {
+		case <-s.signal:
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// signal is sticky, so that none is missed.
+type signal chan struct{}
+
+func (s signal) wake() {
 	select {
-	case s.signal <- struct{}{}:
+	case s <- struct{}{}:
 	default:
 	}
 }
@@ -68,8 +95,8 @@ func (s *stream) own(handle uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handle = handle
-	if s.closed.Load() && handle != 0 {
-		native.CloseSubscription(handle)
+	if s.closed.Load() {
+		s.free()
 	}
 }
 
@@ -81,11 +108,17 @@ func (s *stream) close() bool {
 		return false
 	}
 	close(s.done)
-	if s.handle != 0 {
-		native.CloseSubscription(s.handle)
-	}
+	s.free()
 	native.CloseInbox(s.inbox)
 	return true
+}
+
+func (s *stream) free() {
+	if s.serves {
+		native.CloseResponder(s.handle)
+	} else {
+		native.CloseSubscription(s.handle) // none, 0, is harmless
+	}
 }
 
 func open(url string, given *settings) (*core, error) {
@@ -94,11 +127,11 @@ func open(url string, given *settings) (*core, error) {
 		return nil, failed(failure, "connect")
 	}
 	c := &core{
-		handle: handle, events: newStream(events), logger: given.logger, onState: given.onState, asks: given.asks,
+		handle: handle, url: url, options: given.options, events: newStream(events, false), logger: given.logger, onState: given.onState, asks: given.asks,
 		gone: make(chan struct{}), waiting: map[uint64]waiter{}, sets: map[uint64]bool{},
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
-	replies, failure := native.NewInbox(handle, nil)
+	replies, failure := native.NewInbox(handle, "", nil)
 	descriptor := -1
 	if failure == nil {
 		descriptor, failure = native.Dup(handle)
@@ -113,7 +146,7 @@ func open(url string, given *settings) (*core, error) {
 	c.streams = map[uint64]*stream{events: c.events}
 	c.file = os.NewFile(uintptr(descriptor), "redmux")
 	go c.read()
-	go c.watch()
+	go c.events.each(c.event)
 	return c, nil
 }
 
@@ -158,7 +191,7 @@ func (c *core) dispatch(inboxes []uint64, block *native.Block) {
 		if inbox == c.replies {
 			replies = true
 		} else if s := c.streams[inbox]; s != nil {
-			s.wake()
+			s.signal.wake()
 		}
 	}
 	c.mu.Unlock()
@@ -171,7 +204,7 @@ func (c *core) wakeAll() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.streams {
-		s.wake()
+		s.signal.wake()
 	}
 }
 
@@ -228,25 +261,6 @@ var states = map[uint64]string{
 	8: "subscribed",
 }
 
-func (c *core) watch() {
-	var block native.Block
-	for {
-		for native.Take(c.events.inbox, &block) == native.OK {
-			data := append([]byte(nil), block.Data()...)
-			records := append([]native.Record(nil), block.Records()...)
-			native.Release(&block)
-			for i := range records {
-				c.event(&records[i], data)
-			}
-		}
-		select {
-		case <-c.events.signal:
-		case <-c.events.done:
-			return
-		}
-	}
-}
-
 func (c *core) event(r *native.Record, data []byte) {
 	switch r.Kind {
 	case native.KindLog:
@@ -273,8 +287,13 @@ func (c *core) answer(question uint64, what string, until time.Time) {
 	}
 	ctx, cancel := context.WithDeadline(c.context, until)
 	defer cancel()
-	var values []string
-	err := c.guard(what, func() (err error) { values, err = f(ctx); return })
+	values := make([]string, 2)
+	err := c.guard(what, func() (err error) { values[0], values[1], err = f(ctx); return })
+	if what == "address" && values[1] == "" { // the path of a socket
+		values = values[:1]
+	} else if what == "credentials" && values[0] == "" { // a password only
+		values = values[1:]
+	}
 	if err != nil {
 		native.Answer(c.handle, question, native.Connect)
 	} else if status := native.Answer(c.handle, question, native.OK, values...); status != native.OK && status != native.Closed {
@@ -283,13 +302,19 @@ func (c *core) answer(question uint64, what string, until time.Time) {
 }
 
 // guard runs what the application gave. Where it fails, that is logged and life goes on.
-func (c *core) guard(what string, f func() error) (err error) {
+func (c *core) guard(what string, f func() error) error {
+	err := safely(f)
+	if err != nil {
+		c.logger.Error("redmux: a handler failed", "handler", what, "error", err)
+	}
+	return err
+}
+
+// safely makes an error of a panic.
+func safely(f func() error) (err error) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			err = fmt.Errorf("panic: %v", panicked)
-		}
-		if err != nil {
-			c.logger.Error("redmux: a handler failed", "handler", what, "error", err)
 		}
 	}()
 	return f()
@@ -336,19 +361,27 @@ func (o *op) reply(r *native.Record, data []byte) bool {
 
 // begin asks the library; its answer will come to the op.
 func (c *core) begin(o *op, ask func(inbox, token uint64) int32) error {
-	o.token, o.done = c.tokens.Add(1), make(chan struct{})
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
-		return fail(native.Closed, o.what, "")
+	o.done = make(chan struct{})
+	if err := c.enlist(o, &o.token, o.what); err != nil {
+		return err
 	}
-	c.waiting[o.token] = o
-	c.mu.Unlock()
 	status := ask(c.replies, o.token)
 	if status != native.OK {
 		c.forget(o.token)
 	}
 	return check(status, o.what)
+}
+
+// enlist gives a waiter its token.
+func (c *core) enlist(w waiter, token *uint64, what string) error {
+	*token = c.tokens.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return fail(native.Closed, what, "")
+	}
+	c.waiting[*token] = w
+	return nil
 }
 
 func (c *core) forget(token uint64) {
@@ -389,13 +422,17 @@ func (o *op) err(ctx context.Context) error {
 	return err
 }
 
+// asking asks the library for an operation that completes in inbox with token.
+type asking = func(inbox, token uint64, limit int64) int32
+
 // run is begin and await.
-func (c *core) run(ctx context.Context, what string, ask func(inbox, token uint64, limit int64) int32) (*op, error) {
+func (c *core) run(ctx context.Context, what string, ask asking) (*op, error) {
 	o := &op{what: what}
 	if ctx.Err() != nil {
 		return o, ended(ctx, what)
 	}
-	limit := limitOf(ctx)
+	deadline, _ := ctx.Deadline()
+	limit := limitOf(deadline)
 	if err := c.begin(o, func(inbox, token uint64) int32 { return ask(inbox, token, limit) }); err != nil {
 		return o, err
 	}
@@ -403,19 +440,27 @@ func (c *core) run(ctx context.Context, what string, ask func(inbox, token uint6
 }
 
 // only begins it; nobody waits for its end.
-func (c *core) only(what string, ask func(inbox, token uint64, limit int64) int32) error {
+func (c *core) only(what string, ask asking) error {
 	return check(ask(c.replies, c.tokens.Add(1), 0), what)
 }
 
 // --- inboxes
 
+// own are the client's options with some in their place; none where there are none.
+func (c *core) own(options []native.Option) []native.Option {
+	if len(options) == 0 {
+		return nil
+	}
+	return append(slices.Clip(c.options), options...)
+}
+
 // newStream makes an inbox and has its readers signalled.
-func (c *core) newStream(options []native.Option, what string) (*stream, error) {
-	inbox, failure := native.NewInbox(c.handle, options)
+func (c *core) newStream(options []native.Option, what string, serves bool) (*stream, error) {
+	inbox, failure := native.NewInbox(c.handle, c.url, c.own(options))
 	if failure != nil {
 		return nil, failed(failure, what)
 	}
-	s := newStream(inbox)
+	s := newStream(inbox, serves)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
@@ -424,6 +469,17 @@ func (c *core) newStream(options []native.Option, what string) (*stream, error) 
 	}
 	c.streams[inbox] = s
 	return s, nil
+}
+
+// closeResponders closes those before what they publish is waited for: their askers are told.
+func (c *core) closeResponders() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.streams {
+		if s.serves {
+			s.close()
+		}
+	}
 }
 
 func (c *core) closeStream(s *stream) bool {

@@ -56,21 +56,29 @@ func (Lost) event()    {}
 func (Dropped) event() {}
 func (Refused) event() {}
 
-// DecodeJSON reads a message's payload; the error, an ErrDecode, names the channel and the bytes.
-func DecodeJSON[T any](m Message) (T, error) {
+// Payload is a Message, an Answer or a *Request.
+type Payload interface {
+	payload() (of string, data []byte)
+}
+
+func (m Message) payload() (string, []byte) { return m.Channel, m.Data }
+
+// DecodeJSON reads a payload; the error, an ErrDecode, names the channel or the service, and the bytes.
+func DecodeJSON[T any](p Payload) (T, error) {
 	var value T
-	if err := json.Unmarshal(m.Data, &value); err != nil {
-		return value, badJSON(m, err)
+	of, data := p.payload()
+	if err := json.Unmarshal(data, &value); err != nil {
+		return value, badJSON(of, data, err)
 	}
 	return value, nil
 }
 
-func badJSON(m Message, err error) error {
-	shown, more := m.Data, ""
+func badJSON(of string, data []byte, err error) error {
+	shown, more := data, ""
 	if len(shown) > 200 {
 		shown, more = shown[:200], "…"
 	}
-	said := fmt.Sprintf("bad JSON on %q, %d bytes: %q%s: %v", m.Channel, len(m.Data), shown, more, err)
+	said := fmt.Sprintf("bad JSON on %q, %d bytes: %q%s: %v", of, len(data), shown, more, err)
 	return &Error{Op: "decode", Message: said, cause: err}
 }
 

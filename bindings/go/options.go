@@ -21,7 +21,7 @@ type settings struct {
 	asks           map[string]ask
 }
 
-type ask func(ctx context.Context) ([]string, error)
+type ask = func(ctx context.Context) (first, second string, err error)
 
 // Set sets any option of docs/options.md by its key: Set("ping_interval", "2s").
 func Set(key, value string) Option {
@@ -49,27 +49,15 @@ func OnState(f func(state, reason string)) Option { return func(s *settings) { s
 
 // Address is asked at each attempt to connect for host and port, or for the path of a unix socket (without a port).
 func Address(f func(ctx context.Context) (host, port string, err error)) Option {
-	return asking("address", func(ctx context.Context) ([]string, error) {
-		host, port, err := f(ctx)
-		if port == "" {
-			return []string{host}, err
-		}
-		return []string{host, port}, err
-	})
+	return asked("address", f)
 }
 
 // Credentials is asked at each attempt to connect. An empty user is Redis' default one.
 func Credentials(f func(ctx context.Context) (user, password string, err error)) Option {
-	return asking("credentials", func(ctx context.Context) ([]string, error) {
-		user, password, err := f(ctx)
-		if user == "" {
-			return []string{password}, err
-		}
-		return []string{user, password}, err
-	})
+	return asked("credentials", f)
 }
 
-func asking(what string, f ask) Option {
+func asked(what string, f ask) Option {
 	return func(s *settings) {
 		if s.asks == nil {
 			s.asks = map[string]ask{}
@@ -158,6 +146,69 @@ func promiseOptions(options []PromiseOption) (s promiseSettings) {
 	}
 	return s
 }
+
+// GatherOption is something about a request, for Gather and Request.
+type GatherOption func(*gatherSettings)
+
+type gatherSettings struct {
+	options []native.Option
+	limit   time.Duration
+	headers map[string]string
+	until   func(Answer) bool
+}
+
+// SetGather sets any option of scope request (docs/options.md) by its key: SetGather("max_answers", "100").
+func SetGather(key, value string) GatherOption {
+	return func(s *gatherSettings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
+}
+
+// TimeLimit is how long the gather may take, if the context's deadline is not earlier.
+func TimeLimit(d time.Duration) GatherOption { return func(s *gatherSettings) { s.limit = d } }
+
+// Expect is how many answers are enough.
+func Expect(n int) GatherOption { return SetGather("expect", strconv.Itoa(n)) }
+
+// Quiet is the silence after an answer that ends it.
+func Quiet(d time.Duration) GatherOption { return SetGather("quiet", text(d)) }
+
+// Until is called with each answer as it is read; the one for which it is true is the last.
+func Until(f func(Answer) bool) GatherOption { return func(s *gatherSettings) { s.until = f } }
+
+// Headers go with the request.
+func Headers(headers map[string]string) GatherOption {
+	return func(s *gatherSettings) { s.headers = headers }
+}
+
+// Strict waits for everybody who received the request, and not only for those who took it.
+func Strict() GatherOption { return SetGather("strict", "true") }
+
+// OthersOnly leaves out the responders of this client.
+func OthersOnly() GatherOption { return SetGather("others_only", "true") }
+
+// Repeatable allows to send the request again after a connection was lost.
+func Repeatable() GatherOption { return SetGather("repeatable", "true") }
+
+// RespondOption is something about a responder, for Respond.
+type RespondOption func(*respondSettings)
+
+type respondSettings struct{ options []native.Option }
+
+// SetRespond sets any option of scope respond (docs/options.md) by its key: SetRespond("version", "2.1").
+func SetRespond(key, value string) RespondOption {
+	return func(s *respondSettings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
+}
+
+// Concurrency is how many handlers may run at once (64).
+func Concurrency(n int) RespondOption { return SetRespond("concurrency", strconv.Itoa(n)) }
+
+// Waiting is how many requests more may wait for that (1024); beyond it askers are told to come again.
+func Waiting(n int) RespondOption { return SetRespond("waiting", strconv.Itoa(n)) }
+
+// Group makes it a member of a queue group: exactly one member serves a request.
+func Group(name string) RespondOption { return SetRespond("group", name) }
+
+// CatchAll serves every service whose name begins with the given one.
+func CatchAll() RespondOption { return SetRespond("catch_all", "true") }
 
 // millis is a duration in the library's words, rounded up: there 0 is the default and -1 is for ever.
 func millis(d time.Duration) int64 {

@@ -69,9 +69,6 @@ func (c *Client) Promise(ctx context.Context, name string, options ...PromiseOpt
 
 func (c *Client) promise(o *op, ask func(inbox, token uint64) int32) (*Promise, error) {
 	defer runtime.KeepAlive(c)
-	if c.closing.Load() {
-		return nil, fail(native.Closed, o.what, "")
-	}
 	if err := c.core.begin(o, ask); err != nil {
 		return nil, err
 	}
@@ -89,9 +86,6 @@ type Promises struct {
 // Promises makes a set of promises under a prefix; WaitActive waits until Redis has it.
 func (c *Client) Promises(prefix string) (*Promises, error) {
 	what := fmt.Sprintf("promises %q", prefix)
-	if c.closing.Load() {
-		return nil, fail(native.Closed, what, "")
-	}
 	handle, status := native.NewPromises(c.core.handle, c.core.replies, prefix)
 	if status != native.OK {
 		return nil, fail(status, what, "")

@@ -88,11 +88,8 @@ func (c *Client) dropped() {
 }
 
 // run is an operation of an open client, which stays alive meanwhile.
-func (c *Client) run(ctx context.Context, what string, ask func(inbox, token uint64, limit int64) int32) (*op, error) {
+func (c *Client) run(ctx context.Context, what string, ask asking) (*op, error) {
 	defer runtime.KeepAlive(c)
-	if c.closing.Load() {
-		return &op{}, fail(native.Closed, what, "")
-	}
 	return c.core.run(ctx, what, ask)
 }
 
@@ -198,6 +195,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 		<-c.core.gone
 		return nil
 	}
+	c.core.closeResponders()
 	_, err := c.core.run(ctx, "close", func(inbox, token uint64, limit int64) int32 {
 		return native.Flush.Of(c.core.handle, inbox, token, limit)
 	})

@@ -49,7 +49,7 @@ func (c *Client) SubscribeWith(ctx context.Context, channels []string, options .
 		if noWait {
 			return s.AddNoWait(channels...)
 		}
-		_, err := c.run(ctx, "subscribe", s.adding(channels))
+		_, err := c.run(ctx, "subscribe", s.change(1, channels))
 		return err
 	})
 }
@@ -76,10 +76,7 @@ func (c *Client) subscribe(options []SubOption, begin func(s *Subscription, noWa
 	for _, option := range options {
 		option(&given)
 	}
-	if c.closing.Load() {
-		return nil, fail(native.Closed, "subscribe", "")
-	}
-	stream, err := c.core.newStream(given.options, "subscribe")
+	stream, err := c.core.newStream(given.options, "subscribe", false)
 	if err != nil {
 		return nil, err
 	}
@@ -103,19 +100,13 @@ func (s *Subscription) dropped() {
 
 // --- channels
 
-func (s *Subscription) adding(channels []string) func(inbox, token uint64, limit int64) int32 {
+func (s *Subscription) change(adds int, channels []string) asking {
 	return func(inbox, token uint64, limit int64) int32 {
-		return native.Add(s.stream.handle, channels, inbox, token, limit)
+		return native.Change(adds, s.stream.handle, channels, inbox, token, limit)
 	}
 }
 
-func (s *Subscription) removing(channels []string) func(inbox, token uint64, limit int64) int32 {
-	return func(inbox, token uint64, limit int64) int32 {
-		return native.Remove(s.stream.handle, channels, inbox, token, limit)
-	}
-}
-
-func (s *Subscription) run(ctx context.Context, what string, ask func(inbox, token uint64, limit int64) int32) error {
+func (s *Subscription) run(ctx context.Context, what string, ask asking) error {
 	defer runtime.KeepAlive(s)
 	_, err := s.client.run(ctx, what, ask)
 	return err
@@ -129,7 +120,7 @@ func (s *Subscription) ask(ctx context.Context, what string, ask native.Ask) err
 // Add adds channels and waits until Redis confirmed them. Those that it refused (ErrRefused, Error.Names) are left out; the others
 // are active.
 func (s *Subscription) Add(ctx context.Context, channels ...string) error {
-	err := s.run(ctx, "add", s.adding(channels))
+	err := s.run(ctx, "add", s.change(1, channels))
 	if refused := (*Error)(nil); errors.As(err, &refused) && len(refused.Names) > 0 {
 		_ = s.RemoveNoWait(refused.Names...)
 	}
@@ -139,18 +130,18 @@ func (s *Subscription) Add(ctx context.Context, channels ...string) error {
 // AddNoWait adds channels without waiting.
 func (s *Subscription) AddNoWait(channels ...string) error {
 	defer runtime.KeepAlive(s)
-	return s.client.core.only("add", s.adding(channels))
+	return s.client.core.only("add", s.change(1, channels))
 }
 
 // Remove removes channels and waits until Redis let them go.
 func (s *Subscription) Remove(ctx context.Context, channels ...string) error {
-	return s.run(ctx, "remove", s.removing(channels))
+	return s.run(ctx, "remove", s.change(0, channels))
 }
 
 // RemoveNoWait removes channels without waiting.
 func (s *Subscription) RemoveNoWait(channels ...string) error {
 	defer runtime.KeepAlive(s)
-	return s.client.core.only("remove", s.removing(channels))
+	return s.client.core.only("remove", s.change(0, channels))
 }
 
 // Clear removes every channel; the subscription stays.
@@ -283,12 +274,7 @@ func (s *Subscription) more(ctx context.Context) error {
 		}
 		switch status := native.Take(s.stream.inbox, &s.block); status {
 		case native.OK:
-			lent := s.block.Data()
-			data := make([]byte, len(lent)) // in this shape it is not cleared first
-			copy(data, lent)
-			s.data = data
-			s.records = append(s.records, s.block.Records()...)
-			native.Release(&s.block)
+			s.records, s.data = s.block.Copy(s.records)
 			return nil
 		case native.Timeout:
 		case native.Closed:

@@ -34,7 +34,9 @@ static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, in
     case 3: return redmux_subscription_clear((redmux_subscription){id}, inbox, token, timeout_ms);
     case 4: return redmux_subscription_drain((redmux_subscription){id}, inbox, token, timeout_ms);
     case 5: return redmux_subscription_active((redmux_subscription){id}, inbox, token, timeout_ms);
-    default: return redmux_promises_active((redmux_promises){id}, inbox, token, timeout_ms);
+    case 6: return redmux_promises_active((redmux_promises){id}, inbox, token, timeout_ms);
+    case 7: return redmux_responder_active((redmux_responder){id}, inbox, token, timeout_ms);
+    default: return redmux_responder_drain((redmux_responder){id}, inbox, token, timeout_ms);
     }
 }
 
@@ -78,29 +80,19 @@ import (
 // ABI is the number that this package was compiled against.
 const ABI = C.REDMUX_ABI_VERSION
 
-// The statuses and kinds that the wrapper acts upon.
+// The statuses, kinds, flags and reasons that the wrapper acts upon.
 const (
-	OK          = C.REDMUX_OK
-	Closed      = C.REDMUX_ERR_CLOSED
-	Busy        = C.REDMUX_ERR_BUSY
-	Cancelled   = C.REDMUX_ERR_CANCELLED
-	Connect     = C.REDMUX_ERR_CONNECT
-	Overflow    = C.REDMUX_ERR_OVERFLOW
-	Timeout     = C.REDMUX_ERR_TIMEOUT
-	KindMessage = C.REDMUX_KIND_MESSAGE
-	KindActive  = C.REDMUX_KIND_ACTIVE
-	KindLost    = C.REDMUX_KIND_LOST
-	KindDropped = C.REDMUX_KIND_DROPPED
-	KindDone    = C.REDMUX_KIND_DONE
-	KindPublish = C.REDMUX_KIND_PUBLISHED
-	KindPromise = C.REDMUX_KIND_PROMISE
-	KindRefused = C.REDMUX_KIND_REFUSED
-	KindAsk     = C.REDMUX_KIND_QUESTION
-	KindLog     = C.REDMUX_KIND_LOG
-	KindState   = C.REDMUX_KIND_STATE
-	KindClosed  = C.REDMUX_KIND_CLOSED
-	FlagPattern = C.REDMUX_FLAG_PATTERN
-	FlagName    = C.REDMUX_FLAG_NAME
+	OK, Closed, Busy, Cancelled                    = C.REDMUX_OK, C.REDMUX_ERR_CLOSED, C.REDMUX_ERR_BUSY, C.REDMUX_ERR_CANCELLED
+	NoResponders, Remote, Connect, Overflow        = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_OVERFLOW
+	Timeout                                        = C.REDMUX_ERR_TIMEOUT
+	KindMessage, KindActive, KindLost, KindDropped = C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST, C.REDMUX_KIND_DROPPED
+	KindDone, KindPublish, KindPromise             = C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED, C.REDMUX_KIND_PROMISE
+	KindRefused, KindRequest, KindCancel           = C.REDMUX_KIND_REFUSED, C.REDMUX_KIND_REQUEST, C.REDMUX_KIND_CANCEL
+	KindAnswer, KindEnd, KindAsk, KindLog          = C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END, C.REDMUX_KIND_QUESTION, C.REDMUX_KIND_LOG
+	KindState, KindClosed                          = C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED
+	FlagPattern, FlagName, FlagLast, FlagFailed    = C.REDMUX_FLAG_PATTERN, C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED
+	FlagAgain                                      = C.REDMUX_FLAG_AGAIN
+	Predicate, GivenUp                             = C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
 )
 
 // Record is redmux_record, field by field; a test holds the two layouts together.
@@ -142,6 +134,15 @@ func Take(inbox uint64, block *Block) int32 {
 // Release gives it back.
 func Release(block *Block) { C.redmux_block_release(&block.c) }
 
+// Copy appends its records to some, copies what they point into in one piece, and gives it back.
+func (b *Block) Copy(records []Record) ([]Record, []byte) {
+	defer Release(b)
+	lent := b.Data()
+	data := make([]byte, len(lent)) // in this shape it is not cleared first
+	copy(data, lent)
+	return append(records, b.Records()...), data
+}
+
 // Failure is a status with the library's sentence about it.
 type Failure struct {
 	Status int32
@@ -161,9 +162,11 @@ func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: C.uint64_t(
 func subscriptionOf(id uint64) C.redmux_subscription {
 	return C.redmux_subscription{id: C.uint64_t(id)}
 }
-func promisesOf(id uint64) C.redmux_promises { return C.redmux_promises{id: C.uint64_t(id)} }
+func promisesOf(id uint64) C.redmux_promises   { return C.redmux_promises{id: C.uint64_t(id)} }
+func responderOf(id uint64) C.redmux_responder { return C.redmux_responder{id: C.uint64_t(id)} }
 
 func chars(s string) *C.uint8_t { return (*C.uint8_t)(unsafe.StringData(s)) }
+func bytes(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.SliceData(b)) }
 
 func join(names []string) (string, []C.size_t) {
 	lengths := make([]C.size_t, len(names)+1)
@@ -220,21 +223,28 @@ func Open(url string, options []Option) (client, events uint64, failed *Failure)
 	return uint64(handle.id), uint64(inbox.id), failure(status, err)
 }
 
-// NewInbox makes an inbox that is taken from.
-func NewInbox(client uint64, options []Option) (uint64, *Failure) {
+// with calls with these options prepared; with none where there are none.
+func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
 	var prepared C.redmux_options
 	if len(options) > 0 {
 		var failed *Failure
-		prepared, failed = prepare("", options)
+		prepared, failed = prepare(url, options)
 		defer C.redmux_options_free(prepared)
 		if failed != nil {
-			return 0, failed
+			return failed
 		}
 	}
-	var inbox C.redmux_inbox
 	var err *C.redmux_error
-	status := C.redmux_inbox_new(clientOf(client), prepared, &inbox, &err)
-	return uint64(inbox.id), failure(status, err)
+	return failure(call(prepared, &err), err)
+}
+
+// NewInbox makes an inbox that is taken from; without options it has those of its client, else only these.
+func NewInbox(client uint64, url string, options []Option) (uint64, *Failure) {
+	var inbox C.redmux_inbox
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_inbox_new(clientOf(client), given, &inbox, err)
+	})
+	return uint64(inbox.id), failed
 }
 
 // CloseInbox discards what waits in it.
@@ -274,7 +284,7 @@ func Listed(client uint64, ready []uint64) (int, int32) {
 // Ask is an operation that needs nothing but its object; it completes with done.
 type Ask int
 
-// Of a client, of a subscription, and of a promise set.
+// Of a client, of a subscription, of a promise set, and of a responder.
 const (
 	Ready Ask = iota
 	Flush
@@ -283,6 +293,8 @@ const (
 	Drain
 	Active
 	PromisesActive
+	ResponderActive
+	ResponderDrain
 )
 
 // Of asks it of an object.
@@ -326,13 +338,13 @@ func CloseClient(client uint64) { C.redmux_client_close(clientOf(client), 0) }
 
 // Publish completes with published.
 func Publish(client uint64, channel string, data []byte, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_client_publish(clientOf(client), chars(channel), C.size_t(len(channel)), (*C.uint8_t)(unsafe.SliceData(data)),
+	return int32(C.redmux_client_publish(clientOf(client), chars(channel), C.size_t(len(channel)), bytes(data),
 		C.size_t(len(data)), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // Post publishes and completes with nothing.
 func Post(client uint64, channel string, data []byte) int32 {
-	return int32(C.redmux_client_post(clientOf(client), chars(channel), C.size_t(len(channel)), (*C.uint8_t)(unsafe.SliceData(data)),
+	return int32(C.redmux_client_post(clientOf(client), chars(channel), C.size_t(len(channel)), bytes(data),
 		C.size_t(len(data))))
 }
 
@@ -351,20 +363,11 @@ func NewPattern(client, inbox uint64, pattern string, replies, token uint64, lim
 	return uint64(handle.id), int32(status)
 }
 
-func changeNames(adds C.int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
+// Change adds names, which completes with done when every one is active or refused, or removes them (adds 0).
+func Change(adds int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
 	joined, lengths := join(names)
-	return int32(C.change_names(adds, subscriptionOf(subscription), chars(joined), &lengths[0], C.size_t(len(names)), inboxOf(inbox),
-		C.uint64_t(token), C.int64_t(limit)))
-}
-
-// Add completes with done when every name is active or refused.
-func Add(subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	return changeNames(1, subscription, names, inbox, token, limit)
-}
-
-// Remove completes with done when Redis let the names go.
-func Remove(subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	return changeNames(0, subscription, names, inbox, token, limit)
+	return int32(C.change_names(C.int(adds), subscriptionOf(subscription), chars(joined), &lengths[0], C.size_t(len(names)),
+		inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // Names are what a subscription wants.
@@ -412,6 +415,51 @@ func ClearPromises(promises uint64) int32 {
 
 // ClosePromises ends the set.
 func ClosePromises(promises uint64) { C.redmux_promises_close(promisesOf(promises)) }
+
+// Gather asks a service; its answers and its end come with token. headers are JSON.
+func Gather(client, inbox uint64, service string, data, headers []byte, url string, options []Option, token uint64,
+	limit int64) (uint64, *Failure) {
+	var gather C.redmux_gather
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_gather_open(clientOf(client), inboxOf(inbox), chars(service), C.size_t(len(service)), bytes(data),
+			C.size_t(len(data)), bytes(headers), C.size_t(len(headers)), given, C.uint64_t(token), C.int64_t(limit), &gather, err)
+	})
+	return uint64(gather.id), failed
+}
+
+// StopGather ends it with a reason; harmless when it has ended.
+func StopGather(client, gather, reason uint64) {
+	C.redmux_gather_stop(clientOf(client), C.redmux_gather{id: C.uint64_t(gather)}, C.uint64_t(reason))
+}
+
+// NewResponder serves a service.
+func NewResponder(client, inbox uint64, service, url string, options []Option) (uint64, *Failure) {
+	var responder C.redmux_responder
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_responder_open(clientOf(client), inboxOf(inbox), chars(service), C.size_t(len(service)), given, 0, &responder, err)
+	})
+	return uint64(responder.id), failed
+}
+
+// AnswerRequest answers a request; the last answer ends it. headers are JSON.
+func AnswerRequest(responder, request uint64, data, headers []byte, last int) int32 {
+	return int32(C.redmux_responder_answer(responderOf(responder), C.uint64_t(request), bytes(data), C.size_t(len(data)),
+		bytes(headers), C.size_t(len(headers)), C.int32_t(last)))
+}
+
+// EndRequest ends it without another answer; harmless when it has ended.
+func EndRequest(responder, request uint64) {
+	C.redmux_responder_end(responderOf(responder), C.uint64_t(request))
+}
+
+// FailRequest ends it with an error.
+func FailRequest(responder, request uint64, code, message string, retriable int) int32 {
+	return int32(C.redmux_responder_fail(responderOf(responder), C.uint64_t(request), chars(code), C.size_t(len(code)),
+		chars(message), C.size_t(len(message)), C.int32_t(retriable)))
+}
+
+// CloseResponder ends it and the requests that it has.
+func CloseResponder(responder uint64) { C.redmux_responder_close(responderOf(responder)) }
 
 // StatusWord is `closed` for REDMUX_ERR_CLOSED.
 func StatusWord(status int32) string {
