@@ -1,7 +1,3 @@
-using System.Buffers;
-using System.Text;
-using System.Text.Unicode;
-
 namespace Redmux;
 
 /// <summary>Names of channels as text and as bytes. Redis allows any byte in a name; redmux shows it as UTF-8, and a byte that is not

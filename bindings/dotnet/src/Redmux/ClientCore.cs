@@ -1,18 +1,8 @@
-using System.Collections.Concurrent;
-using System.ComponentModel;
-using System.Diagnostics.CodeAnalysis;
-using System.Net;
-using System.Net.Sockets;
-using System.Runtime.InteropServices;
-using System.Text;
-using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
-
 namespace Redmux;
 
-/// <summary>A subscription or promise set as the client knows it: handles and a signal, and not the object that the application holds,
-/// so that one which is dropped without a dispose is found.</summary>
-internal sealed class Source(ClientCore core, ulong inbox)
+/// <summary>A subscription, promise set or responder as the client knows it: handles and a signal, and not the object that the application
+/// holds, so that one which is dropped without a dispose is found.</summary>
+internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulong, int> close)
 {
     private int _closed;
 
@@ -25,6 +15,15 @@ internal sealed class Source(ClientCore core, ulong inbox)
 
     internal bool Closed => Volatile.Read(ref _closed) != 0;
 
+    /// <summary>Who is called where the inbox has something, and at the end: a responder, which is held by this.</summary>
+    internal Action? OnReady { get; init; }
+
+    internal void Say(bool inline)
+    {
+        OnReady?.Invoke();
+        Signal.Say(inline);
+    }
+
     /// <summary>Never waits. False: it was closed before.</summary>
     internal bool Close()
     {
@@ -32,19 +31,37 @@ internal sealed class Source(ClientCore core, ulong inbox)
         {
             return false;
         }
+        _ = close(Handle);
         if (Inbox != 0)
         {
-            _ = Native.redmux_subscription_close(Handle);
             _ = Native.redmux_inbox_close(Inbox, 0);
         }
-        else
-        {
-            _ = Native.redmux_promises_close(Handle);
-        }
         Core.Forget(this);
-        Signal.Say(inline: false);
+        Say(inline: false);
         return true;
     }
+}
+
+/// <summary>Callbacks and handlers that run, and whose.</summary>
+internal sealed class Calls
+{
+    private static readonly AsyncLocal<Calls?> Inside = new();
+    private readonly ConcurrentDictionary<Task, object> _running = new();
+
+    internal void Run(object owner, Func<Task> call)
+    {
+        Task task = Task.Run(() =>
+        {
+            Inside.Value = this;
+            return call();
+        });
+        _running[task] = owner;
+        task.ContinueWith(ended => _running.TryRemove(ended, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+    }
+
+    /// <summary>Until none runs, or none of an owner; not asked of one of them itself.</summary>
+    internal Task Ended(object? owner = null) =>
+        Inside.Value == this ? Task.CompletedTask : Task.WhenAll(_running.Where(pair => owner is null || pair.Value == owner).Select(pair => pair.Key));
 }
 
 /// <summary>The native client and its reader: one background thread that watches a dup of the client's descriptor, completes operations
@@ -53,6 +70,8 @@ internal sealed class Source(ClientCore core, ulong inbox)
 internal sealed class ClientCore
 {
     private readonly RedmuxOptions _options;
+    private readonly string? _url;
+    private readonly Dictionary<string, string> _all;
     private readonly ConcurrentDictionary<ulong, Source> _subscriptions = new();
     private readonly ConcurrentDictionary<Source, bool> _sets = new();
     private readonly Stack<Operation> _pool = new();
@@ -68,7 +87,8 @@ internal sealed class ClientCore
         _options = options;
         Logger = options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name) ?? NullLogger.Instance;
         ulong client = 0, events = 0;
-        Handed.Options(options.Url, options.All(), prepared =>
+        (_url, _all) = (options.Url, options.All());
+        Handed.Options(_url, _all, prepared =>
         {
             void* error = null;
             ulong opened, inbox;
@@ -78,7 +98,7 @@ internal sealed class ClientCore
         (Handle, Events) = (client, events);
         try
         {
-            Reply = NewInbox([]);
+            Reply = NewInbox(null);
             int descriptor;
             Failure.Check(Native.redmux_client_fd(Handle, &descriptor), "connect");
             _descriptor = Native.dup(descriptor);
@@ -108,6 +128,8 @@ internal sealed class ClientCore
 
     internal Tokens Tokens { get; } = new();
 
+    internal Calls Calls { get; } = new();
+
     internal NameCache Names { get; } = new();
 
     internal RedmuxState State { get; private set; } = RedmuxState.Connecting;
@@ -119,24 +141,29 @@ internal sealed class ClientCore
     /// <summary>Whether this is the reader's thread: whoever runs here holds everybody else up.</summary>
     internal bool OnReader => Environment.CurrentManagedThreadId == _readerId;
 
-    internal unsafe ulong NewInbox(IEnumerable<KeyValuePair<string, string>> options)
+    /// <summary>Hands on the client's options with these instead; 0, which is just the client's, without any.</summary>
+    internal void Prepared(KeyedOptions? given, Action<ulong> use)
+    {
+        if (given?.All() is { Count: > 0 } pairs)
+        {
+            Handed.Options(_url, _all.Concat(pairs), use);
+        }
+        else
+        {
+            use(0);
+        }
+    }
+
+    internal unsafe ulong NewInbox(KeyedOptions? options)
     {
         ulong made = 0;
-        void Make(ulong prepared)
+        Prepared(options, prepared =>
         {
             void* error = null;
             ulong inbox;
             Failure.Check(Native.redmux_inbox_new(Handle, prepared, &inbox, &error), "inbox", error);
             made = inbox;
-        }
-        if (options.Any())
-        {
-            Handed.Options(null, options, Make);
-        }
-        else
-        {
-            Make(0);
-        }
+        });
         return made;
     }
 
@@ -231,7 +258,7 @@ internal sealed class ClientCore
     {
         if (_subscriptions.TryGetValue(inbox, out Source? source))
         {
-            source.Signal.Say(inline: true);
+            source.Say(inline: true);
         }
         else if (inbox == Reply)
         {
@@ -246,7 +273,7 @@ internal sealed class ClientCore
     }
 
     /// <summary>Takes one block and looks at each record; false: there is none.</summary>
-    private static unsafe bool Each(ulong inbox, long timeout, RecordAction action)
+    internal static unsafe bool Each(ulong inbox, long timeout, RecordAction action)
     {
         RawBlock block = default;
         if (Native.redmux_inbox_take(inbox, timeout, &block) != Native.Ok)
@@ -261,17 +288,17 @@ internal sealed class ClientCore
         return true;
     }
 
-    private delegate void RecordAction(in RawRecord record, ReadOnlySpan<byte> data);
+    internal delegate void RecordAction(in RawRecord record, ReadOnlySpan<byte> data);
 
     private void OnReply(in RawRecord record, ReadOnlySpan<byte> data)
     {
         switch (record.Kind)
         {
-            case Native.Refused or Native.Active:
+            case Native.Refused or Native.Active or Native.Answer:
                 Tokens.Find(record.Token)?.Note(record, data);
                 break;
-            case Native.Done or Native.Published or Native.Promise:
-                Tokens.Remove(record.Token)?.End(record, data);
+            case Native.Done or Native.Published or Native.Promise or Native.End:
+                Tokens.Remove(record.Token)?.Ended(record, data);
                 break;
         }
     }

@@ -1,8 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
-using System.Text;
-using System.Text.Json;
-using System.Text.Json.Serialization.Metadata;
-
 namespace Redmux;
 
 /// <summary>What a subscription tells: <see cref="Message"/>, <see cref="Active"/>, <see cref="Lost"/>, <see cref="Dropped"/>,
@@ -42,41 +37,13 @@ public readonly struct Message : IEvent
     /// <summary>The payload as JSON.</summary>
     /// <param name="type">What it is, from a JsonSerializerContext: safe for trimming and AOT.</param>
     /// <exception cref="RedmuxDecodeException">It is not that; the message names channel and bytes.</exception>
-    public T? Json<T>(JsonTypeInfo<T> type)
-    {
-        try
-        {
-            return JsonSerializer.Deserialize(Data.Span, type);
-        }
-        catch (JsonException error)
-        {
-            throw Bad(error);
-        }
-    }
+    public T? Json<T>(JsonTypeInfo<T> type) => JsonBytes.Read(Data.Span, Channel, type);
 
     /// <summary>The payload as JSON.</summary>
     /// <param name="options">How to read it.</param>
     /// <exception cref="RedmuxDecodeException">It is not that; the message names channel and bytes.</exception>
-    [RequiresUnreferencedCode(Reflects), RequiresDynamicCode(Reflects)]
-    public T? Json<T>(JsonSerializerOptions? options = null)
-    {
-        try
-        {
-            return JsonSerializer.Deserialize<T>(Data.Span, options);
-        }
-        catch (JsonException error)
-        {
-            throw Bad(error);
-        }
-    }
-
-    internal const string Reflects = "JSON without a JsonTypeInfo looks at types by reflection; use the overload that takes one.";
-
-    private RedmuxDecodeException Bad(JsonException error)
-    {
-        string shown = Encoding.UTF8.GetString(Data.Span[..Math.Min(Data.Length, 200)]);
-        return new($"bad JSON on '{Channel}', {Data.Length} bytes: {shown}{(Data.Length > 200 ? "…" : "")}: {error.Message}");
-    }
+    [RequiresUnreferencedCode(JsonBytes.Reflects), RequiresDynamicCode(JsonBytes.Reflects)]
+    public T? Json<T>(JsonSerializerOptions? options = null) => Json(JsonBytes.TypeOf<T>(options));
 
     /// <inheritdoc/>
     public override string ToString() => $"Message {{ Channel = {Channel}, Data = {Data.Length} bytes }}";

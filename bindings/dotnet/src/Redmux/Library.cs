@@ -1,8 +1,3 @@
-using System.Diagnostics.CodeAnalysis;
-using System.Reflection;
-using System.Runtime.CompilerServices;
-using System.Runtime.InteropServices;
-
 namespace Redmux;
 
 /// <summary>Finds the native library: REDMUX_LIBRARY, then what a package brought, then the checkout that the program was built in.</summary>

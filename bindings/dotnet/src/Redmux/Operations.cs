@@ -1,6 +1,3 @@
-using System.Text;
-using System.Threading.Tasks.Sources;
-
 namespace Redmux;
 
 /// <summary>Something that was asked of the library and has not ended: what the records of the reply inbox with its token go to.</summary>
@@ -12,7 +9,7 @@ internal abstract class Pending
     internal virtual void Note(in RawRecord record, ReadOnlySpan<byte> data) { }
 
     /// <summary>Its last record; the token is free by now.</summary>
-    internal abstract void End(in RawRecord record, ReadOnlySpan<byte> data);
+    internal abstract void Ended(in RawRecord record, ReadOnlySpan<byte> data);
 
     /// <summary>The client ended without a last record.</summary>
     internal abstract void Abandon();
@@ -159,7 +156,7 @@ internal sealed class Operation : Pending, IValueTaskSource<long>, IValueTaskSou
         }
     }
 
-    internal override void End(in RawRecord record, ReadOnlySpan<byte> data)
+    internal override void Ended(in RawRecord record, ReadOnlySpan<byte> data)
     {
         if (record.Status == Native.Ok)
         {

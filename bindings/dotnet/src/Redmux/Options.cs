@@ -1,20 +1,49 @@
-using System.Globalization;
-using System.Net;
-using System.Text;
-using System.Text.Json;
-using Microsoft.Extensions.Configuration;
-using Microsoft.Extensions.Logging;
-
 namespace Redmux;
+
+/// <summary>Options of the library. What has no property is set by its key (docs/options.md): <c>options["ping_interval"] = "2s"</c>.</summary>
+public abstract class KeyedOptions
+{
+    private protected KeyedOptions() { }
+
+    internal Dictionary<string, string> Keys { get; } = [];
+
+    /// <summary>Any option of docs/options.md by its key.</summary>
+    /// <param name="key">As it is written there: <c>ping_interval</c>.</param>
+    public string this[string key]
+    {
+        get => Keys[key];
+        set => Keys[key] = value;
+    }
+
+    /// <summary>What the properties say; null is nothing.</summary>
+    internal abstract IEnumerable<(string Key, object? Value)> Own();
+
+    internal Dictionary<string, string> All()
+    {
+        Dictionary<string, string> all = new(Keys);
+        foreach (var (key, value) in Own().Where(pair => pair.Value is not null))
+        {
+            all.TryAdd(key, value switch
+            {
+                TimeSpan time => ((long)Math.Ceiling(time.TotalMilliseconds)).ToString(CultureInfo.InvariantCulture) + "ms",
+                bool flag => flag ? "true" : "false",
+                InboxPolicy policy => SnakeCase($"{policy}").Replace('_', '-'),
+                _ => string.Create(CultureInfo.InvariantCulture, $"{value}"),
+            });
+        }
+        return all;
+    }
+
+    private protected static string SnakeCase(string key) =>
+        string.Concat(key.Select((letter, at) => char.IsUpper(letter) && at > 0 && key[at - 1] != '_' ? $"_{char.ToLowerInvariant(letter)}" : $"{char.ToLowerInvariant(letter)}"));
+}
 
 /// <summary>How a client connects. What has no property here is set by its key (docs/options.md): <c>options["ping_interval"] = "2s"</c>.</summary>
 /// <example><code>
 /// var options = new RedmuxOptions { Url = "redis://localhost", Name = "api-3", ["ping_interval"] = "2s" };
 /// </code></example>
-public sealed class RedmuxOptions
+public sealed class RedmuxOptions : KeyedOptions
 {
-    internal Dictionary<string, string> Keys { get; } = [];
-
     /// <summary>Where Redis is. Null is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT and REDIS_PASSWORD, else localhost:6379.</summary>
     public string? Url { get; set; }
 
@@ -39,14 +68,6 @@ public sealed class RedmuxOptions
     /// <summary>Where logs go; the category is "Redmux".</summary>
     public ILoggerFactory? LoggerFactory { get; set; }
 
-    /// <summary>Any option of docs/options.md by its key.</summary>
-    /// <param name="key">As it is written there: <c>ping_interval</c>.</param>
-    public string this[string key]
-    {
-        get => Keys[key];
-        set => Keys[key] = value;
-    }
-
     /// <summary>Takes what a section of the configuration says: <c>Url</c> and any option, spelled <c>PingInterval</c> or <c>ping_interval</c>.</summary>
     internal void Read(IConfiguration section)
     {
@@ -69,41 +90,14 @@ public sealed class RedmuxOptions
         }
     }
 
-    private static string SnakeCase(string key)
+    internal override IEnumerable<(string, object?)> Own()
     {
-        StringBuilder snake = new();
-        foreach (char letter in key)
-        {
-            if (char.IsUpper(letter) && snake.Length > 0 && snake[^1] != '_')
-            {
-                snake.Append('_');
-            }
-            snake.Append(char.ToLowerInvariant(letter));
-        }
-        return snake.ToString();
-    }
-
-    internal IEnumerable<KeyValuePair<string, string>> All()
-    {
-        yield return new("connect_timeout", Duration.Option(ConnectTimeout < TimeSpan.FromMilliseconds(10) ? TimeSpan.FromMilliseconds(10) : ConnectTimeout));
-        if (Timeout is { } timeout)
-        {
-            yield return new("timeout", Duration.Option(timeout));
-        }
-        if (Name is { } name)
-        {
-            yield return new("name", name);
-        }
-        string[] asks = [.. new[] { Address is null ? null : "address", Credentials is null ? null : "credentials" }.OfType<string>()];
-        if (asks.Length > 0)
-        {
-            yield return new("ask", string.Join(',', asks));
-        }
-        foreach (var pair in Keys)
-        {
-            yield return pair;
-        }
-        yield return new("wrapper", "dotnet/" + RedmuxClient.Version);
+        string asks = string.Join(',', new[] { Address is null ? null : "address", Credentials is null ? null : "credentials" }.OfType<string>());
+        return
+        [
+            ("connect_timeout", TimeSpan.FromMilliseconds(Math.Max(10, ConnectTimeout.TotalMilliseconds))), ("timeout", Timeout), ("name", Name),
+            ("ask", asks.Length > 0 ? asks : null), ("wrapper", "dotnet/" + RedmuxClient.Version),
+        ];
     }
 }
 
@@ -152,7 +146,7 @@ public enum RedmuxState
 }
 
 /// <summary>How one subscription behaves. With a callback redmux reads it itself, on the thread pool, one event at a time.</summary>
-public sealed class SubscribeOptions
+public sealed class SubscribeOptions : KeyedOptions
 {
     /// <summary>How long to wait for Redis' word; null is the client's <see cref="RedmuxOptions.Timeout"/>.</summary>
     public TimeSpan? Timeout { get; set; }
@@ -184,33 +178,11 @@ public sealed class SubscribeOptions
 
     internal bool HasCallback => OnMessage is not null || OnLost is not null || OnActive is not null || OnDropped is not null;
 
-    internal IEnumerable<KeyValuePair<string, string>> All()
-    {
-        if (InboxBytes is { } bytes)
-        {
-            yield return new("inbox_bytes", bytes.ToString(CultureInfo.InvariantCulture));
-        }
-        if (InboxRecords is { } records)
-        {
-            yield return new("inbox_records", records.ToString(CultureInfo.InvariantCulture));
-        }
-        if (InboxPolicy is { } policy)
-        {
-            yield return new("inbox_policy", policy switch
-            {
-                Redmux.InboxPolicy.DropOldest => "drop-oldest",
-                Redmux.InboxPolicy.DropNewest => "drop-newest",
-                Redmux.InboxPolicy.Close => "close",
-                _ => "pause",
-            });
-        }
-    }
+    internal override IEnumerable<(string, object?)> Own() => [("inbox_bytes", InboxBytes), ("inbox_records", InboxRecords), ("inbox_policy", InboxPolicy)];
 }
 
 internal static class Duration
 {
-    internal static string Option(TimeSpan time) => ((long)Math.Ceiling(time.TotalMilliseconds)).ToString(CultureInfo.InvariantCulture) + "ms";
-
     /// <summary>The library's milliseconds: null is the client's option, infinite is for ever.</summary>
     internal static long Millis(TimeSpan? timeout) => timeout switch
     {

@@ -1,6 +1,3 @@
-using System.Runtime.CompilerServices;
-using System.Text;
-
 namespace Redmux;
 
 /// <summary>One message to come: await it. It ends once, with its payload or with an exception.</summary>
@@ -75,7 +72,7 @@ public sealed class Promise
             }
         }
 
-        internal override void End(in RawRecord record, ReadOnlySpan<byte> data)
+        internal override void Ended(in RawRecord record, ReadOnlySpan<byte> data)
         {
             if (record.Status == Native.Ok)
             {
@@ -132,7 +129,7 @@ public sealed unsafe class Promises : IAsyncDisposable, IDisposable
                 throw Failure.OfCall(status, $"promises '{prefix}'");
             }
         }
-        _source = new Source(client.Core, 0) { Handle = handle };
+        _source = new Source(client.Core, 0, &Native.redmux_promises_close) { Handle = handle };
         client.Core.Know(_source);
     }
 

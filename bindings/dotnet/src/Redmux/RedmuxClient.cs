@@ -1,9 +1,3 @@
-using System.Diagnostics;
-using System.Diagnostics.CodeAnalysis;
-using System.Text;
-using System.Text.Json;
-using System.Text.Json.Serialization.Metadata;
-
 namespace Redmux;
 
 /// <summary>One connection to Redis to hear and one to speak, made again for ever, for everything that a program subscribes, awaits and
@@ -18,7 +12,7 @@ namespace Redmux;
 ///     break;
 /// }
 /// </code></example>
-public sealed class RedmuxClient : IAsyncDisposable, IDisposable
+public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
 {
     /// <summary>The version of this package.</summary>
     public const string Version = "0.1.0";
@@ -139,7 +133,7 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
     /// <param name="value">What.</param>
     /// <param name="ct">Takes it back, if it has not been sent.</param>
     /// <returns>How many received it.</returns>
-    [RequiresUnreferencedCode(Message.Reflects), RequiresDynamicCode(Message.Reflects)]
+    [RequiresUnreferencedCode(JsonBytes.Reflects), RequiresDynamicCode(JsonBytes.Reflects)]
     public ValueTask<long> PublishJsonAsync<T>(string channel, T value, CancellationToken ct = default) =>
         Publish("publish to", channel, JsonSerializer.SerializeToUtf8Bytes(value), 0, ct);
 
@@ -436,7 +430,7 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
         try
         {
             await Core.Ended.WaitAsync(Patience(timeout)).ConfigureAwait(false);
-            await Subscription.CallbacksEnded(Core).WaitAsync(Patience(timeout)).ConfigureAwait(false);
+            await Core.Calls.Ended().WaitAsync(Patience(timeout)).ConfigureAwait(false);
         }
         catch (TimeoutException)
         {
@@ -455,7 +449,7 @@ public sealed class RedmuxClient : IAsyncDisposable, IDisposable
         {
             GC.SuppressFinalize(this);
         }
-        if (wait && !(Core.Ended.Wait(Patience(CloseTimeout)) && Subscription.CallbacksEnded(Core).Wait(Patience(CloseTimeout))))
+        if (wait && !(Core.Ended.Wait(Patience(CloseTimeout)) && Core.Calls.Ended().Wait(Patience(CloseTimeout))))
         {
             Core.Release();
         }

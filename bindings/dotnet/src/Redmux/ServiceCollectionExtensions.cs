@@ -1,8 +1,3 @@
-using Microsoft.Extensions.Configuration;
-using Microsoft.Extensions.DependencyInjection.Extensions;
-using Microsoft.Extensions.Logging;
-using Redmux;
-
 namespace Microsoft.Extensions.DependencyInjection;
 
 /// <summary>redmux for dependency injection.</summary>

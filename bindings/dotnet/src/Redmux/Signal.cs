@@ -1,5 +1,3 @@
-using System.Threading.Tasks.Sources;
-
 namespace Redmux;
 
 /// <summary>Says that an inbox has something. Sticky: what was said before somebody waits ends the wait at once. One waits at a time,
@@ -19,7 +17,7 @@ internal sealed class Signal : IValueTaskSource
         {
             if (_waiting)
             {
-                throw Failure.Of(Native.ErrBusy, "read", "somebody else reads this subscription; it has one reader at a time");
+                throw Failure.Of(Native.ErrBusy, "read", "somebody else reads this; it has one reader at a time");
             }
             if (_said)
             {

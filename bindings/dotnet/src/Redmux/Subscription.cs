@@ -1,8 +1,3 @@
-using System.Buffers;
-using System.Collections.Concurrent;
-using System.Diagnostics.CodeAnalysis;
-using System.Runtime.CompilerServices;
-
 namespace Redmux;
 
 /// <summary>One ordered stream of messages from a set of channels that may change, or from one pattern: <c>await foreach</c>,
@@ -12,8 +7,6 @@ namespace Redmux;
 public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, IDisposable
 {
     private const int Few = 4;
-    private static readonly ConcurrentDictionary<Task, ClientCore> Callbacks = new();
-    private static readonly AsyncLocal<ClientCore?> Inside = new();
 
     private readonly RedmuxClient _client;
     private readonly ClientCore _core;
@@ -44,7 +37,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
         try
         {
             ObjectDisposedException.ThrowIf(_core.Closed, client);
-            _source = new Source(_core, _core.NewInbox(options.All()));
+            _source = new Source(_core, _core.NewInbox(options), &Native.redmux_subscription_close);
             if (pattern is null)
             {
                 ulong handle;
@@ -479,20 +472,13 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
     {
         if (options.HasCallback)
         {
-            Task task = Task.Run(() => CallAsync(options));
-            Callbacks[task] = _core;
-            task.ContinueWith(static ended => Callbacks.TryRemove(ended, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            _core.Calls.Run(this, () => CallAsync(options));
         }
         return this;
     }
 
-    /// <summary>Until no callback of a client runs; not asked of a callback itself.</summary>
-    internal static Task CallbacksEnded(ClientCore core) =>
-        Inside.Value == core ? Task.CompletedTask : Task.WhenAll(Callbacks.Where(pair => pair.Value == core).Select(pair => pair.Key));
-
     private async Task CallAsync(SubscribeOptions options)
     {
-        Inside.Value = _core;
         try
         {
             do

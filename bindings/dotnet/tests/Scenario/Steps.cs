@@ -26,6 +26,10 @@ internal sealed class Step(JsonNode json)
 
     internal string Set => Text("set", "p");
 
+    internal string Responder => Text("responder", "r");
+
+    internal Dictionary<string, string>? Headers => (Json["headers"] as JsonObject)?.ToDictionary(pair => pair.Key, pair => (string)pair.Value!);
+
     internal TimeSpan Limit => ((double?)Json["timeout"] ?? 10) is >= 0 and var seconds ? TimeSpan.FromSeconds(seconds) : Timeout.InfiniteTimeSpan;
 
     internal static byte[] Raw(JsonNode? value, int n = 0) => value switch
@@ -50,6 +54,7 @@ internal sealed class Objects(JsonNode servers)
     private readonly Dictionary<string, Promises> _sets = [];
     private readonly Dictionary<string, (Task<object?> Task, CancellationTokenSource Cancel)> _begun = [];
     private readonly Dictionary<string, Promise> _promises = [];
+    private readonly Requests _requests = new();
 
     private RedmuxClient Client(Step step) => _clients[step.Client];
 
@@ -58,7 +63,7 @@ internal sealed class Objects(JsonNode servers)
     internal async Task RunAsync(Step step)
     {
         string what = step.Text("do");
-        if (step["as"] is { } name && what is not ("await" or "cancel" or "promise"))
+        if (step["as"] is { } name && what is not ("await" or "cancel" or "promise" or "gather"))
         {
             CancellationTokenSource cancel = new();
             _begun[(string)name!] = (DoAsync(what, step, cancel.Token), cancel);
@@ -98,7 +103,7 @@ internal sealed class Objects(JsonNode servers)
         {
             throw new Failed($"{result} receivers");
         }
-        if (seen is null && step.Text("do") == "await" && step["data"] is { } data && !(result is byte[] got && got.AsSpan().SequenceEqual(Step.Raw(data))))
+        if (seen is null && step[step.Text("do") switch { "await" => "data", "ask" => "answer", _ => "" }] is { } data && !(result is byte[] got && got.AsSpan().SequenceEqual(Step.Raw(data))))
         {
             throw new Failed($"got {result}");
         }
@@ -181,6 +186,9 @@ internal sealed class Objects(JsonNode servers)
             case "wait_active":
                 await Sub(step).WaitActiveAsync(step.Limit, ct);
                 break;
+            case "drain" when step["responder"] is not null:
+                await _requests.Responder(step).DrainAsync(step.Limit, ct);
+                break;
             case "drain":
                 await Sub(step).DrainAsync(step.Limit, ct);
                 break;
@@ -196,6 +204,9 @@ internal sealed class Objects(JsonNode servers)
             case "count":
                 await CountAsync(step);
                 break;
+            case "nothing" when step["responder"] is not null:
+                _requests.Nothing(step);
+                break;
             case "nothing":
                 await NothingAsync(step);
                 break;
@@ -210,6 +221,29 @@ internal sealed class Objects(JsonNode servers)
                     : step.Flag("wait", false) ? _sets[step.Set].NewLater(Step.Name(step["suffix"]), step.Limit)
                     : _sets[step.Set].New(Step.Name(step["suffix"]), step.Limit);
                 break;
+            case "gather":
+                _requests.Gather(step, Client(step));
+                break;
+            case "ask":
+                return await Requests.AskAsync(step, Client(step), ct);
+            case "respond":
+                await _requests.RespondAsync(step, Client(step), ct);
+                break;
+            case "request":
+                await _requests.TakeAsync(step);
+                break;
+            case "answer" or "end" or "fail":
+                await _requests.OrderAsync(step);
+                break;
+            case "cancelled":
+                await _requests.CancelledAsync(step);
+                break;
+            case "await" when _requests.Has(step):
+                await _requests.EndedAsync(step);
+                break;
+            case "cancel" when _requests.Has(step):
+                _requests.Cancel(step);
+                break;
             case "await":
                 if (_promises.Remove(step.Text("as"), out Promise? promise))
                 {
@@ -223,7 +257,8 @@ internal sealed class Objects(JsonNode servers)
                 await _begun[step.Text("as")].Cancel.CancelAsync();
                 break;
             case "close":
-                await (step["sub"] is not null ? Sub(step).DisposeAsync() : step["set"] is not null ? _sets[step.Set].DisposeAsync() : Client(step).DisposeAsync());
+                await (step["sub"] is not null ? Sub(step).DisposeAsync() : step["set"] is not null ? _sets[step.Set].DisposeAsync()
+                    : step["responder"] is not null ? _requests.Responder(step).DisposeAsync() : Client(step).DisposeAsync());
                 break;
             default:
                 throw new Failed("there is no such step");
