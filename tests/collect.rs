@@ -30,7 +30,7 @@ enum Step {
         seq: u64,
         bytes: usize,
     },
-    End(usize),
+    End(usize, Option<u64>),
     Failed(usize),
     Alive(usize),
     Declined(usize),
@@ -48,7 +48,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => who().prop_map(Step::Accepted),
         4 => (who(), seq(), bytes()).prop_map(|(who, seq, bytes)| Step::Part { who, seq, bytes }),
         4 => (who(), seq(), bytes()).prop_map(|(who, seq, bytes)| Step::Last { who, seq, bytes }),
-        1 => who().prop_map(Step::End),
+        1 => (who(), proptest::option::of(0..5u64)).prop_map(|(who, n)| Step::End(who, n)),
         1 => who().prop_map(Step::Failed),
         2 => who().prop_map(Step::Alive),
         1 => who().prop_map(Step::Declined),
@@ -80,6 +80,8 @@ struct Model {
     finished_before: BTreeSet<usize>,
     took_before: BTreeSet<usize>,
     seen: BTreeSet<(usize, u64)>,
+    /// How many answers each says that it gave.
+    totals: BTreeMap<usize, u64>,
     failed: BTreeSet<usize>,
     answers: u64,
     bytes: u64,
@@ -98,6 +100,17 @@ impl Model {
         if self.state.get(&who) != Some(&"finished") {
             self.state.insert(who, to);
         }
+    }
+
+    /// Finished when it has ended and all that it gave is there.
+    fn stands(&self, who: usize) -> &'static str {
+        let whole = |total: &u64| (0..*total).all(|seq| self.seen.contains(&(who, seq)));
+        if self.totals.get(&who).is_some_and(whole) { "finished" } else { "works" }
+    }
+
+    /// The first number of a responder that did not come.
+    fn first_gap(&self, who: usize) -> u64 {
+        (0..).find(|&seq| !self.seen.contains(&(who, seq))).expect("few came")
     }
 
     fn count(&self, state: &str) -> u64 {
@@ -125,10 +138,13 @@ impl Model {
             Step::Part { who, seq, bytes } | Step::Last { who, seq, bytes } => {
                 let last = matches!(step, Step::Last { .. });
                 self.sign(who, now);
+                if last {
+                    self.totals.insert(who, seq + 1);
+                }
                 if !self.seen.insert((who, seq)) {
                     self.duplicates += 1;
                     if last {
-                        self.set(who, "finished");
+                        self.set(who, self.stands(who));
                     } else {
                         // Nothing new was said, and nothing is decided by it.
                         return (false, None);
@@ -138,16 +154,17 @@ impl Model {
                 } else {
                     (self.answers, self.bytes) = (self.answers + 1, self.bytes + bytes as u64);
                     (self.last_answer, delivered) = (Some(now), true);
-                    self.set(who, if last { "finished" } else { "works" });
+                    self.set(who, self.stands(who));
                     if rules.count != 0 && self.answers >= rules.count {
                         return (true, Some(Reason::Count));
                     }
                 }
             }
-            Step::End(who) => {
+            Step::End(who, n) => {
                 self.sign(who, now);
                 self.duplicates += u64::from(self.state.get(&who) == Some(&"finished"));
-                self.set(who, "finished");
+                self.totals.insert(who, n.unwrap_or(self.first_gap(who)));
+                self.set(who, self.stands(who));
             }
             Step::Failed(who) => {
                 self.sign(who, now);
@@ -271,8 +288,8 @@ proptest! {
                     Step::Last { who, seq, bytes } => {
                         collect.answer(WHO[who], "", seq, bytes, true, at(now)) == Verdict::Deliver
                     }
-                    Step::End(who) => {
-                        collect.finished(WHO[who], "", at(now));
+                    Step::End(who, n) => {
+                        collect.finished(WHO[who], "", n, at(now));
                         false
                     }
                     Step::Failed(who) => collect.failed(WHO[who], "", at(now)),
@@ -414,4 +431,21 @@ fn who_finished_before_it_was_sent_again_does_not_stand_for_who_receives_it_now(
     assert_eq!(collect.ended(), None, "another one has it");
     assert_eq!(collect.answer("there", "", 0, 1, true, began), Verdict::Deliver);
     assert_eq!((collect.ended(), collect.report().answers), (Some(Reason::All), 2));
+}
+
+#[test]
+fn an_answer_that_was_lost_before_an_end_makes_its_responder_missing() {
+    let (mut collect, now) = published(1, false);
+    assert_eq!(collect.answer("a", "a", 0, 1, false, now), Verdict::Deliver);
+    // It gave two, and the second did not come.
+    collect.finished("a", "a", Some(2), now);
+    assert_eq!(collect.ended(), None);
+    collect.time(now + SILENT as u32 * MS);
+    assert_eq!((collect.ended(), collect.report().missing), (Some(Reason::All), vec![("a", "a")]));
+    let (mut collect, now) = published(1, false);
+    // The same where the end carries an answer; and what was late makes it whole.
+    assert_eq!(collect.answer("a", "a", 1, 1, true, now), Verdict::Deliver);
+    assert_eq!(collect.ended(), None);
+    assert_eq!(collect.answer("a", "a", 0, 1, false, now), Verdict::Deliver);
+    assert_eq!((collect.ended(), collect.report().missing), (Some(Reason::All), vec![]));
 }

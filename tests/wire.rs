@@ -206,6 +206,7 @@ fn the_page_has_every_key_and_every_kind() {
         by: "a".into(),
         name: "a".into(),
         seq: Some(0),
+        n: Some(1),
         from: "a".into(),
         reply: "a".into(),
         ttl: Some(1),

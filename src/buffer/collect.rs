@@ -88,10 +88,18 @@ struct Responder {
     /// The first sequence number that did not come yet, and those beyond it that did.
     next: u64,
     beyond: BTreeSet<u64>,
+    /// How many answers it says that it gave, once it has ended.
+    total: Option<u64>,
     failed: bool,
 }
 
 impl Responder {
+    /// Where it stands by what came: finished when it has ended and every answer that it gave is here. One whose end came and an
+    /// answer of which did not is waited for as if it worked, and is missing in the end.
+    fn stands(&self) -> At {
+        if self.total.is_some_and(|total| self.next >= total) { At::Finished } else { At::Working }
+    }
+
     /// `false` if the number came before.
     fn take(&mut self, seq: u64) -> bool {
         if seq < self.next {
@@ -226,10 +234,15 @@ impl Collect {
         let (at, _) = self.sign(by, name, now);
         let Some(one) = self.responders.get_mut(at) else { return Verdict::Duplicate };
         let lost = one.at == At::Lost;
-        if !one.take(seq) {
+        if last {
+            one.total = Some(seq.saturating_add(1));
+        }
+        let new = one.take(seq);
+        let stands = one.stands();
+        if !new {
             self.duplicates += 1;
             if last {
-                self.settle_one(at, At::Finished, now);
+                self.settle_one(at, stands, now);
             }
             return Verdict::Duplicate;
         }
@@ -245,20 +258,23 @@ impl Collect {
         self.late += u64::from(lost);
         self.last_answer = Some(now);
         if self.rules.count > 0 && self.answers >= self.rules.count {
-            self.mark(at, if last { At::Finished } else { At::Working });
+            self.mark(at, stands);
             self.end(Reason::Count);
         } else {
-            self.settle_one(at, if last { At::Finished } else { At::Working }, now);
+            self.settle_one(at, stands, now);
         }
         Verdict::Deliver
     }
 
-    /// A responder ended without another answer. `false` if it had ended before.
-    pub fn finished(&mut self, by: &str, name: &str, now: Instant) -> bool {
+    /// A responder ended without another answer, after so many, if it says so. `false` if it had ended before.
+    pub fn finished(&mut self, by: &str, name: &str, total: Option<u64>, now: Instant) -> bool {
         let (at, _) = self.sign(by, name, now);
-        let before = self.responders.get(at).is_some_and(|one| one.at == At::Finished);
+        let Some(one) = self.responders.get_mut(at) else { return false };
+        let before = one.at == At::Finished;
+        one.total = Some(total.unwrap_or(one.next));
+        let stands = one.stands();
         self.duplicates += u64::from(before);
-        self.settle_one(at, At::Finished, now);
+        self.settle_one(at, stands, now);
         !before
     }
 
@@ -361,6 +377,7 @@ impl Collect {
             seen: now,
             next: 0,
             beyond: BTreeSet::new(),
+            total: None,
             failed: false,
         };
         self.responders.push(one);

@@ -496,7 +496,7 @@ impl Buffer {
                         gather.inbox.push_quietly(&record);
                     }
                 }
-                None => drop(gather.collect.finished(&head.by, &head.name, now)),
+                None => drop(gather.collect.finished(&head.by, &head.name, head.n, now)),
             },
             Kind::Error => {
                 if gather.collect.failed(&head.by, &head.name, now) {

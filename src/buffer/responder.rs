@@ -289,7 +289,7 @@ impl Buffer {
                 let kind = if last { Kind::End } else { Kind::Part };
                 Head { seq: Some(request.said), ..head.of_kind(kind) }.frame(body)
             }
-            Say::End => head.frame(b""),
+            Say::End => Head { n: Some(request.said), ..head }.frame(b""),
             Say::Error { code, message, retriable } => {
                 let head = head.of_kind(Kind::Error);
                 Head { code: code.into(), message: message.into(), retriable, ..head }.frame(b"")

@@ -83,6 +83,9 @@ pub struct Head<'a> {
     /// The answer's number within its responder, from 0.
     #[serde(default)]
     pub seq: Option<u64>,
+    /// How many answers a responder gave, in an end that carries none.
+    #[serde(default)]
+    pub n: Option<u64>,
     /// Who asks, by display name.
     #[serde(borrow, default)]
     pub from: Cow<'a, str>,
@@ -163,6 +166,7 @@ impl<'a> Head<'a> {
         text(&mut out, "by", &self.by);
         text(&mut out, "name", &self.name);
         number(&mut out, "seq", self.seq);
+        number(&mut out, "n", self.n);
         text(&mut out, "from", &self.from);
         text(&mut out, "reply", &self.reply);
         number(&mut out, "ttl", self.ttl);
