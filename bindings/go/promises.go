@@ -40,14 +40,14 @@ func (p *Promise) Cancel() {
 
 // Promise makes a promise on one channel, in effect when this returns: the next message on it keeps it.
 func (c *Client) Promise(ctx context.Context, name string, options ...PromiseOption) (*Promise, error) {
-	given := promiseOptions(options)
+	given := collect(options)
 	o := &op{what: fmt.Sprintf("promise %q", name), active: make(chan struct{})}
 	active := o.active
 	if ctx.Err() != nil {
 		return nil, ended(ctx, o.what)
 	}
 	p, err := c.promise(o, func(inbox, token uint64) int32 {
-		return native.Promise(native.ByName, c.core.handle, name, inbox, token, given.limit, 0)
+		return native.Promise(native.ByName, c.core.handle, name, inbox, token, given.within, 0)
 	})
 	if err != nil {
 		return nil, err
@@ -127,9 +127,9 @@ func (p *Promises) WaitNew(suffix string, options ...PromiseOption) (*Promise, e
 
 func (p *Promises) make(kind int, suffix string, options []PromiseOption) (*Promise, error) {
 	defer runtime.KeepAlive(p)
-	given := promiseOptions(options)
+	given := collect(options)
 	return p.client.promise(&op{what: fmt.Sprintf("promise %q", p.prefix+suffix)}, func(inbox, token uint64) int32 {
-		return native.Promise(kind, p.handle, suffix, inbox, token, given.limit, given.wait)
+		return native.Promise(kind, p.handle, suffix, inbox, token, given.within, given.active)
 	})
 }
 

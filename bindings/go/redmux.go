@@ -46,10 +46,7 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 		said := fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI)
 		return nil, fail(-104, "connect", said)
 	}
-	given := settings{connectTimeout: closeTime}
-	for _, option := range options {
-		option(&given)
-	}
+	given := collect(append([]Option{ConnectTimeout(closeTime)}, options...))
 	attempt := native.Option{Key: "connect_timeout", Value: text(max(given.connectTimeout, 10*time.Millisecond))}
 	first := []native.Option{attempt}
 	if given.logger == nil { // slog.Default() usually prints, and a program that did not ask is not told of each connection

@@ -72,10 +72,7 @@ func (c *Client) SubscribePattern(ctx context.Context, pattern string, options .
 }
 
 func (c *Client) subscribe(options []SubOption, begin func(s *Subscription, noWait bool) error) (*Subscription, error) {
-	var given subSettings
-	for _, option := range options {
-		option(&given)
-	}
+	given := collect(options)
 	stream, err := c.core.newStream(given.options, "subscribe", false)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,11 @@ package native
 #include <fcntl.h>
 #include <stdlib.h>
 
-static int dup_cloexec(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
+static int dup_fd(redmux_client client)
+{
+    int32_t fd;
+    return redmux_client_fd(client, &fd) == REDMUX_OK ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+}
 
 // Go may not hand over pointers to pointers, so names come as one string and their lengths.
 static redmux_bytes *split(const uint8_t *joined, const size_t *lengths, size_t count)
@@ -211,16 +215,12 @@ func withText(s string, call func(*C.char, **C.redmux_error) C.int32_t) *Failure
 
 // Open opens a client with an event inbox. An empty url is the environment's.
 func Open(url string, options []Option) (client, events uint64, failed *Failure) {
-	prepared, failed := prepare(url, options)
-	defer C.redmux_options_free(prepared)
-	if failed != nil {
-		return 0, 0, failed
-	}
 	var handle C.redmux_client
 	var inbox C.redmux_inbox
-	var err *C.redmux_error
-	status := C.redmux_client_open_with(prepared, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, &err)
-	return uint64(handle.id), uint64(inbox.id), failure(status, err)
+	failed = with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_client_open_with(given, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, err)
+	})
+	return uint64(handle.id), uint64(inbox.id), failed
 }
 
 // with calls with these options prepared; with none where there are none.
@@ -260,19 +260,8 @@ func InboxStats(inbox uint64) ([]byte, int32) {
 	return taken(out), int32(status)
 }
 
-// Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end.
-func Dup(client uint64) (int, *Failure) {
-	var fd C.int32_t
-	status := C.redmux_client_fd(clientOf(client), &fd)
-	own := -1
-	if status == C.REDMUX_OK {
-		if own = int(C.dup_cloexec(C.int(fd))); own >= 0 {
-			return own, nil
-		}
-		status = C.REDMUX_ERR_INTERNAL
-	}
-	return own, &Failure{int32(status), "no descriptor could be had"}
-}
+// Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end; or -1.
+func Dup(client uint64) int { return int(C.dup_fd(clientOf(client))) }
 
 // Listed writes the inboxes that have something into ready, and takes them off the client's list.
 func Listed(client uint64, ready []uint64) (int, int32) {
@@ -285,17 +274,7 @@ func Listed(client uint64, ready []uint64) (int, int32) {
 type Ask int
 
 // Of a client, of a subscription, of a promise set, and of a responder.
-const (
-	Ready Ask = iota
-	Flush
-	Barrier
-	Clear
-	Drain
-	Active
-	PromisesActive
-	ResponderActive
-	ResponderDrain
-)
+const Ready, Flush, Barrier, Clear, Drain, Active, PromisesActive, ResponderActive, ResponderDrain Ask = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 // Of asks it of an object.
 func (a Ask) Of(id, inbox, token uint64, limit int64) int32 {
@@ -396,11 +375,7 @@ func NewPromises(client, inbox uint64, prefix string) (uint64, int32) {
 }
 
 // Of a promise: by name at once, or of a set: at once, or as soon as that is active.
-const (
-	ByName = iota
-	OfSet
-	OfSetLater
-)
+const ByName, OfSet, OfSetLater = 0, 1, 2
 
 // Promise makes one of a client or a promise set; it completes with promise.
 func Promise(kind int, id uint64, name string, inbox, token uint64, limit, wait int64) int32 {
