@@ -8,7 +8,6 @@ import (
 	"iter"
 	"maps"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -109,7 +108,7 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 		h := headOf(r.Extra(data))
 		g.errors = append(g.errors, &RemoteError{h.Code, h.Message, h.Retriable, h.Name, int(r.Status)})
 	case !g.enough:
-		own := slices.Concat(r.Extra(data), r.Data(data))
+		own := append(append([]byte(nil), r.Extra(data)...), r.Data(data)...)
 		g.came = append(g.came, Answer{
 			Service: string(r.Name(data)), Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
 			line: own[:r.ExtraLen], Data: own[r.ExtraLen:len(own):len(own)],
@@ -244,7 +243,6 @@ type Gather struct {
 // earlier; without both the client's option timeout (10 s).
 func (c *Client) Gather(ctx context.Context, service string, data []byte, options ...GatherOption) (*Gather, error) {
 	inner, err := c.gather(ctx, service, data, options)
-	runtime.KeepAlive(c)
 	if err != nil {
 		return nil, err
 	}
@@ -296,7 +294,6 @@ func (g *Gather) All(ctx context.Context) (result Result, err error) {
 
 // End is why it ended, once it has; nil before.
 func (g *Gather) End() *Result {
-	defer runtime.KeepAlive(g)
 	g.inner.mu.Lock()
 	defer g.inner.mu.Unlock()
 	return g.inner.end
@@ -306,7 +303,6 @@ func (g *Gather) End() *Result {
 func (g *Gather) Close() error {
 	g.leave()
 	g.inner.stop(native.GivenUp)
-	runtime.KeepAlive(g)
 	return nil
 }
 

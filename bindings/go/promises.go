@@ -35,7 +35,6 @@ func (p *Promise) Wait(ctx context.Context) ([]byte, error) {
 // Cancel ends it with ErrCancelled; harmless when it ended before.
 func (p *Promise) Cancel() {
 	native.Cancel(p.client.core.replies, p.op.token)
-	runtime.KeepAlive(p.client)
 }
 
 // Promise makes a promise on one channel, in effect when this returns: the next message on it keeps it.
@@ -87,14 +86,14 @@ type Promises struct {
 func (c *Client) Promises(prefix string) (*Promises, error) {
 	what := fmt.Sprintf("promises %q", prefix)
 	handle, status := native.NewPromises(c.core.handle, c.core.replies, prefix)
-	if status != native.OK {
-		return nil, fail(status, what, "")
-	}
 	c.core.mu.Lock()
 	defer c.core.mu.Unlock()
 	if c.core.ended {
 		native.ClosePromises(handle)
-		return nil, fail(native.Closed, what, "")
+		status = native.Closed
+	}
+	if status != native.OK {
+		return nil, fail(status, what, "")
 	}
 	c.core.sets[handle] = true
 	p := &Promises{client: c, prefix: prefix, handle: handle}
@@ -135,7 +134,6 @@ func (p *Promises) make(kind int, suffix string, options []PromiseOption) (*Prom
 
 // Clear ends every promise of the set with ErrCancelled; the set goes on.
 func (p *Promises) Clear() error {
-	defer runtime.KeepAlive(p)
 	return check(native.ClearPromises(p.handle), "clear")
 }
 

@@ -161,13 +161,11 @@ func (c *Client) Authenticate(ctx context.Context, user, password string) error 
 
 // Stop disconnects and keeps everything that is subscribed, until Restart.
 func (c *Client) Stop() error {
-	defer runtime.KeepAlive(c)
 	return check(native.Stop(c.core.handle), "stop")
 }
 
 // Restart connects a stopped client again.
 func (c *Client) Restart() error {
-	defer runtime.KeepAlive(c)
 	return check(native.Restart(c.core.handle), "restart")
 }
 

@@ -120,7 +120,7 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
 	}
 	ctx, cancel := context.WithCancel(r.context)
-	ctx = asker{ctx, time.Unix(0, int64(one.Aux)), h.H["traceparent"]}
+	ctx = asker{context.WithValue(ctx, traced{}, h.H["traceparent"]), time.Unix(0, int64(one.Aux))}
 	r.mu.Lock()
 	r.working[request.ticket] = cancel
 	r.mu.Unlock()
@@ -131,18 +131,9 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 type asker struct {
 	context.Context
 	until time.Time
-	trace string
 }
 
 func (a asker) Deadline() (time.Time, bool) { return a.until, true }
-
-// Value has the traceparent of the request, which goes on with what the handler asks.
-func (a asker) Value(key any) any {
-	if key == (traced{}) {
-		return a.trace
-	}
-	return a.Context.Value(key)
-}
 
 func (r *Responder) handle(ctx context.Context, request *Request) {
 	defer r.left(request.ticket)

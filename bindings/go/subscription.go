@@ -126,7 +126,6 @@ func (s *Subscription) Add(ctx context.Context, channels ...string) error {
 
 // AddNoWait adds channels without waiting.
 func (s *Subscription) AddNoWait(channels ...string) error {
-	defer runtime.KeepAlive(s)
 	return s.client.core.only("add", s.change(1, channels))
 }
 
@@ -137,7 +136,6 @@ func (s *Subscription) Remove(ctx context.Context, channels ...string) error {
 
 // RemoveNoWait removes channels without waiting.
 func (s *Subscription) RemoveNoWait(channels ...string) error {
-	defer runtime.KeepAlive(s)
 	return s.client.core.only("remove", s.change(0, channels))
 }
 

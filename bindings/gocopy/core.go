@@ -132,9 +132,9 @@ func open(url string, given *settings) (*core, error) {
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
 	replies, failure := native.NewInbox(handle, "", nil)
-	descriptor := -1
-	if failure == nil {
-		descriptor, failure = native.Dup(handle)
+	descriptor := native.Dup(handle)
+	if failure == nil && descriptor < 0 {
+		failure = &native.Failure{Status: native.Connect, Text: "no descriptor could be had"}
 	}
 	if failure != nil {
 		native.CloseClient(handle)
@@ -154,15 +154,11 @@ func open(url string, given *settings) (*core, error) {
 
 func (c *core) read() {
 	defer c.finish()
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		c.logger.Error("redmux: the client's descriptor cannot be watched", "error", err)
-		return
-	}
+	raw, _ := c.file.SyscallConn() // an error only of no file
 	var block native.Block
 	ready := make([]uint64, 64)
 	// Called again each time that the descriptor becomes readable, until stop gives the wait a deadline that has passed.
-	err = raw.Read(func(uintptr) bool {
+	err := raw.Read(func(uintptr) bool {
 		for {
 			count, status := native.Listed(c.handle, ready)
 			if status == native.Closed {

@@ -46,10 +46,7 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 		said := fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI)
 		return nil, fail(-104, "connect", said)
 	}
-	given := settings{connectTimeout: closeTime}
-	for _, option := range options {
-		option(&given)
-	}
+	given := collect(append([]Option{ConnectTimeout(closeTime)}, options...))
 	attempt := native.Option{Key: "connect_timeout", Value: text(max(given.connectTimeout, 10*time.Millisecond))}
 	first := []native.Option{attempt}
 	if given.logger == nil { // slog.Default() usually prints, and a program that did not ask is not told of each connection
@@ -164,13 +161,11 @@ func (c *Client) Authenticate(ctx context.Context, user, password string) error 
 
 // Stop disconnects and keeps everything that is subscribed, until Restart.
 func (c *Client) Stop() error {
-	defer runtime.KeepAlive(c)
 	return check(native.Stop(c.core.handle), "stop")
 }
 
 // Restart connects a stopped client again.
 func (c *Client) Restart() error {
-	defer runtime.KeepAlive(c)
 	return check(native.Restart(c.core.handle), "restart")
 }
 

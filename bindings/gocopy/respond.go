@@ -59,10 +59,6 @@ type Responder struct {
 // Respond serves a service, and returns when Redis has its name. Each request is handled on a goroutine of its own, at most
 // Concurrency (64) at once.
 func (c *Client) Respond(ctx context.Context, service string, handler Handler, options ...RespondOption) (*Responder, error) {
-	var given respondSettings
-	for _, option := range options {
-		option(&given)
-	}
 	what := fmt.Sprintf("respond to %q", service)
 	stream, err := c.core.newStream(nil, what, true)
 	if err != nil {
@@ -70,7 +66,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 	}
 	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]context.CancelFunc{}}
 	r.context, r.cancel = context.WithCancel(c.core.context)
-	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(given.options))
+	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(collect(options).options))
 	if failure != nil {
 		_ = r.Close()
 		return nil, failed(failure, what)
@@ -123,15 +119,21 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 		Service: string(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
 	}
-	ctx, cancel := context.WithDeadline(r.context, time.Unix(0, int64(one.Aux)))
-	if trace := h.H["traceparent"]; trace != "" {
-		ctx = context.WithValue(ctx, traced{}, trace)
-	}
+	ctx, cancel := context.WithCancel(r.context)
+	ctx = asker{context.WithValue(ctx, traced{}, h.H["traceparent"]), time.Unix(0, int64(one.Aux))}
 	r.mu.Lock()
 	r.working[request.ticket] = cancel
 	r.mu.Unlock()
 	go r.handle(ctx, request)
 }
+
+// asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks.
+type asker struct {
+	context.Context
+	until time.Time
+}
+
+func (a asker) Deadline() (time.Time, bool) { return a.until, true }
 
 func (r *Responder) handle(ctx context.Context, request *Request) {
 	defer r.left(request.ticket)

@@ -72,10 +72,7 @@ func (c *Client) SubscribePattern(ctx context.Context, pattern string, options .
 }
 
 func (c *Client) subscribe(options []SubOption, begin func(s *Subscription, noWait bool) error) (*Subscription, error) {
-	var given subSettings
-	for _, option := range options {
-		option(&given)
-	}
+	given := collect(options)
 	stream, err := c.core.newStream(given.options, "subscribe", false)
 	if err != nil {
 		return nil, err
@@ -129,7 +126,6 @@ func (s *Subscription) Add(ctx context.Context, channels ...string) error {
 
 // AddNoWait adds channels without waiting.
 func (s *Subscription) AddNoWait(channels ...string) error {
-	defer runtime.KeepAlive(s)
 	return s.client.core.only("add", s.change(1, channels))
 }
 
@@ -140,7 +136,6 @@ func (s *Subscription) Remove(ctx context.Context, channels ...string) error {
 
 // RemoveNoWait removes channels without waiting.
 func (s *Subscription) RemoveNoWait(channels ...string) error {
-	defer runtime.KeepAlive(s)
 	return s.client.core.only("remove", s.change(0, channels))
 }
 

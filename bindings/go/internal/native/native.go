@@ -16,18 +16,6 @@ static int dup_fd(redmux_client client)
     return redmux_client_fd(client, &fd) == REDMUX_OK ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 }
 
-// Go may not hand over pointers to pointers, so names come as one string and their lengths.
-static redmux_bytes *split(const uint8_t *joined, const size_t *lengths, size_t count)
-{
-    redmux_bytes *names = malloc((count + 1) * sizeof *names);
-    for (size_t i = 0; names && i < count; i++) {
-        names[i].data = joined;
-        names[i].len = lengths[i];
-        joined += lengths[i];
-    }
-    return names;
-}
-
 // The operations of one shape, in the order of Ask.
 static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, int64_t timeout_ms)
 {
@@ -53,30 +41,11 @@ static int32_t promise(int kind, uint64_t id, const uint8_t *name, size_t name_l
     default: return redmux_promises_make_later((redmux_promises){id}, name, name_len, inbox, token, timeout_ms, wait_ms);
     }
 }
-
-static int32_t change_names(int adds, redmux_subscription sub, const uint8_t *joined, const size_t *lengths, size_t count,
-                            redmux_inbox inbox, uint64_t token, int64_t timeout_ms)
-{
-    redmux_bytes *names = split(joined, lengths, count);
-    int32_t status = !names ? REDMUX_ERR_NO_MEMORY
-                     : adds ? redmux_subscription_add(sub, names, count, inbox, token, timeout_ms)
-                            : redmux_subscription_remove(sub, names, count, inbox, token, timeout_ms);
-    free(names);
-    return status;
-}
-
-static int32_t answer(redmux_client client, uint64_t question, int32_t status, const uint8_t *joined, const size_t *lengths,
-                      size_t count)
-{
-    redmux_bytes *values = split(joined, lengths, count);
-    int32_t result = values ? redmux_question_answer(client, question, status, values, count) : REDMUX_ERR_NO_MEMORY;
-    free(values);
-    return result;
-}
 */
 import "C"
 
 import (
+	"runtime"
 	"strings"
 	"unsafe"
 )
@@ -172,12 +141,14 @@ func responderOf(id uint64) C.redmux_responder { return C.redmux_responder{id: C
 func chars(s string) *C.uint8_t { return (*C.uint8_t)(unsafe.StringData(s)) }
 func bytes(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.SliceData(b)) }
 
-func join(names []string) (string, []C.size_t) {
-	lengths := make([]C.size_t, len(names)+1)
+// list is names for C, which may be used until they are unpinned.
+func list(names []string, pins *runtime.Pinner) (*C.redmux_bytes, C.size_t) {
+	all := make([]C.redmux_bytes, len(names)+1)
 	for i, name := range names {
-		lengths[i] = C.size_t(len(name))
+		all[i] = C.redmux_bytes{data: chars(name), len: C.size_t(len(name))}
+		pins.Pin(all[i].data)
 	}
-	return strings.Join(names, ""), lengths
+	return &all[0], C.size_t(len(names))
 }
 
 func taken(out *C.redmux_text) []byte {
@@ -295,8 +266,10 @@ func Authenticate(client uint64, user, password string, inbox, token uint64, lim
 
 // Answer answers a question of the event inbox, or refuses with a status.
 func Answer(client, question uint64, status int32, values ...string) int32 {
-	joined, lengths := join(values)
-	return int32(C.answer(clientOf(client), C.uint64_t(question), C.int32_t(status), chars(joined), &lengths[0], C.size_t(len(values))))
+	var pins runtime.Pinner
+	defer pins.Unpin()
+	all, count := list(values, &pins)
+	return int32(C.redmux_question_answer(clientOf(client), C.uint64_t(question), C.int32_t(status), all, count))
 }
 
 // Stop disconnects.
@@ -344,9 +317,13 @@ func NewPattern(client, inbox uint64, pattern string, replies, token uint64, lim
 
 // Change adds names, which completes with done when every one is active or refused, or removes them (adds 0).
 func Change(adds int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	joined, lengths := join(names)
-	return int32(C.change_names(C.int(adds), subscriptionOf(subscription), chars(joined), &lengths[0], C.size_t(len(names)),
-		inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	var pins runtime.Pinner
+	defer pins.Unpin()
+	all, count := list(names, &pins)
+	if adds == 0 {
+		return int32(C.redmux_subscription_remove(subscriptionOf(subscription), all, count, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	}
+	return int32(C.redmux_subscription_add(subscriptionOf(subscription), all, count, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // Names are what a subscription wants.

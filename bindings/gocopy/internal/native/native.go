@@ -10,18 +10,10 @@ package native
 #include <fcntl.h>
 #include <stdlib.h>
 
-static int dup_cloexec(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
-
-// Go may not hand over pointers to pointers, so names come as one string and their lengths.
-static redmux_bytes *split(const uint8_t *joined, const size_t *lengths, size_t count)
+static int dup_fd(redmux_client client)
 {
-    redmux_bytes *names = malloc((count + 1) * sizeof *names);
-    for (size_t i = 0; names && i < count; i++) {
-        names[i].data = joined;
-        names[i].len = lengths[i];
-        joined += lengths[i];
-    }
-    return names;
+    int32_t fd;
+    return redmux_client_fd(client, &fd) == REDMUX_OK ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 }
 
 // The operations of one shape, in the order of Ask.
@@ -49,30 +41,11 @@ static int32_t promise(int kind, uint64_t id, const uint8_t *name, size_t name_l
     default: return redmux_promises_make_later((redmux_promises){id}, name, name_len, inbox, token, timeout_ms, wait_ms);
     }
 }
-
-static int32_t change_names(int adds, redmux_subscription sub, const uint8_t *joined, const size_t *lengths, size_t count,
-                            redmux_inbox inbox, uint64_t token, int64_t timeout_ms)
-{
-    redmux_bytes *names = split(joined, lengths, count);
-    int32_t status = !names ? REDMUX_ERR_NO_MEMORY
-                     : adds ? redmux_subscription_add(sub, names, count, inbox, token, timeout_ms)
-                            : redmux_subscription_remove(sub, names, count, inbox, token, timeout_ms);
-    free(names);
-    return status;
-}
-
-static int32_t answer(redmux_client client, uint64_t question, int32_t status, const uint8_t *joined, const size_t *lengths,
-                      size_t count)
-{
-    redmux_bytes *values = split(joined, lengths, count);
-    int32_t result = values ? redmux_question_answer(client, question, status, values, count) : REDMUX_ERR_NO_MEMORY;
-    free(values);
-    return result;
-}
 */
 import "C"
 
 import (
+	"runtime"
 	"strings"
 	"unsafe"
 )
@@ -168,12 +141,14 @@ func responderOf(id uint64) C.redmux_responder { return C.redmux_responder{id: C
 func chars(s string) *C.uint8_t { return (*C.uint8_t)(unsafe.StringData(s)) }
 func bytes(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.SliceData(b)) }
 
-func join(names []string) (string, []C.size_t) {
-	lengths := make([]C.size_t, len(names)+1)
+// list is names for C, which may be used until they are unpinned.
+func list(names []string, pins *runtime.Pinner) (*C.redmux_bytes, C.size_t) {
+	all := make([]C.redmux_bytes, len(names)+1)
 	for i, name := range names {
-		lengths[i] = C.size_t(len(name))
+		all[i] = C.redmux_bytes{data: chars(name), len: C.size_t(len(name))}
+		pins.Pin(all[i].data)
 	}
-	return strings.Join(names, ""), lengths
+	return &all[0], C.size_t(len(names))
 }
 
 func taken(out *C.redmux_text) []byte {
@@ -211,16 +186,12 @@ func withText(s string, call func(*C.char, **C.redmux_error) C.int32_t) *Failure
 
 // Open opens a client with an event inbox. An empty url is the environment's.
 func Open(url string, options []Option) (client, events uint64, failed *Failure) {
-	prepared, failed := prepare(url, options)
-	defer C.redmux_options_free(prepared)
-	if failed != nil {
-		return 0, 0, failed
-	}
 	var handle C.redmux_client
 	var inbox C.redmux_inbox
-	var err *C.redmux_error
-	status := C.redmux_client_open_with(prepared, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, &err)
-	return uint64(handle.id), uint64(inbox.id), failure(status, err)
+	failed = with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_client_open_with(given, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, err)
+	})
+	return uint64(handle.id), uint64(inbox.id), failed
 }
 
 // with calls with these options prepared; with none where there are none.
@@ -260,19 +231,8 @@ func InboxStats(inbox uint64) ([]byte, int32) {
 	return taken(out), int32(status)
 }
 
-// Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end.
-func Dup(client uint64) (int, *Failure) {
-	var fd C.int32_t
-	status := C.redmux_client_fd(clientOf(client), &fd)
-	own := -1
-	if status == C.REDMUX_OK {
-		if own = int(C.dup_cloexec(C.int(fd))); own >= 0 {
-			return own, nil
-		}
-		status = C.REDMUX_ERR_INTERNAL
-	}
-	return own, &Failure{int32(status), "no descriptor could be had"}
-}
+// Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end; or -1.
+func Dup(client uint64) int { return int(C.dup_fd(clientOf(client))) }
 
 // Listed writes the inboxes that have something into ready, and takes them off the client's list.
 func Listed(client uint64, ready []uint64) (int, int32) {
@@ -285,17 +245,7 @@ func Listed(client uint64, ready []uint64) (int, int32) {
 type Ask int
 
 // Of a client, of a subscription, of a promise set, and of a responder.
-const (
-	Ready Ask = iota
-	Flush
-	Barrier
-	Clear
-	Drain
-	Active
-	PromisesActive
-	ResponderActive
-	ResponderDrain
-)
+const Ready, Flush, Barrier, Clear, Drain, Active, PromisesActive, ResponderActive, ResponderDrain Ask = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 // Of asks it of an object.
 func (a Ask) Of(id, inbox, token uint64, limit int64) int32 {
@@ -316,8 +266,10 @@ func Authenticate(client uint64, user, password string, inbox, token uint64, lim
 
 // Answer answers a question of the event inbox, or refuses with a status.
 func Answer(client, question uint64, status int32, values ...string) int32 {
-	joined, lengths := join(values)
-	return int32(C.answer(clientOf(client), C.uint64_t(question), C.int32_t(status), chars(joined), &lengths[0], C.size_t(len(values))))
+	var pins runtime.Pinner
+	defer pins.Unpin()
+	all, count := list(values, &pins)
+	return int32(C.redmux_question_answer(clientOf(client), C.uint64_t(question), C.int32_t(status), all, count))
 }
 
 // Stop disconnects.
@@ -365,9 +317,13 @@ func NewPattern(client, inbox uint64, pattern string, replies, token uint64, lim
 
 // Change adds names, which completes with done when every one is active or refused, or removes them (adds 0).
 func Change(adds int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	joined, lengths := join(names)
-	return int32(C.change_names(C.int(adds), subscriptionOf(subscription), chars(joined), &lengths[0], C.size_t(len(names)),
-		inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	var pins runtime.Pinner
+	defer pins.Unpin()
+	all, count := list(names, &pins)
+	if adds == 0 {
+		return int32(C.redmux_subscription_remove(subscriptionOf(subscription), all, count, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	}
+	return int32(C.redmux_subscription_add(subscriptionOf(subscription), all, count, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // Names are what a subscription wants.
@@ -396,11 +352,7 @@ func NewPromises(client, inbox uint64, prefix string) (uint64, int32) {
 }
 
 // Of a promise: by name at once, or of a set: at once, or as soon as that is active.
-const (
-	ByName = iota
-	OfSet
-	OfSetLater
-)
+const ByName, OfSet, OfSetLater = 0, 1, 2
 
 // Promise makes one of a client or a promise set; it completes with promise.
 func Promise(kind int, id uint64, name string, inbox, token uint64, limit, wait int64) int32 {
