@@ -386,12 +386,6 @@ func (c *core) forget(token uint64) {
 	delete(c.waiting, token)
 }
 
-// abandon cancels in the library; nobody waits for its word.
-func (c *core) abandon(o *op) {
-	c.forget(o.token)
-	native.Cancel(c.replies, o.token)
-}
-
 // await waits for the op's end. Where the context has a deadline the library has it too, and is waited for: it says what became
 // of a publish. A context that was cancelled cancels the operation and is not waited for.
 func (c *core) await(ctx context.Context, o *op) error {
@@ -399,7 +393,8 @@ func (c *core) await(ctx context.Context, o *op) error {
 	case <-o.done:
 	case <-ctx.Done():
 		if _, has := ctx.Deadline(); !has || ctx.Err() != context.DeadlineExceeded {
-			c.abandon(o)
+			c.forget(o.token)
+			native.Cancel(c.replies, o.token)
 			return ended(ctx, o.what)
 		}
 		<-o.done
@@ -420,20 +415,6 @@ func (o *op) err(ctx context.Context) error {
 
 // asking asks the library for an operation that completes in inbox with token.
 type asking = func(inbox, token uint64, limit int64) int32
-
-// run is begin and await.
-func (c *core) run(ctx context.Context, what string, ask asking) (*op, error) {
-	o := &op{what: what}
-	if ctx.Err() != nil {
-		return o, ended(ctx, what)
-	}
-	deadline, _ := ctx.Deadline()
-	limit := limitOf(deadline)
-	if err := c.begin(o, func(inbox, token uint64) int32 { return ask(inbox, token, limit) }); err != nil {
-		return o, err
-	}
-	return o, c.await(ctx, o)
-}
 
 // only begins it; nobody waits for its end.
 func (c *core) only(what string, ask asking) error {

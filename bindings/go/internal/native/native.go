@@ -8,7 +8,6 @@ package native
 #include "redmux.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 
 static int dup_fd(redmux_client client)
 {
@@ -122,14 +121,6 @@ type Failure struct {
 	Text   string
 }
 
-func failure(status C.int32_t, err *C.redmux_error) *Failure {
-	if status == C.REDMUX_OK {
-		return nil
-	}
-	defer C.redmux_error_free(err)
-	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
-}
-
 func clientOf(id uint64) C.redmux_client { return C.redmux_client{id: C.uint64_t(id)} }
 func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: C.uint64_t(id)} }
 func subscriptionOf(id uint64) C.redmux_subscription {
@@ -160,28 +151,34 @@ func taken(out *C.redmux_text) []byte {
 // Option is a key of docs/options.md and its value, as text.
 type Option struct{ Key, Value string }
 
-func prepare(url string, options []Option) (handle C.redmux_options, failed *Failure) {
-	C.redmux_options_new(&handle)
-	if url != "" {
-		failed = withText(url, func(given *C.char, err **C.redmux_error) C.int32_t {
-			return C.redmux_options_set_url(handle, given, err)
-		})
-	}
-	for i := 0; i < len(options) && failed == nil; i++ {
-		failed = withText(options[i].Key, func(key *C.char, err **C.redmux_error) C.int32_t {
-			value := C.CString(options[i].Value)
-			defer C.free(unsafe.Pointer(value))
-			return C.redmux_options_set(handle, key, value, err)
-		})
-	}
-	return handle, failed
+// zeroed is a string with its end, as C wants some.
+func zeroed(s string) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.SliceData(append([]byte(s), 0))))
 }
 
-func withText(s string, call func(*C.char, **C.redmux_error) C.int32_t) *Failure {
+// with calls with these options; without any the call's own are none.
+func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
+	var given C.redmux_options
 	var err *C.redmux_error
-	given := C.CString(s)
-	defer C.free(unsafe.Pointer(given))
-	return failure(call(given, &err), err)
+	status := C.int32_t(C.REDMUX_OK)
+	if len(options) > 0 {
+		C.redmux_options_new(&given)
+		defer C.redmux_options_free(given)
+		if url != "" {
+			status = C.redmux_options_set_url(given, zeroed(url), &err)
+		}
+		for i := 0; i < len(options) && status == C.REDMUX_OK; i++ {
+			status = C.redmux_options_set(given, zeroed(options[i].Key), zeroed(options[i].Value), &err)
+		}
+	}
+	if status == C.REDMUX_OK {
+		status = call(given, &err)
+	}
+	if status == C.REDMUX_OK {
+		return nil
+	}
+	defer C.redmux_error_free(err)
+	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
 }
 
 // Open opens a client with an event inbox. An empty url is the environment's.
@@ -192,21 +189,6 @@ func Open(url string, options []Option) (client, events uint64, failed *Failure)
 		return C.redmux_client_open_with(given, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, err)
 	})
 	return uint64(handle.id), uint64(inbox.id), failed
-}
-
-// with calls with these options prepared; with none where there are none.
-func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
-	var prepared C.redmux_options
-	if len(options) > 0 {
-		var failed *Failure
-		prepared, failed = prepare(url, options)
-		defer C.redmux_options_free(prepared)
-		if failed != nil {
-			return failed
-		}
-	}
-	var err *C.redmux_error
-	return failure(call(prepared, &err), err)
 }
 
 // NewInbox makes an inbox that is taken from; without options it has those of its client, else only these.
@@ -256,12 +238,9 @@ func (a Ask) Of(id, inbox, token uint64, limit int64) int32 {
 func Authenticate(client uint64, user, password string, inbox, token uint64, limit int64) int32 {
 	var who *C.char
 	if user != "" {
-		who = C.CString(user)
-		defer C.free(unsafe.Pointer(who))
+		who = zeroed(user)
 	}
-	secret := C.CString(password)
-	defer C.free(unsafe.Pointer(secret))
-	return int32(C.redmux_client_authenticate(clientOf(client), who, secret, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.redmux_client_authenticate(clientOf(client), who, zeroed(password), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
 }
 
 // Answer answers a question of the event inbox, or refuses with a status.
