@@ -44,7 +44,7 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 	}
 	ours := []Option{Set("log_level", "warn"), Set("wrapper", "go/"+Version), ConnectTimeout(closeTime)}
 	given := collect(append(ours, options...))
-	inner, err := open(url, &given)
+	inner, err := open(url, given)
 	if err != nil {
 		return nil, err
 	}
@@ -184,9 +184,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	c.core.closeResponders()
-	_, err := c.run(ctx, "close", func(inbox, token uint64, limit int64) int32 {
-		return native.Flush.Of(c.core.handle, inbox, token, limit)
-	})
+	err := c.ask(ctx, "close", native.Flush, c.core.handle)
 	c.leave()
 	if failure, is := err.(*Error); is && (failure.Timeout() || ctx.Err() != nil) {
 		return err
