@@ -161,7 +161,11 @@ func (c *core) read() {
 			count, status = native.Listed(c.handle, ready)
 			if status == native.Closed {
 				c.take(&block)
-				c.wakeAll()
+				c.mu.Lock()
+				for _, s := range c.streams {
+					s.signal.wake()
+				}
+				c.mu.Unlock()
 			}
 			for _, inbox := range ready[:count] {
 				if inbox == c.replies {
@@ -181,14 +185,6 @@ func (c *core) read() {
 		c.logger.Error("redmux: the client's descriptor cannot be watched", "error", err)
 	}
 	c.take(&block)
-}
-
-func (c *core) wakeAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range c.streams {
-		s.signal.wake()
-	}
 }
 
 // take empties the reply inbox. Tokens that nobody waits for any more are passed over.
@@ -371,22 +367,6 @@ func (c *core) forget(token uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.waiting, token)
-}
-
-// await waits for the op's end. Where the context has a deadline the library has it too, and is waited for: it says what became
-// of a publish. A context that was cancelled cancels the operation and is not waited for.
-func (c *core) await(ctx context.Context, o *op) error {
-	select {
-	case <-o.done:
-	case <-ctx.Done():
-		if _, has := ctx.Deadline(); !has || ctx.Err() != context.DeadlineExceeded {
-			c.forget(o.token)
-			native.Cancel(c.replies, o.token)
-			return ended(ctx, o.what)
-		}
-		<-o.done
-	}
-	return o.err(ctx)
 }
 
 func (o *op) err(ctx context.Context) error {

@@ -81,9 +81,9 @@ type traced struct{}
 
 // gather is one as the client's reader holds it, which keeps answers until they are read.
 type gather struct {
-	core      *core
-	what      string
-	until     func(Answer) bool
+	core *core
+	what string
+	settings
 	token, id uint64
 	deadline  time.Time
 	signal    signal // there may be an answer
@@ -172,7 +172,12 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 				g.signal.wake() // perhaps another goroutine reads too
 			}
 			g.mu.Unlock()
-			return g.taken(answer), nil
+			h := headOf(answer.line)
+			answer.Responder, answer.By, answer.Headers, answer.line = h.Name, h.By, h.H, nil
+			if g.until != nil && g.until(answer) {
+				g.stop(native.Predicate)
+			}
+			return answer, nil
 		}
 		g.mu.Unlock()
 		if over {
@@ -191,21 +196,9 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 	}
 }
 
-func (g *gather) taken(answer Answer) Answer {
-	h := headOf(answer.line)
-	answer.Responder, answer.By, answer.Headers, answer.line = h.Name, h.By, h.H, nil
-	if g.until != nil && g.until(answer) {
-		g.stop(native.Predicate)
-	}
-	return answer
-}
-
 func (c *Client) gather(ctx context.Context, service string, data []byte, options []GatherOption) (*gather, error) {
 	given := collect(options)
-	g := &gather{
-		core: c.core, what: fmt.Sprintf("request to %q", service), until: given.until,
-		signal: make(signal, 1), done: make(chan struct{}),
-	}
+	g := &gather{core: c.core, what: fmt.Sprintf("request to %q", service), settings: given, signal: make(signal, 1), done: make(chan struct{})}
 	if ctx.Err() != nil {
 		return nil, ended(ctx, g.what)
 	}

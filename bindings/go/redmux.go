@@ -69,7 +69,9 @@ func (c *Client) dropped() {
 	}
 }
 
-// run asks the library and waits for its answer; the client stays alive meanwhile.
+// run asks the library and waits for its answer; the client stays alive meanwhile. Where the context has a deadline the library has
+// it too, and is waited for: it says what became of a publish. A context that was cancelled cancels the operation and is not waited
+// for.
 func (c *Client) run(ctx context.Context, what string, ask asking) (*op, error) {
 	defer runtime.KeepAlive(c)
 	o := &op{what: what}
@@ -80,7 +82,17 @@ func (c *Client) run(ctx context.Context, what string, ask asking) (*op, error) 
 	if err := c.core.begin(o, func(inbox, token uint64) int32 { return ask(inbox, token, limitOf(deadline)) }); err != nil {
 		return o, err
 	}
-	return o, c.core.await(ctx, o)
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		if _, has := ctx.Deadline(); !has || ctx.Err() != context.DeadlineExceeded {
+			c.core.forget(o.token)
+			native.Cancel(c.core.replies, o.token)
+			return o, ended(ctx, what)
+		}
+		<-o.done
+	}
+	return o, o.err(ctx)
 }
 
 func (c *Client) ask(ctx context.Context, what string, ask native.Ask, id uint64) error {
@@ -112,12 +124,8 @@ func (c *Client) PublishJSON(ctx context.Context, channel string, value any) (in
 
 // Post publishes without waiting for anything. What is lost is counted in Stats and logged.
 func (c *Client) Post(channel string, data []byte) error {
-	status := native.Post(c.core.handle, channel, data)
-	runtime.KeepAlive(c)
-	if status != native.OK {
-		return fail(status, fmt.Sprintf("post to %q", channel), "")
-	}
-	return nil
+	defer runtime.KeepAlive(c)
+	return check(native.Post(c.core.handle, channel, data), "post")
 }
 
 // PostJSON posts a value as JSON.
@@ -165,7 +173,7 @@ func (c *Client) Restart() error {
 // Stats is what the client counted: JSON, described by docs/stats.schema.json.
 func (c *Client) Stats() (json.RawMessage, error) {
 	defer runtime.KeepAlive(c)
-	found, status := native.Stats(c.core.handle)
+	found, status := native.Stats(c.core.handle, 0)
 	return found, check(status, "stats")
 }
 

@@ -3,7 +3,10 @@ package redmux
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redmux/redmux/bindings/go/internal/native"
@@ -26,7 +29,8 @@ type settings struct {
 	until          func(Answer) bool
 }
 
-func collect[O ~func(*settings)](options []O) (s settings) {
+func collect[O ~func(*settings)](options []O) settings {
+	s := settings{logger: slog.Default(), asks: map[string]ask{}} // which usually prints, so it is told of warnings only
 	for _, option := range options {
 		option(&s)
 	}
@@ -49,14 +53,21 @@ func Name(name string) Option { return Set("name", name) }
 func Timeout(d time.Duration) Option { return Set("timeout", text(d)) }
 
 // ConnectTimeout is how long Connect waits, and each attempt to connect (5 s).
-func ConnectTimeout(d time.Duration) Option { return func(s *settings) { s.connectTimeout = d } }
+func ConnectTimeout(d time.Duration) Option {
+	return func(s *settings) {
+		s.connectTimeout = d
+		Set("connect_timeout", text(max(d, 10*time.Millisecond)))(s)
+	}
+}
 
 // Lazy makes Connect return at once; the server may come later.
 func Lazy() Option { return func(s *settings) { s.lazy = true } }
 
 // Logger takes what redmux logs: losses and drops that nobody handles, handlers that fail, the life of the links. Without it
 // slog.Default(), from warnings on.
-func Logger(logger *slog.Logger) Option { return func(s *settings) { s.logger = logger } }
+func Logger(logger *slog.Logger) Option {
+	return func(s *settings) { s.logger, s.options[0].Value = logger, "info" } // the first one is log_level, by Connect
+}
 
 // OnState is called with each change of the client (connecting, online, offline, stopped, subscribed, …) and its reason.
 func OnState(f func(state, reason string)) Option { return func(s *settings) { s.onState = f } }
@@ -73,10 +84,8 @@ func Credentials(f func(ctx context.Context) (user, password string, err error))
 
 func asked(what string, f ask) Option {
 	return func(s *settings) {
-		if s.asks == nil {
-			s.asks = map[string]ask{}
-		}
 		s.asks[what] = f
+		Set("ask", strings.Join(slices.Collect(maps.Keys(s.asks)), ","))(s)
 	}
 }
 

@@ -17,11 +17,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"maps"
 	"runtime"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -46,20 +42,9 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 		said := fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI)
 		return nil, fail(-104, "connect", said)
 	}
-	given := collect(append([]Option{ConnectTimeout(closeTime)}, options...))
-	attempt := native.Option{Key: "connect_timeout", Value: text(max(given.connectTimeout, 10*time.Millisecond))}
-	first := []native.Option{attempt}
-	if given.logger == nil { // slog.Default() usually prints, and a program that did not ask is not told of each connection
-		given.logger = slog.Default()
-		first = append(first, native.Option{Key: "log_level", Value: "warn"})
-	}
-	given.options = append(first, given.options...)
-	given.options = append(given.options, native.Option{Key: "wrapper", Value: "go/" + Version})
-	if len(given.asks) > 0 {
-		asks := slices.Collect(maps.Keys(given.asks))
-		given.options = append(given.options, native.Option{Key: "ask", Value: strings.Join(asks, ",")})
-	}
-	inner, err := open(url, &given)
+	ours := []Option{Set("log_level", "warn"), Set("wrapper", "go/"+Version), ConnectTimeout(closeTime)}
+	given := collect(append(ours, options...))
+	inner, err := open(url, given)
 	if err != nil {
 		return nil, err
 	}
@@ -84,10 +69,18 @@ func (c *Client) dropped() {
 	}
 }
 
-// run is an operation of an open client, which stays alive meanwhile.
+// run asks the library and waits for its answer; the client stays alive meanwhile.
 func (c *Client) run(ctx context.Context, what string, ask asking) (*op, error) {
 	defer runtime.KeepAlive(c)
-	return c.core.run(ctx, what, ask)
+	o := &op{what: what}
+	if ctx.Err() != nil {
+		return o, ended(ctx, what)
+	}
+	deadline, _ := ctx.Deadline()
+	if err := c.core.begin(o, func(inbox, token uint64) int32 { return ask(inbox, token, limitOf(deadline)) }); err != nil {
+		return o, err
+	}
+	return o, c.core.await(ctx, o)
 }
 
 func (c *Client) ask(ctx context.Context, what string, ask native.Ask, id uint64) error {
@@ -191,9 +184,7 @@ func (c *Client) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	c.core.closeResponders()
-	_, err := c.core.run(ctx, "close", func(inbox, token uint64, limit int64) int32 {
-		return native.Flush.Of(c.core.handle, inbox, token, limit)
-	})
+	err := c.ask(ctx, "close", native.Flush, c.core.handle)
 	c.leave()
 	if failure, is := err.(*Error); is && (failure.Timeout() || ctx.Err() != nil) {
 		return err

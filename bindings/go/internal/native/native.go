@@ -53,19 +53,15 @@ import (
 const ABI = C.REDMUX_ABI_VERSION
 
 // The statuses, kinds, flags and reasons that the wrapper acts upon.
-const (
-	OK, Closed, Busy, Cancelled                    = C.REDMUX_OK, C.REDMUX_ERR_CLOSED, C.REDMUX_ERR_BUSY, C.REDMUX_ERR_CANCELLED
-	NoResponders, Remote, Connect, Overflow        = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_OVERFLOW
-	Timeout                                        = C.REDMUX_ERR_TIMEOUT
-	KindMessage, KindActive, KindLost, KindDropped = C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST, C.REDMUX_KIND_DROPPED
-	KindDone, KindPublish, KindPromise             = C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED, C.REDMUX_KIND_PROMISE
-	KindRefused, KindRequest, KindCancel           = C.REDMUX_KIND_REFUSED, C.REDMUX_KIND_REQUEST, C.REDMUX_KIND_CANCEL
-	KindAnswer, KindEnd, KindAsk, KindLog          = C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END, C.REDMUX_KIND_QUESTION, C.REDMUX_KIND_LOG
-	KindState, KindClosed                          = C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED
-	FlagPattern, FlagName, FlagLast, FlagFailed    = C.REDMUX_FLAG_PATTERN, C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED
-	FlagAgain                                      = C.REDMUX_FLAG_AGAIN
-	Predicate, GivenUp                             = C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
-)
+const OK, Closed, Busy, Cancelled = C.REDMUX_OK, C.REDMUX_ERR_CLOSED, C.REDMUX_ERR_BUSY, C.REDMUX_ERR_CANCELLED
+const NoResponders, Remote, Connect, Overflow = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_OVERFLOW
+const Timeout, KindMessage, KindActive, KindLost = C.REDMUX_ERR_TIMEOUT, C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST
+const KindDropped, KindDone, KindPublish = C.REDMUX_KIND_DROPPED, C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED
+const KindPromise, KindRefused, KindRequest = C.REDMUX_KIND_PROMISE, C.REDMUX_KIND_REFUSED, C.REDMUX_KIND_REQUEST
+const KindCancel, KindAnswer, KindEnd, KindAsk = C.REDMUX_KIND_CANCEL, C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END, C.REDMUX_KIND_QUESTION
+const KindLog, KindState, KindClosed, FlagPattern = C.REDMUX_KIND_LOG, C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED, C.REDMUX_FLAG_PATTERN
+const FlagName, FlagLast, FlagFailed, FlagAgain = C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED, C.REDMUX_FLAG_AGAIN
+const Predicate, GivenUp = C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
 
 // Record is redmux_record, field by field; a test holds the two layouts together.
 type Record struct {
@@ -145,10 +141,10 @@ func list(names []string, pins *runtime.Pinner) (*C.redmux_bytes, C.size_t) {
 	return &all[0], C.size_t(len(names))
 }
 
-func taken(out *C.redmux_text) []byte {
-	defer C.redmux_text_free(out)
-	found := C.redmux_text_bytes(out)
-	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(found.data)), found.len)...)
+func taken(status C.int32_t, out **C.redmux_text) ([]byte, int32) {
+	defer C.redmux_text_free(*out)
+	found := C.redmux_text_bytes(*out)
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(found.data)), found.len)...), int32(status)
 }
 
 // Option is a key of docs/options.md and its value, as text.
@@ -209,13 +205,6 @@ func CloseInbox(inbox uint64) { C.redmux_inbox_close(inboxOf(inbox), 0) }
 // Cancel asks the operations with this token to end.
 func Cancel(inbox, token uint64) { C.redmux_inbox_cancel(inboxOf(inbox), u64(token)) }
 
-// InboxStats is JSON.
-func InboxStats(inbox uint64) ([]byte, int32) {
-	var out *C.redmux_text
-	status := C.redmux_inbox_stats(inboxOf(inbox), &out)
-	return taken(out), int32(status)
-}
-
 // Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end; or -1.
 func Dup(client uint64) int { return int(C.dup_fd(clientOf(client))) }
 
@@ -260,11 +249,13 @@ func Stop(client uint64) int32 { return int32(C.redmux_client_stop(clientOf(clie
 // Restart connects again.
 func Restart(client uint64) int32 { return int32(C.redmux_client_restart(clientOf(client))) }
 
-// Stats is JSON.
-func Stats(client uint64) ([]byte, int32) {
+// Stats is JSON about a client, or about one of its inboxes, which is not 0.
+func Stats(client, inbox uint64) ([]byte, int32) {
 	var out *C.redmux_text
-	status := C.redmux_client_stats(clientOf(client), &out)
-	return taken(out), int32(status)
+	if inbox != 0 {
+		return taken(C.redmux_inbox_stats(inboxOf(inbox), &out), &out)
+	}
+	return taken(C.redmux_client_stats(clientOf(client), &out), &out)
 }
 
 // CloseClient ends everything at once.

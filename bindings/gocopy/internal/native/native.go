@@ -8,7 +8,6 @@ package native
 #include "redmux.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 
 static int dup_fd(redmux_client client)
 {
@@ -122,30 +121,25 @@ type Failure struct {
 	Text   string
 }
 
-func failure(status C.int32_t, err *C.redmux_error) *Failure {
-	if status == C.REDMUX_OK {
-		return nil
-	}
-	defer C.redmux_error_free(err)
-	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
-}
-
-func clientOf(id uint64) C.redmux_client { return C.redmux_client{id: C.uint64_t(id)} }
-func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: C.uint64_t(id)} }
+func clientOf(id uint64) C.redmux_client { return C.redmux_client{id: u64(id)} }
+func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: u64(id)} }
 func subscriptionOf(id uint64) C.redmux_subscription {
-	return C.redmux_subscription{id: C.uint64_t(id)}
+	return C.redmux_subscription{id: u64(id)}
 }
-func promisesOf(id uint64) C.redmux_promises   { return C.redmux_promises{id: C.uint64_t(id)} }
-func responderOf(id uint64) C.redmux_responder { return C.redmux_responder{id: C.uint64_t(id)} }
+func promisesOf(id uint64) C.redmux_promises   { return C.redmux_promises{id: u64(id)} }
+func responderOf(id uint64) C.redmux_responder { return C.redmux_responder{id: u64(id)} }
 
-func chars(s string) *C.uint8_t { return (*C.uint8_t)(unsafe.StringData(s)) }
-func bytes(b []byte) *C.uint8_t { return (*C.uint8_t)(unsafe.SliceData(b)) }
+func u64(n uint64) C.uint64_t               { return C.uint64_t(n) }
+func i64(n int64) C.int64_t                 { return C.int64_t(n) }
+func chars(s string) *C.uint8_t             { return (*C.uint8_t)(unsafe.StringData(s)) }
+func size[T string | []byte](of T) C.size_t { return C.size_t(len(of)) }
+func bytes(b []byte) *C.uint8_t             { return (*C.uint8_t)(unsafe.SliceData(b)) }
 
 // list is names for C, which may be used until they are unpinned.
 func list(names []string, pins *runtime.Pinner) (*C.redmux_bytes, C.size_t) {
 	all := make([]C.redmux_bytes, len(names)+1)
 	for i, name := range names {
-		all[i] = C.redmux_bytes{data: chars(name), len: C.size_t(len(name))}
+		all[i] = C.redmux_bytes{data: chars(name), len: size(name)}
 		pins.Pin(all[i].data)
 	}
 	return &all[0], C.size_t(len(names))
@@ -160,28 +154,34 @@ func taken(out *C.redmux_text) []byte {
 // Option is a key of docs/options.md and its value, as text.
 type Option struct{ Key, Value string }
 
-func prepare(url string, options []Option) (handle C.redmux_options, failed *Failure) {
-	C.redmux_options_new(&handle)
-	if url != "" {
-		failed = withText(url, func(given *C.char, err **C.redmux_error) C.int32_t {
-			return C.redmux_options_set_url(handle, given, err)
-		})
-	}
-	for i := 0; i < len(options) && failed == nil; i++ {
-		failed = withText(options[i].Key, func(key *C.char, err **C.redmux_error) C.int32_t {
-			value := C.CString(options[i].Value)
-			defer C.free(unsafe.Pointer(value))
-			return C.redmux_options_set(handle, key, value, err)
-		})
-	}
-	return handle, failed
+// zeroed is a string with its end, as C wants some.
+func zeroed(s string) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.SliceData(append([]byte(s), 0))))
 }
 
-func withText(s string, call func(*C.char, **C.redmux_error) C.int32_t) *Failure {
+// with calls with these options; without any the call's own are none.
+func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
+	var given C.redmux_options
 	var err *C.redmux_error
-	given := C.CString(s)
-	defer C.free(unsafe.Pointer(given))
-	return failure(call(given, &err), err)
+	status := C.int32_t(C.REDMUX_OK)
+	if len(options) > 0 {
+		C.redmux_options_new(&given)
+		defer C.redmux_options_free(given)
+		if url != "" {
+			status = C.redmux_options_set_url(given, zeroed(url), &err)
+		}
+		for i := 0; i < len(options) && status == C.REDMUX_OK; i++ {
+			status = C.redmux_options_set(given, zeroed(options[i].Key), zeroed(options[i].Value), &err)
+		}
+	}
+	if status == C.REDMUX_OK {
+		status = call(given, &err)
+	}
+	if status == C.REDMUX_OK {
+		return nil
+	}
+	defer C.redmux_error_free(err)
+	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
 }
 
 // Open opens a client with an event inbox. An empty url is the environment's.
@@ -192,21 +192,6 @@ func Open(url string, options []Option) (client, events uint64, failed *Failure)
 		return C.redmux_client_open_with(given, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, err)
 	})
 	return uint64(handle.id), uint64(inbox.id), failed
-}
-
-// with calls with these options prepared; with none where there are none.
-func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
-	var prepared C.redmux_options
-	if len(options) > 0 {
-		var failed *Failure
-		prepared, failed = prepare(url, options)
-		defer C.redmux_options_free(prepared)
-		if failed != nil {
-			return failed
-		}
-	}
-	var err *C.redmux_error
-	return failure(call(prepared, &err), err)
 }
 
 // NewInbox makes an inbox that is taken from; without options it has those of its client, else only these.
@@ -222,7 +207,7 @@ func NewInbox(client uint64, url string, options []Option) (uint64, *Failure) {
 func CloseInbox(inbox uint64) { C.redmux_inbox_close(inboxOf(inbox), 0) }
 
 // Cancel asks the operations with this token to end.
-func Cancel(inbox, token uint64) { C.redmux_inbox_cancel(inboxOf(inbox), C.uint64_t(token)) }
+func Cancel(inbox, token uint64) { C.redmux_inbox_cancel(inboxOf(inbox), u64(token)) }
 
 // InboxStats is JSON.
 func InboxStats(inbox uint64) ([]byte, int32) {
@@ -249,19 +234,16 @@ const Ready, Flush, Barrier, Clear, Drain, Active, PromisesActive, ResponderActi
 
 // Of asks it of an object.
 func (a Ask) Of(id, inbox, token uint64, limit int64) int32 {
-	return int32(C.ask(C.int(a), C.uint64_t(id), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.ask(C.int(a), u64(id), inboxOf(inbox), u64(token), i64(limit)))
 }
 
 // Authenticate completes with done. An empty user is Redis' default one.
 func Authenticate(client uint64, user, password string, inbox, token uint64, limit int64) int32 {
 	var who *C.char
 	if user != "" {
-		who = C.CString(user)
-		defer C.free(unsafe.Pointer(who))
+		who = zeroed(user)
 	}
-	secret := C.CString(password)
-	defer C.free(unsafe.Pointer(secret))
-	return int32(C.redmux_client_authenticate(clientOf(client), who, secret, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.redmux_client_authenticate(clientOf(client), who, zeroed(password), inboxOf(inbox), u64(token), i64(limit)))
 }
 
 // Answer answers a question of the event inbox, or refuses with a status.
@@ -269,7 +251,7 @@ func Answer(client, question uint64, status int32, values ...string) int32 {
 	var pins runtime.Pinner
 	defer pins.Unpin()
 	all, count := list(values, &pins)
-	return int32(C.redmux_question_answer(clientOf(client), C.uint64_t(question), C.int32_t(status), all, count))
+	return int32(C.redmux_question_answer(clientOf(client), u64(question), C.int32_t(status), all, count))
 }
 
 // Stop disconnects.
@@ -290,14 +272,12 @@ func CloseClient(client uint64) { C.redmux_client_close(clientOf(client), 0) }
 
 // Publish completes with published.
 func Publish(client uint64, channel string, data []byte, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_client_publish(clientOf(client), chars(channel), C.size_t(len(channel)), bytes(data),
-		C.size_t(len(data)), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.redmux_client_publish(clientOf(client), chars(channel), size(channel), bytes(data), size(data), inboxOf(inbox), u64(token), i64(limit)))
 }
 
 // Post publishes and completes with nothing.
 func Post(client uint64, channel string, data []byte) int32 {
-	return int32(C.redmux_client_post(clientOf(client), chars(channel), C.size_t(len(channel)), bytes(data),
-		C.size_t(len(data))))
+	return int32(C.redmux_client_post(clientOf(client), chars(channel), size(channel), bytes(data), size(data)))
 }
 
 // NewSubscription makes one without channels.
@@ -310,8 +290,8 @@ func NewSubscription(client, inbox uint64) (uint64, int32) {
 // NewPattern makes a subscription to a pattern; it completes with done in replies.
 func NewPattern(client, inbox uint64, pattern string, replies, token uint64, limit int64) (uint64, int32) {
 	var handle C.redmux_subscription
-	status := C.redmux_subscription_new_pattern(clientOf(client), inboxOf(inbox), chars(pattern), C.size_t(len(pattern)), 0,
-		inboxOf(replies), C.uint64_t(token), C.int64_t(limit), &handle)
+	status := C.redmux_subscription_new_pattern(clientOf(client), inboxOf(inbox), chars(pattern), size(pattern), 0,
+		inboxOf(replies), u64(token), i64(limit), &handle)
 	return uint64(handle.id), int32(status)
 }
 
@@ -321,9 +301,9 @@ func Change(adds int, subscription uint64, names []string, inbox, token uint64, 
 	defer pins.Unpin()
 	all, count := list(names, &pins)
 	if adds == 0 {
-		return int32(C.redmux_subscription_remove(subscriptionOf(subscription), all, count, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+		return int32(C.redmux_subscription_remove(subscriptionOf(subscription), all, count, inboxOf(inbox), u64(token), i64(limit)))
 	}
-	return int32(C.redmux_subscription_add(subscriptionOf(subscription), all, count, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.redmux_subscription_add(subscriptionOf(subscription), all, count, inboxOf(inbox), u64(token), i64(limit)))
 }
 
 // Names are what a subscription wants.
@@ -347,7 +327,7 @@ func CloseSubscription(subscription uint64) {
 // NewPromises makes a set of promises under a prefix.
 func NewPromises(client, inbox uint64, prefix string) (uint64, int32) {
 	var handle C.redmux_promises
-	status := C.redmux_promises_new(clientOf(client), inboxOf(inbox), chars(prefix), C.size_t(len(prefix)), 0, &handle)
+	status := C.redmux_promises_new(clientOf(client), inboxOf(inbox), chars(prefix), size(prefix), 0, &handle)
 	return uint64(handle.id), int32(status)
 }
 
@@ -356,8 +336,7 @@ const ByName, OfSet, OfSetLater = 0, 1, 2
 
 // Promise makes one of a client or a promise set; it completes with promise.
 func Promise(kind int, id uint64, name string, inbox, token uint64, limit, wait int64) int32 {
-	return int32(C.promise(C.int(kind), C.uint64_t(id), chars(name), C.size_t(len(name)), inboxOf(inbox), C.uint64_t(token),
-		C.int64_t(limit), C.int64_t(wait)))
+	return int32(C.promise(C.int(kind), u64(id), chars(name), size(name), inboxOf(inbox), u64(token), i64(limit), i64(wait)))
 }
 
 // ClearPromises ends every promise of the set.
@@ -373,41 +352,39 @@ func Gather(client, inbox uint64, service string, data, headers []byte, url stri
 	limit int64) (uint64, *Failure) {
 	var gather C.redmux_gather
 	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
-		return C.redmux_gather_open(clientOf(client), inboxOf(inbox), chars(service), C.size_t(len(service)), bytes(data),
-			C.size_t(len(data)), bytes(headers), C.size_t(len(headers)), given, C.uint64_t(token), C.int64_t(limit), &gather, err)
+		return C.redmux_gather_open(clientOf(client), inboxOf(inbox), chars(service), size(service), bytes(data), size(data),
+			bytes(headers), size(headers), given, u64(token), i64(limit), &gather, err)
 	})
 	return uint64(gather.id), failed
 }
 
 // StopGather ends it with a reason; harmless when it has ended.
 func StopGather(client, gather, reason uint64) {
-	C.redmux_gather_stop(clientOf(client), C.redmux_gather{id: C.uint64_t(gather)}, C.uint64_t(reason))
+	C.redmux_gather_stop(clientOf(client), C.redmux_gather{id: u64(gather)}, u64(reason))
 }
 
 // NewResponder serves a service.
 func NewResponder(client, inbox uint64, service, url string, options []Option) (uint64, *Failure) {
 	var responder C.redmux_responder
 	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
-		return C.redmux_responder_open(clientOf(client), inboxOf(inbox), chars(service), C.size_t(len(service)), given, 0, &responder, err)
+		return C.redmux_responder_open(clientOf(client), inboxOf(inbox), chars(service), size(service), given, 0, &responder, err)
 	})
 	return uint64(responder.id), failed
 }
 
 // AnswerRequest answers a request; the last answer ends it. headers are JSON.
 func AnswerRequest(responder, request uint64, data, headers []byte, last int) int32 {
-	return int32(C.redmux_responder_answer(responderOf(responder), C.uint64_t(request), bytes(data), C.size_t(len(data)),
-		bytes(headers), C.size_t(len(headers)), C.int32_t(last)))
+	return int32(C.redmux_responder_answer(responderOf(responder), u64(request), bytes(data), size(data), bytes(headers), size(headers), C.int32_t(last)))
 }
 
 // EndRequest ends it without another answer; harmless when it has ended.
 func EndRequest(responder, request uint64) {
-	C.redmux_responder_end(responderOf(responder), C.uint64_t(request))
+	C.redmux_responder_end(responderOf(responder), u64(request))
 }
 
 // FailRequest ends it with an error.
 func FailRequest(responder, request uint64, code, message string, retriable int) int32 {
-	return int32(C.redmux_responder_fail(responderOf(responder), C.uint64_t(request), chars(code), C.size_t(len(code)),
-		chars(message), C.size_t(len(message)), C.int32_t(retriable)))
+	return int32(C.redmux_responder_fail(responderOf(responder), u64(request), chars(code), size(code), chars(message), size(message), C.int32_t(retriable)))
 }
 
 // CloseResponder ends it and the requests that it has.
