@@ -21,13 +21,10 @@ import (
 type core struct {
 	handle  uint64
 	replies uint64
-	url     string // and the options it was opened with, for what has some of its own
-	options []native.Option
+	url     string // and settings: for what has options of its own
+	settings
 	events  *stream
 	file    *os.File
-	logger  *slog.Logger
-	onState func(state, reason string)
-	asks    map[string]ask
 	context context.Context // of what the application is asked; ends with the client
 	cancel  context.CancelFunc
 	tokens  atomic.Uint64
@@ -121,20 +118,20 @@ func (s *stream) free() {
 	}
 }
 
-func open(url string, given *settings) (*core, error) {
+func open(url string, given settings) (*core, error) {
 	handle, events, failure := native.Open(url, given.options)
 	if failure != nil {
 		return nil, failed(failure, "connect")
 	}
 	c := &core{
-		handle: handle, url: url, options: given.options, events: newStream(events, false), logger: given.logger, onState: given.onState, asks: given.asks,
-		gone: make(chan struct{}), waiting: map[uint64]waiter{}, sets: map[uint64]bool{},
+		handle: handle, url: url, settings: given, events: newStream(events, false), gone: make(chan struct{}),
+		waiting: map[uint64]waiter{}, sets: map[uint64]bool{},
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
 	replies, failure := native.NewInbox(handle, "", nil)
-	descriptor := -1
-	if failure == nil {
-		descriptor, failure = native.Dup(handle)
+	descriptor := native.Dup(handle)
+	if failure == nil && descriptor < 0 {
+		failure = &native.Failure{Status: native.Connect, Text: "no descriptor could be had"}
 	}
 	if failure != nil {
 		native.CloseClient(handle)
@@ -154,58 +151,40 @@ func open(url string, given *settings) (*core, error) {
 
 func (c *core) read() {
 	defer c.finish()
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		c.logger.Error("redmux: the client's descriptor cannot be watched", "error", err)
-		return
-	}
+	raw, _ := c.file.SyscallConn() // an error only of no file
 	var block native.Block
 	ready := make([]uint64, 64)
 	// Called again each time that the descriptor becomes readable, until stop gives the wait a deadline that has passed.
-	err = raw.Read(func(uintptr) bool {
-		for {
-			count, status := native.Listed(c.handle, ready)
+	err := raw.Read(func(uintptr) bool {
+		for count := len(ready); count == len(ready); { // else the list is empty: what comes now makes it readable anew
+			var status int32
+			count, status = native.Listed(c.handle, ready)
 			if status == native.Closed {
 				c.take(&block)
-				c.wakeAll()
+				c.mu.Lock()
+				for _, s := range c.streams {
+					s.signal.wake()
+				}
+				c.mu.Unlock()
 			}
-			if status != native.OK || count == 0 {
-				return false
-			}
-			c.dispatch(ready[:count], &block)
-			if count < len(ready) { // the list is empty: what comes now makes the descriptor readable anew
-				return false
+			for _, inbox := range ready[:count] {
+				if inbox == c.replies {
+					c.take(&block)
+					continue
+				}
+				c.mu.Lock()
+				if s := c.streams[inbox]; s != nil {
+					s.signal.wake()
+				}
+				c.mu.Unlock()
 			}
 		}
+		return false
 	})
 	if err != nil && !os.IsTimeout(err) {
 		c.logger.Error("redmux: the client's descriptor cannot be watched", "error", err)
 	}
 	c.take(&block)
-}
-
-func (c *core) dispatch(inboxes []uint64, block *native.Block) {
-	replies := false
-	c.mu.Lock()
-	for _, inbox := range inboxes {
-		if inbox == c.replies {
-			replies = true
-		} else if s := c.streams[inbox]; s != nil {
-			s.signal.wake()
-		}
-	}
-	c.mu.Unlock()
-	if replies {
-		c.take(block)
-	}
-}
-
-func (c *core) wakeAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range c.streams {
-		s.signal.wake()
-	}
 }
 
 // take empties the reply inbox. Tokens that nobody waits for any more are passed over.
@@ -390,27 +369,6 @@ func (c *core) forget(token uint64) {
 	delete(c.waiting, token)
 }
 
-// abandon cancels in the library; nobody waits for its word.
-func (c *core) abandon(o *op) {
-	c.forget(o.token)
-	native.Cancel(c.replies, o.token)
-}
-
-// await waits for the op's end. Where the context has a deadline the library has it too, and is waited for: it says what became
-// of a publish. A context that was cancelled cancels the operation and is not waited for.
-func (c *core) await(ctx context.Context, o *op) error {
-	select {
-	case <-o.done:
-	case <-ctx.Done():
-		if _, has := ctx.Deadline(); !has || ctx.Err() != context.DeadlineExceeded {
-			c.abandon(o)
-			return ended(ctx, o.what)
-		}
-		<-o.done
-	}
-	return o.err(ctx)
-}
-
 func (o *op) err(ctx context.Context) error {
 	if o.status == native.OK {
 		return nil
@@ -424,20 +382,6 @@ func (o *op) err(ctx context.Context) error {
 
 // asking asks the library for an operation that completes in inbox with token.
 type asking = func(inbox, token uint64, limit int64) int32
-
-// run is begin and await.
-func (c *core) run(ctx context.Context, what string, ask asking) (*op, error) {
-	o := &op{what: what}
-	if ctx.Err() != nil {
-		return o, ended(ctx, what)
-	}
-	deadline, _ := ctx.Deadline()
-	limit := limitOf(deadline)
-	if err := c.begin(o, func(inbox, token uint64) int32 { return ask(inbox, token, limit) }); err != nil {
-		return o, err
-	}
-	return o, c.await(ctx, o)
-}
 
 // only begins it; nobody waits for its end.
 func (c *core) only(what string, ask asking) error {

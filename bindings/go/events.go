@@ -68,18 +68,10 @@ func DecodeJSON[T any](p Payload) (T, error) {
 	var value T
 	of, data := p.payload()
 	if err := json.Unmarshal(data, &value); err != nil {
-		return value, badJSON(of, data, err)
+		said := fmt.Sprintf("bad JSON on %q, %d bytes: %.200q: %v", of, len(data), data, err)
+		return value, &Error{Op: "decode", Message: said, cause: err}
 	}
 	return value, nil
-}
-
-func badJSON(of string, data []byte, err error) error {
-	shown, more := data, ""
-	if len(shown) > 200 {
-		shown, more = shown[:200], "…"
-	}
-	said := fmt.Sprintf("bad JSON on %q, %d bytes: %q%s: %v", of, len(data), shown, more, err)
-	return &Error{Op: "decode", Message: said, cause: err}
 }
 
 // names are channels by number, so that a string is made once a name and not once a message. The last one stands apart: messages

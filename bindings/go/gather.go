@@ -8,7 +8,6 @@ import (
 	"iter"
 	"maps"
 	"runtime"
-	"slices"
 	"sync"
 	"time"
 
@@ -77,14 +76,14 @@ func encoded(headers map[string]string) (line []byte) {
 	return line
 }
 
-// traced is where a handler's context has the traceparent of its request, which goes on with what the handler asks.
+// traced is where a handler's context has the traceparent of its request.
 type traced struct{}
 
 // gather is one as the client's reader holds it, which keeps answers until they are read.
 type gather struct {
-	core      *core
-	what      string
-	until     func(Answer) bool
+	core *core
+	what string
+	settings
 	token, id uint64
 	deadline  time.Time
 	signal    signal // there may be an answer
@@ -109,7 +108,7 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 		h := headOf(r.Extra(data))
 		g.errors = append(g.errors, &RemoteError{h.Code, h.Message, h.Retriable, h.Name, int(r.Status)})
 	case !g.enough:
-		own := slices.Concat(r.Extra(data), r.Data(data))
+		own := append(append([]byte(nil), r.Extra(data)...), r.Data(data)...)
 		g.came = append(g.came, Answer{
 			Service: string(r.Name(data)), Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
 			line: own[:r.ExtraLen], Data: own[r.ExtraLen:len(own):len(own)],
@@ -168,13 +167,17 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 		over := g.end != nil
 		if len(g.came) > 0 {
 			answer := g.came[0]
-			g.came[0] = Answer{}
-			g.came = g.came[1:]
+			g.came[0], g.came = Answer{}, g.came[1:]
 			if len(g.came) > 0 {
 				g.signal.wake() // perhaps another goroutine reads too
 			}
 			g.mu.Unlock()
-			return g.taken(answer), nil
+			h := headOf(answer.line)
+			answer.Responder, answer.By, answer.Headers, answer.line = h.Name, h.By, h.H, nil
+			if g.until != nil && g.until(answer) {
+				g.stop(native.Predicate)
+			}
+			return answer, nil
 		}
 		g.mu.Unlock()
 		if over {
@@ -193,34 +196,19 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 	}
 }
 
-func (g *gather) taken(answer Answer) Answer {
-	h := headOf(answer.line)
-	answer.Responder, answer.By, answer.Headers, answer.line = h.Name, h.By, h.H, nil
-	if g.until != nil && g.until(answer) {
-		g.stop(native.Predicate)
-	}
-	return answer
-}
-
 func (c *Client) gather(ctx context.Context, service string, data []byte, options []GatherOption) (*gather, error) {
-	var given gatherSettings
-	for _, option := range options {
-		option(&given)
-	}
-	g := &gather{
-		core: c.core, what: fmt.Sprintf("request to %q", service), until: given.until,
-		signal: make(signal, 1), done: make(chan struct{}),
-	}
+	given := collect(options)
+	g := &gather{core: c.core, what: fmt.Sprintf("request to %q", service), settings: given, signal: make(signal, 1), done: make(chan struct{})}
 	if ctx.Err() != nil {
 		return nil, ended(ctx, g.what)
 	}
-	if trace, is := ctx.Value(traced{}).(string); is {
+	if trace, is := ctx.Value(traced{}).(string); is && trace != "" {
 		headers := map[string]string{"traceparent": trace}
 		maps.Copy(headers, given.headers)
 		given.headers = headers
 	}
 	g.deadline, _ = ctx.Deadline()
-	if own := time.Now().Add(given.limit); given.limit > 0 && (g.deadline.IsZero() || own.Before(g.deadline)) {
+	if own := time.Now().Add(time.Duration(given.within) * time.Millisecond); given.within > 0 && (g.deadline.IsZero() || own.Before(g.deadline)) {
 		g.deadline = own
 	}
 	if err := c.core.enlist(g, &g.token, g.what); err != nil {
@@ -248,7 +236,6 @@ type Gather struct {
 // earlier; without both the client's option timeout (10 s).
 func (c *Client) Gather(ctx context.Context, service string, data []byte, options ...GatherOption) (*Gather, error) {
 	inner, err := c.gather(ctx, service, data, options)
-	runtime.KeepAlive(c)
 	if err != nil {
 		return nil, err
 	}
@@ -264,12 +251,8 @@ func (c *Client) Gather(ctx context.Context, service string, data []byte, option
 // Next is the next answer; io.EOF behind the last one, whatever the reason, which End says. When ctx ends first, the gather is given
 // up.
 func (g *Gather) Next(ctx context.Context) (Answer, error) {
-	answer, err := g.inner.next(ctx)
-	if err == io.EOF {
-		g.leave()
-	}
-	runtime.KeepAlive(g)
-	return answer, err
+	defer runtime.KeepAlive(g)
+	return g.inner.next(ctx)
 }
 
 // Seq is the answers as they come. Leaving the loop gives the gather up; when it ends by itself, End says why.
@@ -304,7 +287,6 @@ func (g *Gather) All(ctx context.Context) (result Result, err error) {
 
 // End is why it ended, once it has; nil before.
 func (g *Gather) End() *Result {
-	defer runtime.KeepAlive(g)
 	g.inner.mu.Lock()
 	defer g.inner.mu.Unlock()
 	return g.inner.end
@@ -314,7 +296,6 @@ func (g *Gather) End() *Result {
 func (g *Gather) Close() error {
 	g.leave()
 	g.inner.stop(native.GivenUp)
-	runtime.KeepAlive(g)
 	return nil
 }
 
@@ -340,12 +321,11 @@ func (c *Client) Request(ctx context.Context, service string, data []byte, optio
 // RequestJSON is Request with a value as JSON, and the first answer's JSON.
 func RequestJSON[T any](ctx context.Context, c *Client, service string, value any, options ...GatherOption) (found T, err error) {
 	data, err := json.Marshal(value)
-	if err != nil {
-		return found, fmt.Errorf("redmux: request to %q: %w", service, err)
+	if err == nil {
+		var answer Answer
+		if answer, err = c.Request(ctx, service, data, options...); err == nil {
+			return DecodeJSON[T](answer)
+		}
 	}
-	answer, err := c.Request(ctx, service, data, options...)
-	if err != nil {
-		return found, err
-	}
-	return DecodeJSON[T](answer)
+	return found, err
 }

@@ -3,7 +3,10 @@ package redmux
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redmux/redmux/bindings/go/internal/native"
@@ -12,21 +15,36 @@ import (
 // Option is something about a client, for Connect.
 type Option func(*settings)
 
+// settings are what all the options set.
 type settings struct {
 	options        []native.Option
-	lazy           bool
+	lazy, noWait   bool
 	connectTimeout time.Duration
 	logger         *slog.Logger
 	onState        func(state, reason string)
 	asks           map[string]ask
+	handlers       []handler
+	within, active int64 // milliseconds
+	headers        map[string]string
+	until          func(Answer) bool
+}
+
+func collect[O ~func(*settings)](options []O) settings {
+	s := settings{logger: slog.Default(), asks: map[string]ask{}} // which usually prints, so it is told of warnings only
+	for _, option := range options {
+		option(&s)
+	}
+	return s
+}
+
+func set[O ~func(*settings)](key, value string) O {
+	return func(s *settings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
 }
 
 type ask = func(ctx context.Context) (first, second string, err error)
 
 // Set sets any option of docs/options.md by its key: Set("ping_interval", "2s").
-func Set(key, value string) Option {
-	return func(s *settings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
-}
+func Set(key, value string) Option { return set[Option](key, value) }
 
 // Name is the connection's name, as CLIENT LIST shows it.
 func Name(name string) Option { return Set("name", name) }
@@ -35,14 +53,21 @@ func Name(name string) Option { return Set("name", name) }
 func Timeout(d time.Duration) Option { return Set("timeout", text(d)) }
 
 // ConnectTimeout is how long Connect waits, and each attempt to connect (5 s).
-func ConnectTimeout(d time.Duration) Option { return func(s *settings) { s.connectTimeout = d } }
+func ConnectTimeout(d time.Duration) Option {
+	return func(s *settings) {
+		s.connectTimeout = d
+		Set("connect_timeout", text(max(d, 10*time.Millisecond)))(s)
+	}
+}
 
 // Lazy makes Connect return at once; the server may come later.
 func Lazy() Option { return func(s *settings) { s.lazy = true } }
 
 // Logger takes what redmux logs: losses and drops that nobody handles, handlers that fail, the life of the links. Without it
 // slog.Default(), from warnings on.
-func Logger(logger *slog.Logger) Option { return func(s *settings) { s.logger = logger } }
+func Logger(logger *slog.Logger) Option {
+	return func(s *settings) { s.logger, s.options[0].Value = logger, "info" } // the first one is log_level, by Connect
+}
 
 // OnState is called with each change of the client (connecting, online, offline, stopped, subscribed, …) and its reason.
 func OnState(f func(state, reason string)) Option { return func(s *settings) { s.onState = f } }
@@ -59,21 +84,13 @@ func Credentials(f func(ctx context.Context) (user, password string, err error))
 
 func asked(what string, f ask) Option {
 	return func(s *settings) {
-		if s.asks == nil {
-			s.asks = map[string]ask{}
-		}
 		s.asks[what] = f
+		Set("ask", strings.Join(slices.Collect(maps.Keys(s.asks)), ","))(s)
 	}
 }
 
 // SubOption is something about a subscription, for SubscribeWith and SubscribePattern.
-type SubOption func(*subSettings)
-
-type subSettings struct {
-	options  []native.Option
-	noWait   bool
-	handlers []handler
-}
+type SubOption func(*settings)
 
 // handler is a callback, and the call that it makes of an event; nil where that is none of its own.
 type handler struct {
@@ -88,24 +105,20 @@ func on[E Event](what string, f func(E) error) SubOption {
 		}
 		return nil
 	}
-	return func(s *subSettings) { s.handlers = append(s.handlers, handler{what, of}) }
-}
-
-func subSet(key, value string) SubOption {
-	return func(s *subSettings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
+	return func(s *settings) { s.handlers = append(s.handlers, handler{what, of}) }
 }
 
 // InboxRecords is how many messages may wait to be read; 0, the default, leaves it to InboxBytes.
-func InboxRecords(n int) SubOption { return subSet("inbox_records", strconv.Itoa(n)) }
+func InboxRecords(n int) SubOption { return set[SubOption]("inbox_records", strconv.Itoa(n)) }
 
 // InboxBytes is how many bytes may wait to be read (64 MiB).
-func InboxBytes(n int) SubOption { return subSet("inbox_bytes", strconv.Itoa(n)) }
+func InboxBytes(n int) SubOption { return set[SubOption]("inbox_bytes", strconv.Itoa(n)) }
 
 // InboxPolicy is what a full inbox does: drop-oldest (the default), drop-newest, close or pause.
-func InboxPolicy(policy string) SubOption { return subSet("inbox_policy", policy) }
+func InboxPolicy(policy string) SubOption { return set[SubOption]("inbox_policy", policy) }
 
 // NoWait does not wait until Redis confirmed; WaitActive waits.
-func NoWait() SubOption { return func(s *subSettings) { s.noWait = true } }
+func NoWait() SubOption { return func(s *settings) { s.noWait = true } }
 
 // OnMessage has redmux read the subscription and call f with each message, one at a time, on one goroutine. An error or a panic
 // is logged, and the next message is delivered.
@@ -128,42 +141,24 @@ func OnDropped(f func(Dropped)) SubOption {
 const Forever time.Duration = -1
 
 // PromiseOption is something about a promise.
-type PromiseOption func(*promiseSettings)
-
-type promiseSettings struct{ limit, wait int64 }
+type PromiseOption func(*settings)
 
 // Within is how long a promise waits for its message, or Forever. Without it the client's option timeout.
-func Within(d time.Duration) PromiseOption { return func(s *promiseSettings) { s.limit = millis(d) } }
+func Within(d time.Duration) PromiseOption { return func(s *settings) { s.within = millis(d) } }
 
 // ActiveWithin is how long WaitNew may wait for its set to be active, or Forever; the time of Within begins then.
 func ActiveWithin(d time.Duration) PromiseOption {
-	return func(s *promiseSettings) { s.wait = millis(d) }
-}
-
-func promiseOptions(options []PromiseOption) (s promiseSettings) {
-	for _, option := range options {
-		option(&s)
-	}
-	return s
+	return func(s *settings) { s.active = millis(d) }
 }
 
 // GatherOption is something about a request, for Gather and Request.
-type GatherOption func(*gatherSettings)
-
-type gatherSettings struct {
-	options []native.Option
-	limit   time.Duration
-	headers map[string]string
-	until   func(Answer) bool
-}
+type GatherOption func(*settings)
 
 // SetGather sets any option of scope request (docs/options.md) by its key: SetGather("max_answers", "100").
-func SetGather(key, value string) GatherOption {
-	return func(s *gatherSettings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
-}
+func SetGather(key, value string) GatherOption { return set[GatherOption](key, value) }
 
 // TimeLimit is how long the gather may take, if the context's deadline is not earlier.
-func TimeLimit(d time.Duration) GatherOption { return func(s *gatherSettings) { s.limit = d } }
+func TimeLimit(d time.Duration) GatherOption { return func(s *settings) { s.within = millis(d) } }
 
 // Expect is how many answers are enough.
 func Expect(n int) GatherOption { return SetGather("expect", strconv.Itoa(n)) }
@@ -172,11 +167,11 @@ func Expect(n int) GatherOption { return SetGather("expect", strconv.Itoa(n)) }
 func Quiet(d time.Duration) GatherOption { return SetGather("quiet", text(d)) }
 
 // Until is called with each answer as it is read; the one for which it is true is the last.
-func Until(f func(Answer) bool) GatherOption { return func(s *gatherSettings) { s.until = f } }
+func Until(f func(Answer) bool) GatherOption { return func(s *settings) { s.until = f } }
 
 // Headers go with the request.
 func Headers(headers map[string]string) GatherOption {
-	return func(s *gatherSettings) { s.headers = headers }
+	return func(s *settings) { s.headers = headers }
 }
 
 // Strict waits for everybody who received the request, and not only for those who took it.
@@ -189,14 +184,10 @@ func OthersOnly() GatherOption { return SetGather("others_only", "true") }
 func Repeatable() GatherOption { return SetGather("repeatable", "true") }
 
 // RespondOption is something about a responder, for Respond.
-type RespondOption func(*respondSettings)
-
-type respondSettings struct{ options []native.Option }
+type RespondOption func(*settings)
 
 // SetRespond sets any option of scope respond (docs/options.md) by its key: SetRespond("version", "2.1").
-func SetRespond(key, value string) RespondOption {
-	return func(s *respondSettings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
-}
+func SetRespond(key, value string) RespondOption { return set[RespondOption](key, value) }
 
 // Concurrency is how many handlers may run at once (64).
 func Concurrency(n int) RespondOption { return SetRespond("concurrency", strconv.Itoa(n)) }

@@ -31,12 +31,7 @@ func (r *Request) payload() (string, []byte) { return r.Service, r.Data }
 // Answer gives an answer that is not the last: before what the handler returns, or, where it returns nil, the last of several.
 // ErrCancelled, ErrClosed: nobody waits for it any more.
 func (r *Request) Answer(data []byte, headers map[string]string) error {
-	return r.answer(data, headers, 0)
-}
-
-func (r *Request) answer(data []byte, headers map[string]string, last int) error {
-	status := native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), last)
-	return check(status, fmt.Sprintf("answer of %q", r.Service))
+	return check(native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), 0), "answer")
 }
 
 // Handler answers a request. What it returns is the last answer; nil is none, and empty bytes are an empty one. An error is an error
@@ -52,25 +47,20 @@ type Responder struct {
 	stream  *stream
 	context context.Context
 	cancel  context.CancelFunc
-	mu      sync.Mutex
-	working map[uint64]context.CancelFunc
+	working sync.Map // the ends of the handlers' contexts, by ticket
 }
 
 // Respond serves a service, and returns when Redis has its name. Each request is handled on a goroutine of its own, at most
 // Concurrency (64) at once.
 func (c *Client) Respond(ctx context.Context, service string, handler Handler, options ...RespondOption) (*Responder, error) {
-	var given respondSettings
-	for _, option := range options {
-		option(&given)
-	}
 	what := fmt.Sprintf("respond to %q", service)
 	stream, err := c.core.newStream(nil, what, true)
 	if err != nil {
 		return nil, err
 	}
-	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]context.CancelFunc{}}
+	r := &Responder{client: c, what: what, handler: handler, stream: stream}
 	r.context, r.cancel = context.WithCancel(c.core.context)
-	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(given.options))
+	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(collect(options).options))
 	if failure != nil {
 		_ = r.Close()
 		return nil, failed(failure, what)
@@ -105,10 +95,8 @@ func (r *Responder) record(one *native.Record, data []byte) {
 	case native.KindRequest:
 		r.begin(one, data)
 	case native.KindCancel:
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if cancel := r.working[one.Number]; cancel != nil {
-			cancel()
+		if cancel, is := r.working.Load(one.Number); is {
+			cancel.(context.CancelFunc)()
 		}
 	case native.KindClosed:
 		_ = r.Close()
@@ -123,22 +111,26 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 		Service: string(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
 	}
-	ctx, cancel := context.WithDeadline(r.context, time.Unix(0, int64(one.Aux)))
-	if trace := h.H["traceparent"]; trace != "" {
-		ctx = context.WithValue(ctx, traced{}, trace)
-	}
-	r.mu.Lock()
-	r.working[request.ticket] = cancel
-	r.mu.Unlock()
+	ctx, cancel := context.WithCancel(r.context)
+	ctx = asker{context.WithValue(ctx, traced{}, h.H["traceparent"]), time.Unix(0, int64(one.Aux))}
+	r.working.Store(request.ticket, cancel)
 	go r.handle(ctx, request)
 }
+
+// asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks.
+type asker struct {
+	context.Context
+	until time.Time
+}
+
+func (a asker) Deadline() (time.Time, bool) { return a.until, true }
 
 func (r *Responder) handle(ctx context.Context, request *Request) {
 	defer r.left(request.ticket)
 	var data []byte
 	err := safely(func() (err error) { data, err = r.handler(ctx, request); return })
 	if err == nil && data != nil {
-		err = request.answer(data, nil, 1)
+		err = check(native.AnswerRequest(r.stream.handle, request.ticket, data, nil, 1), "answer")
 	}
 	if err == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) && r.stream.closed.Load() {
 		return // all is said, or nobody hears it
@@ -157,10 +149,8 @@ func (r *Responder) handle(ctx context.Context, request *Request) {
 
 // left ends the request, however its handler was left.
 func (r *Responder) left(ticket uint64) {
-	r.mu.Lock()
-	cancel := r.working[ticket]
-	delete(r.working, ticket)
-	r.mu.Unlock()
-	cancel()
+	if cancel, is := r.working.LoadAndDelete(ticket); is {
+		cancel.(context.CancelFunc)()
+	}
 	native.EndRequest(r.stream.handle, ticket) // harmless where its last answer ended it
 }

@@ -40,48 +40,43 @@ func (c *Client) Subscribe(ctx context.Context, channels ...string) (*Subscripti
 
 // SubscribeWith is Subscribe with options: OnMessage and its sisters, InboxRecords, InboxPolicy, NoWait, …
 func (c *Client) SubscribeWith(ctx context.Context, channels []string, options ...SubOption) (*Subscription, error) {
-	return c.subscribe(options, func(s *Subscription, noWait bool) error {
+	given := collect(options)
+	given.noWait = given.noWait || len(channels) == 0
+	return c.subscribe(ctx, "subscribe", given, func(s *Subscription, inbox, token uint64, limit int64) int32 {
 		handle, status := native.NewSubscription(c.core.handle, s.stream.inbox)
 		s.stream.own(handle)
 		if status != native.OK || len(channels) == 0 {
-			return check(status, "subscribe")
+			return status
 		}
-		if noWait {
-			return s.AddNoWait(channels...)
-		}
-		_, err := c.run(ctx, "subscribe", s.change(1, channels))
-		return err
+		return native.Change(1, handle, channels, inbox, token, limit)
 	})
 }
 
 // SubscribePattern subscribes to one of Redis' patterns: news.*, h?llo, [ab]*.
 func (c *Client) SubscribePattern(ctx context.Context, pattern string, options ...SubOption) (*Subscription, error) {
-	return c.subscribe(options, func(s *Subscription, noWait bool) error {
+	what := fmt.Sprintf("subscribe to %q", pattern)
+	return c.subscribe(ctx, what, collect(options), func(s *Subscription, inbox, token uint64, limit int64) int32 {
+		handle, status := native.NewPattern(c.core.handle, s.stream.inbox, pattern, inbox, token, limit)
 		s.pattern = pattern
-		ask := func(inbox, token uint64, limit int64) int32 {
-			handle, status := native.NewPattern(c.core.handle, s.stream.inbox, pattern, inbox, token, limit)
-			s.stream.own(handle)
-			return status
-		}
-		if noWait {
-			return c.core.only("subscribe", ask)
-		}
-		_, err := c.run(ctx, fmt.Sprintf("subscribe to %q", pattern), ask)
-		return err
+		s.stream.own(handle)
+		return status
 	})
 }
 
-func (c *Client) subscribe(options []SubOption, begin func(s *Subscription, noWait bool) error) (*Subscription, error) {
-	var given subSettings
-	for _, option := range options {
-		option(&given)
-	}
-	stream, err := c.core.newStream(given.options, "subscribe", false)
+func (c *Client) subscribe(ctx context.Context, what string, given settings,
+	begin func(s *Subscription, inbox, token uint64, limit int64) int32) (*Subscription, error) {
+	stream, err := c.core.newStream(given.options, what, false)
 	if err != nil {
 		return nil, err
 	}
 	s := &Subscription{client: c, stream: stream}
-	if err := begin(s, given.noWait); err != nil {
+	ask := func(inbox, token uint64, limit int64) int32 { return begin(s, inbox, token, limit) }
+	if given.noWait {
+		err = c.core.only(what, ask)
+	} else {
+		_, err = c.run(ctx, what, ask)
+	}
+	if err != nil {
 		c.core.closeStream(stream)
 		return nil, err
 	}
@@ -129,7 +124,6 @@ func (s *Subscription) Add(ctx context.Context, channels ...string) error {
 
 // AddNoWait adds channels without waiting.
 func (s *Subscription) AddNoWait(channels ...string) error {
-	defer runtime.KeepAlive(s)
 	return s.client.core.only("add", s.change(1, channels))
 }
 
@@ -140,7 +134,6 @@ func (s *Subscription) Remove(ctx context.Context, channels ...string) error {
 
 // RemoveNoWait removes channels without waiting.
 func (s *Subscription) RemoveNoWait(channels ...string) error {
-	defer runtime.KeepAlive(s)
 	return s.client.core.only("remove", s.change(0, channels))
 }
 
@@ -166,7 +159,7 @@ func (s *Subscription) Channels() []string {
 func (s *Subscription) Dropped() int64 {
 	defer runtime.KeepAlive(s)
 	var counted struct{ Dropped int64 }
-	if found, status := native.InboxStats(s.stream.inbox); status == native.OK {
+	if found, status := native.Stats(0, s.stream.inbox); status == native.OK {
 		_ = json.Unmarshal(found, &counted)
 	}
 	return counted.Dropped
@@ -331,18 +324,16 @@ func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
 func (s *Subscription) Chan() <-chan Message {
 	s.once.Do(func() {
 		s.channel = make(chan Message)
+		give := OnMessage(func(m Message) error {
+			select {
+			case s.channel <- m:
+			case <-s.stream.done:
+			}
+			return nil
+		})
 		go func() {
 			defer close(s.channel)
-			for m, err := range s.Messages(context.Background()) {
-				if err != nil {
-					s.client.core.logger.Error("redmux: a subscription ended", "error", err)
-					return
-				}
-				select {
-				case s.channel <- m:
-				case <-s.stream.done:
-				}
-			}
+			s.serve(collect([]SubOption{give}).handlers)
 		}()
 	})
 	return s.channel
@@ -379,9 +370,5 @@ func (s *Subscription) say(event Event) {
 		log.Warn("redmux: messages were dropped: the reader is too slow", "count", e.Count)
 	case Refused:
 		log.Warn("redmux: refused by Redis' ACL", "channel", e.Channel)
-	case Active:
-		if e.Restored {
-			log.Info("redmux: subscribed again", "outage", e.Outage)
-		}
 	}
 }

@@ -1,0 +1,127 @@
+package redmux
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/redmux/redmux/bindings/go/internal/native"
+)
+
+// Event is what a subscription's stream is made of: Message, Lost, Active, Dropped or Refused, each where it happened.
+type Event interface{ event() }
+
+// Message is a message. Data is its reader's own: it is in no other message and is never used again.
+type Message struct {
+	Channel string
+	Data    []byte
+	// Pattern is set where a pattern matched.
+	Pattern string
+	nanos   int64
+}
+
+// Text is the payload as a string.
+func (m Message) Text() string { return string(m.Data) }
+
+// Time is when it was read from the socket.
+func (m Message) Time() time.Time { return time.Unix(0, m.nanos) }
+
+// String shows it to a person.
+func (m Message) String() string { return fmt.Sprintf("%s: %s", m.Channel, m.Data) }
+
+// Active with Restored: all is subscribed again after an outage. Otherwise Redis has the channel, or the pattern, now.
+type Active struct {
+	Channel  string
+	Restored bool
+	Outage   time.Duration
+}
+
+// Lost says that the connection was lost: from here until an Active with Restored messages may be missing.
+type Lost struct {
+	// Reason is a word: link_lost, ping_timeout, …
+	Reason, Text string
+	Outages      int
+	LastByte     time.Time
+}
+
+// Dropped says that so many messages had no room exactly here.
+type Dropped struct{ Count int }
+
+// Refused says that Redis' ACL refuses a channel that was subscribed before; it is tried again now and then.
+type Refused struct{ Channel string }
+
+func (Message) event() {}
+func (Active) event()  {}
+func (Lost) event()    {}
+func (Dropped) event() {}
+func (Refused) event() {}
+
+// Payload is a Message, an Answer or a *Request.
+type Payload interface {
+	payload() (of string, data []byte)
+}
+
+func (m Message) payload() (string, []byte) { return m.Channel, m.Data }
+
+// DecodeJSON reads a payload; the error, an ErrDecode, names the channel or the service, and the bytes.
+func DecodeJSON[T any](p Payload) (T, error) {
+	var value T
+	of, data := p.payload()
+	if err := json.Unmarshal(data, &value); err != nil {
+		said := fmt.Sprintf("bad JSON on %q, %d bytes: %.200q: %v", of, len(data), data, err)
+		return value, &Error{Op: "decode", Message: said, cause: err}
+	}
+	return value, nil
+}
+
+// names are channels by number, so that a string is made once a name and not once a message. The last one stands apart: messages
+// often come in runs.
+type names struct {
+	number uint64
+	name   string
+	known  map[uint64]string
+}
+
+const namesKept = 1 << 17 // numbers are never given again: beyond it, forget those that may be over
+
+func (n *names) of(r *native.Record, data []byte) string {
+	if r.Number != 0 && r.Number == n.number {
+		return n.name
+	}
+	if r.Number == 0 {
+		return string(r.Name(data))
+	}
+	name, is := n.known[r.Number]
+	if !is {
+		name = string(r.Name(data))
+		if len(n.known) >= namesKept {
+			n.known = nil
+		}
+		if n.number != 0 || n.known != nil { // one name needs no map
+			if n.known == nil {
+				n.known = map[uint64]string{n.number: n.name}
+			}
+			n.known[r.Number] = name
+		}
+	}
+	n.number, n.name = r.Number, name
+	return name
+}
+
+// decode is the event of a record that is no plain message; nil for what a reader passes over.
+func decode(r *native.Record, data []byte) Event {
+	switch r.Kind {
+	case native.KindActive:
+		if r.Flags&native.FlagName != 0 {
+			return Active{Channel: string(r.Name(data))}
+		}
+		return Active{Restored: true, Outage: time.Duration(r.Aux)}
+	case native.KindLost:
+		return Lost{native.StatusWord(r.Status), string(r.Extra(data)), int(r.Number), time.Unix(0, int64(r.Aux))}
+	case native.KindDropped:
+		return Dropped{int(r.Number)}
+	case native.KindRefused:
+		return Refused{string(r.Name(data))}
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+module github.com/redmux/redmux/bindings/go
+
+go 1.23

@@ -1,0 +1,5 @@
+//go:build race
+
+package redmux_test
+
+const raceDetector = true // it keeps shadow memory of everything
