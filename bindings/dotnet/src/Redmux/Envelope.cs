@@ -84,11 +84,11 @@ public sealed class Reply(ReadOnlyMemory<byte> data, IReadOnlyDictionary<string,
     public static Reply Json<T>(T value, JsonTypeInfo<T> type, Dictionary<string, string>? headers = null) =>
         new(JsonSerializer.SerializeToUtf8Bytes(value, type), headers);
 
-    /// <summary>Text as UTF-8.</summary>
-    public static implicit operator Reply(string text) => new(Encoding.UTF8.GetBytes(text));
+    /// <summary>Text as UTF-8; null is no answer.</summary>
+    [return: NotNullIfNotNull(nameof(text))] public static implicit operator Reply?(string? text) => text is null ? null : new(Encoding.UTF8.GetBytes(text));
 
-    /// <summary>Bytes.</summary>
-    public static implicit operator Reply(byte[] data) => new(data);
+    /// <summary>Bytes; null is no answer.</summary>
+    [return: NotNullIfNotNull(nameof(data))] public static implicit operator Reply?(byte[]? data) => data is null ? null : new(data);
 
     /// <summary>Bytes.</summary>
     public static implicit operator Reply(ReadOnlyMemory<byte> data) => new(data);
