@@ -11,6 +11,9 @@ switch (args.FirstOrDefault())
     case "promises": await Promises.RunAsync(url, more); break;
     case "readme": await Readme.RunAsync(); break;
     case "broker": await Broker.RunAsync(url, more); break;
-    default: Console.Error.WriteLine("simple, chat, pattern, promises or broker?"); return 2;
+    case "hello": await Hello.RunAsync(url, more); break;
+    case "total": await Total.RunAsync(url, more); break;
+    case "resource": await Resource.RunAsync(url, more); break;
+    default: Console.Error.WriteLine("hello, total, resource, simple, chat, pattern, promises or broker?"); return 2;
 }
 return 0;

@@ -27,10 +27,7 @@ public static class ChannelName
             }
         }
         string name = new(text[..length]);
-        if (rented is not null)
-        {
-            ArrayPool<char>.Shared.Return(rented);
-        }
+        if (rented is not null) { ArrayPool<char>.Shared.Return(rented); }
         return name;
     }
 
@@ -73,45 +70,21 @@ public static class ChannelName
     internal static byte[] Terminated(string text) => Encoding.UTF8.GetBytes(text + '\0');
 }
 
-/// <summary>Strings of names by their number, so that one is made once a name and not once a message. Many readers, no lock.</summary>
+/// <summary>Strings of names by their number, so that one is made once a name and not once a message.</summary>
 internal sealed class NameCache
 {
     private const int Most = 1 << 17;
-    private Entry?[] _entries = new Entry?[64];
+    private readonly ConcurrentDictionary<ulong, string> _names = new();
 
-    private sealed record Entry(ulong Number, string Name);
-
-    internal string Of(ulong number, ReadOnlySpan<byte> name)
-    {
-        Entry?[] entries = Volatile.Read(ref _entries);
-        ref Entry? place = ref entries[number & (ulong)(entries.Length - 1)];
-        Entry? entry = place;
-        return entry is not null && entry.Number == number ? entry.Name : Add(number, name);
-    }
+    internal string Of(ulong number, ReadOnlySpan<byte> name) => _names.TryGetValue(number, out string? known) ? known : Add(number, name);
 
     private string Add(ulong number, ReadOnlySpan<byte> name)
     {
-        Entry made = new(number, ChannelName.FromBytes(name));
-        if (number == 0)
-        {
-            return made.Name; // a pattern's message: its name has no number
-        }
-        lock (this)
-        {
-            while (_entries[number & (ulong)(_entries.Length - 1)] is not null && _entries.Length < Most)
-            {
-                var larger = new Entry?[_entries.Length * 2];
-                foreach (Entry? entry in _entries)
-                {
-                    if (entry is not null)
-                    {
-                        larger[entry.Number & (ulong)(larger.Length - 1)] = entry;
-                    }
-                }
-                Volatile.Write(ref _entries, larger);
-            }
-            _entries[number & (ulong)(_entries.Length - 1)] = made;
-        }
-        return made.Name;
+        string made = ChannelName.FromBytes(name);
+        // A pattern's message: its name has no number.
+        if (number == 0) { return made; }
+        // Names come and go, and numbers are not used again.
+        if (_names.Count >= Most) { _names.Clear(); }
+        return _names[number] = made;
     }
 }

@@ -6,7 +6,6 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
 {
     private int _closed;
 
-    internal readonly ClientCore Core = core;
     internal readonly Signal Signal = new();
 
     /// <summary>Its own inbox; 0 for a promise set.</summary>
@@ -27,16 +26,10 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
     /// <summary>Never waits. False: it was closed before.</summary>
     internal bool Close()
     {
-        if (Interlocked.Exchange(ref _closed, 1) != 0)
-        {
-            return false;
-        }
+        if (Interlocked.Exchange(ref _closed, 1) != 0) { return false; }
         _ = close(Handle);
-        if (Inbox != 0)
-        {
-            _ = Native.redmux_inbox_close(Inbox, 0);
-        }
-        Core.Forget(this);
+        if (Inbox != 0) { _ = Native.redmux_inbox_close(Inbox, 0); }
+        core.Forget(this);
         Say(inline: false);
         return true;
     }
@@ -50,11 +43,7 @@ internal sealed class Calls
 
     internal void Run(object owner, Func<Task> call)
     {
-        Task task = Task.Run(() =>
-        {
-            Inside.Value = this;
-            return call();
-        });
+        Task task = Task.Run(() => { Inside.Value = this; return call(); });
         _running[task] = owner;
         task.ContinueWith(ended => _running.TryRemove(ended, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
     }
@@ -66,7 +55,6 @@ internal sealed class Calls
 
 /// <summary>The native client and its reader: one background thread that watches a dup of the client's descriptor, completes operations
 /// and wakes readers. It does not know the object that the application holds.</summary>
-[SuppressMessage("Design", "CA1001", Justification = "The source is cancelled when the client ends, and holds nothing that waits for a dispose.")]
 internal sealed class ClientCore
 {
     private readonly RedmuxOptions _options;
@@ -74,12 +62,11 @@ internal sealed class ClientCore
     private readonly Dictionary<string, string> _all;
     private readonly ConcurrentDictionary<ulong, Source> _subscriptions = new();
     private readonly ConcurrentDictionary<Source, bool> _sets = new();
-    private readonly Stack<Operation> _pool = new();
+    private readonly ConcurrentQueue<Operation> _pool = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closing = new();
-    private readonly Turns _turns = new();
-    private readonly int _descriptor;
-    private readonly int _readerId;
+    private Task _told = Task.CompletedTask;
+    private readonly int _descriptor, _readerId;
     private int _closed, _released;
 
     internal unsafe ClientCore(RedmuxOptions options)
@@ -101,11 +88,7 @@ internal sealed class ClientCore
             Reply = NewInbox(null);
             int descriptor;
             Failure.Check(Native.redmux_client_fd(Handle, &descriptor), "connect");
-            _descriptor = Native.dup(descriptor);
-            if (_descriptor < 0)
-            {
-                throw new Win32Exception(Marshal.GetLastPInvokeError());
-            }
+            if ((_descriptor = Native.dup(descriptor)) < 0) { throw new Win32Exception(Marshal.GetLastPInvokeError()); }
             Thread reader = new(Read) { IsBackground = true, Name = "redmux-reader" };
             _readerId = reader.ManagedThreadId;
             reader.UnsafeStart();
@@ -118,11 +101,7 @@ internal sealed class ClientCore
         }
     }
 
-    internal ulong Handle { get; }
-
-    internal ulong Events { get; }
-
-    internal ulong Reply { get; }
+    internal readonly ulong Handle, Events, Reply;
 
     internal ILogger Logger { get; }
 
@@ -189,27 +168,11 @@ internal sealed class ClientCore
         _sets.TryRemove(source, out _);
     }
 
-    internal Operation Rent()
-    {
-        lock (_pool)
-        {
-            if (_pool.TryPop(out Operation? operation))
-            {
-                return operation;
-            }
-        }
-        return new Operation(this);
-    }
+    internal Operation Rent() => _pool.TryDequeue(out Operation? operation) ? operation : new Operation(this);
 
     internal void Return(Operation operation)
     {
-        lock (_pool)
-        {
-            if (_pool.Count < 64)
-            {
-                _pool.Push(operation);
-            }
-        }
+        if (_pool.Count < 64) { _pool.Enqueue(operation); }
     }
 
     // --- the reader
@@ -260,15 +223,11 @@ internal sealed class ClientCore
         {
             source.Say(inline: true);
         }
-        else if (inbox == Reply)
+        else
         {
-            while (Each(Reply, 0, OnReply))
+            while (inbox == Reply ? Each(Reply, 0, OnReply) : inbox == Events && Each(Events, 0, OnEvent))
             {
             }
-        }
-        else if (inbox == Events)
-        {
-            TakeEvents();
         }
     }
 
@@ -276,10 +235,7 @@ internal sealed class ClientCore
     internal static unsafe bool Each(ulong inbox, long timeout, RecordAction action)
     {
         RawBlock block = default;
-        if (Native.redmux_inbox_take(inbox, timeout, &block) != Native.Ok)
-        {
-            return false;
-        }
+        if (Native.redmux_inbox_take(inbox, timeout, &block) != Native.Ok) { return false; }
         foreach (ref readonly RawRecord record in block.AllRecords)
         {
             action(record, block.AllData);
@@ -294,12 +250,8 @@ internal sealed class ClientCore
     {
         switch (record.Kind)
         {
-            case Native.Refused or Native.Active or Native.Answer:
-                Tokens.Find(record.Token)?.Note(record, data);
-                break;
-            case Native.Done or Native.Published or Native.Promise or Native.End:
-                Tokens.Remove(record.Token)?.Ended(record, data);
-                break;
+            case Native.Refused or Native.Active or Native.Answer: Tokens.Find(record.Token)?.Note(record, data); break;
+            case Native.Done or Native.Published or Native.Promise or Native.End: Tokens.Remove(record.Token)?.Ended(record, data); break;
         }
     }
 
@@ -323,19 +275,14 @@ internal sealed class ClientCore
                 break;
             case Native.State when record.Number is >= 1 and <= 8:
                 var state = (RedmuxState)record.Number;
-                if (state <= RedmuxState.Stopped)
-                {
-                    State = state;
-                }
+                if (state <= RedmuxState.Stopped) { State = state; }
                 if (_options.OnState is { } onState)
                 {
                     string reason = Encoding.UTF8.GetString(record.Extra(data));
-                    _turns.Run(() => Tell(onState, state, reason));
+                    _told = _told.ContinueWith(_ => Tell(onState, state, reason), TaskScheduler.Default); // one after the other
                 }
                 break;
-            case Native.Dropped when record.Status != Native.Ok:
-                Log.PostsLost(Logger, record.Number, Failure.Word(record.Status));
-                break;
+            case Native.Dropped when record.Status != Native.Ok: Log.PostsLost(Logger, record.Number, Failure.Word(record.Status)); break;
             case Native.Question:
                 ulong question = record.Number;
                 string what = Encoding.UTF8.GetString(record.Name(data));
@@ -362,16 +309,10 @@ internal sealed class ClientCore
     {
         try
         {
-            string[] answer = what switch
-            {
-                "address" => Words(await _options.Address!(_closing.Token).ConfigureAwait(false)),
-                _ => Words(await _options.Credentials!(_closing.Token).ConfigureAwait(false)),
-            };
+            string[] answer = what == "address"
+                ? Words(await _options.Address!(_closing.Token).ConfigureAwait(false)) : Words(await _options.Credentials!(_closing.Token).ConfigureAwait(false));
             int status = Answer(question, Native.Ok, answer);
-            if (status is not (Native.Ok or Native.ErrClosed))
-            {
-                Log.AnswerLate(Logger, Failure.Word(status));
-            }
+            if (status is not (Native.Ok or Native.ErrClosed)) { Log.AnswerLate(Logger, Failure.Word(status)); }
         }
         catch (Exception error)
         {
@@ -402,10 +343,7 @@ internal sealed class ClientCore
     /// <param name="timeout">How long publishes may take; 0 is not at all, and nothing waits.</param>
     internal bool BeginClose(TimeSpan timeout)
     {
-        if (Interlocked.Exchange(ref _closed, 1) != 0)
-        {
-            return false;
-        }
+        if (Interlocked.Exchange(ref _closed, 1) != 0) { return false; }
         if (timeout <= TimeSpan.Zero || Native.redmux_client_close_begin(Handle, Reply, 0, Duration.Millis(timeout)) != Native.Ok)
         {
             _ = Native.redmux_client_close(Handle, 0);
@@ -417,10 +355,7 @@ internal sealed class ClientCore
     /// <summary>Closes what is left; whoever waits is told.</summary>
     internal void Release()
     {
-        if (Interlocked.Exchange(ref _released, 1) != 0)
-        {
-            return;
-        }
+        if (Interlocked.Exchange(ref _released, 1) != 0) { return; }
         Volatile.Write(ref _closed, 1);
         TakeEvents();
         foreach (Source source in _subscriptions.Values.Concat(_sets.Keys))
@@ -429,7 +364,7 @@ internal sealed class ClientCore
         }
         _ = Native.redmux_inbox_close(Events, 0);
         _ = Native.redmux_inbox_close(Reply, 0);
-        foreach (Pending pending in Tokens.RemoveAll())
+        foreach (Pending pending in Tokens.All().Where(pending => Tokens.Remove(pending.Token) is not null))
         {
             pending.Abandon();
         }
@@ -437,80 +372,33 @@ internal sealed class ClientCore
     }
 }
 
-/// <summary>Runs what it is given on the thread pool, one after the other, in order.</summary>
-internal sealed class Turns : IThreadPoolWorkItem
-{
-    private readonly Queue<Action> _waiting = new();
-    private bool _running;
-
-    internal void Run(Action action)
-    {
-        lock (_waiting)
-        {
-            _waiting.Enqueue(action);
-            if (_running)
-            {
-                return;
-            }
-            _running = true;
-        }
-        ThreadPool.UnsafeQueueUserWorkItem(this, preferLocal: false);
-    }
-
-    void IThreadPoolWorkItem.Execute()
-    {
-        while (true)
-        {
-            Action? next;
-            lock (_waiting)
-            {
-                _running = _waiting.TryDequeue(out next);
-            }
-            if (next is null)
-            {
-                return;
-            }
-            next();
-        }
-    }
-}
-
 /// <summary>Names as an array of redmux_bytes, for one call.</summary>
 internal readonly unsafe ref struct NameList
 {
-    private readonly void* _memory;
+    private readonly byte[] _text;
+    private readonly RawBytes[] _names;
 
-    internal NameList(IReadOnlyCollection<string> names)
+    internal NameList(IEnumerable<string> names)
     {
-        nuint room = (nuint)(names.Count * sizeof(RawBytes));
-        foreach (string name in names)
+        byte[][] all = [.. names.Select(ChannelName.ToBytes)];
+        _text = GC.AllocateUninitializedArray<byte>(all.Sum(name => name.Length) + 1, pinned: true);
+        _names = GC.AllocateArray<RawBytes>(all.Length + 1, pinned: true);
+        byte* at = (byte*)Unsafe.AsPointer(ref _text[0]);
+        for (; Count < (nuint)all.Length; at += all[Count++].Length)
         {
-            ArgumentNullException.ThrowIfNull(name, nameof(names));
-            room += (nuint)ChannelName.Room(name);
-        }
-        _memory = NativeMemory.Alloc(room + 1);
-        Count = (nuint)names.Count;
-        RawBytes* at = Names;
-        byte* text = (byte*)(Names + names.Count);
-        try
-        {
-            foreach (string name in names)
-            {
-                int length = ChannelName.Encode(name, new Span<byte>(text, ChannelName.Room(name)));
-                *at++ = new RawBytes { Data = text, Len = (nuint)length };
-                text += length;
-            }
-        }
-        catch
-        {
-            NativeMemory.Free(_memory);
-            throw;
+            all[Count].CopyTo(new Span<byte>(at, all[Count].Length));
+            _names[Count] = new RawBytes { Data = at, Len = (nuint)all[Count].Length };
         }
     }
 
-    internal RawBytes* Names => (RawBytes*)_memory;
+    internal RawBytes* Names => (RawBytes*)Unsafe.AsPointer(ref _names[0]);
 
-    internal nuint Count { get; }
+    internal readonly nuint Count;
 
-    public void Dispose() => NativeMemory.Free(_memory);
+    /// <summary>The library has copied them.</summary>
+    public void Dispose()
+    {
+        GC.KeepAlive(_text);
+        GC.KeepAlive(_names);
+    }
 }

@@ -81,14 +81,13 @@ public sealed class Reply(ReadOnlyMemory<byte> data, IReadOnlyDictionary<string,
     /// <param name="value">What.</param>
     /// <param name="type">How to write it, from a JsonSerializerContext.</param>
     /// <param name="headers">What goes with it.</param>
-    public static Reply Json<T>(T value, JsonTypeInfo<T> type, Dictionary<string, string>? headers = null) =>
-        new(JsonSerializer.SerializeToUtf8Bytes(value, type), headers);
+    public static Reply Json<T>(T value, JsonTypeInfo<T> type, Dictionary<string, string>? headers = null) => new(JsonSerializer.SerializeToUtf8Bytes(value, type), headers);
 
-    /// <summary>Text as UTF-8.</summary>
-    public static implicit operator Reply(string text) => new(Encoding.UTF8.GetBytes(text));
+    /// <summary>Text as UTF-8; null is no answer.</summary>
+    [return: NotNullIfNotNull(nameof(text))] public static implicit operator Reply?(string? text) => text is null ? null : new(Encoding.UTF8.GetBytes(text));
 
-    /// <summary>Bytes.</summary>
-    public static implicit operator Reply(byte[] data) => new(data);
+    /// <summary>Bytes; null is no answer.</summary>
+    [return: NotNullIfNotNull(nameof(data))] public static implicit operator Reply?(byte[]? data) => data is null ? null : new(data);
 
     /// <summary>Bytes.</summary>
     public static implicit operator Reply(ReadOnlyMemory<byte> data) => new(data);
@@ -112,8 +111,7 @@ internal static class JsonBytes
         }
     }
 
-    [RequiresUnreferencedCode(Reflects), RequiresDynamicCode(Reflects)]
-    internal static JsonTypeInfo<T> TypeOf<T>(JsonSerializerOptions? options = null)
+    [RequiresUnreferencedCode(Reflects), RequiresDynamicCode(Reflects)] internal static JsonTypeInfo<T> TypeOf<T>(JsonSerializerOptions? options = null)
     {
         options ??= JsonSerializerOptions.Default;
         options.MakeReadOnly(populateMissingResolver: true);

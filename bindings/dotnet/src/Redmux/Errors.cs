@@ -133,10 +133,7 @@ internal static unsafe class Failure
     {
         string word = Word(status);
         string message = $"{what}: {(detail.Length > 0 ? detail : Text(Native.redmux_status_message(status)))}";
-        if (refused is { Count: > 0 })
-        {
-            message += ": " + string.Join(", ", refused.Select(name => $"'{name}'"));
-        }
+        if (refused is { Count: > 0 }) { message += ": " + string.Join(", ", refused.Select(name => $"'{name}'")); }
         return status switch
         {
             Native.ErrCancelled => new OperationCanceledException(message),
@@ -167,10 +164,7 @@ internal static unsafe class Failure
 
     internal static void Check(int status, string what)
     {
-        if (status != Native.Ok)
-        {
-            throw OfCall(status, what);
-        }
+        if (status != Native.Ok) { throw OfCall(status, what); }
     }
 
     /// <summary>A call with an out_error, whose sentence becomes the exception's.</summary>

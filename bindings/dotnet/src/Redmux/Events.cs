@@ -2,7 +2,6 @@ namespace Redmux;
 
 /// <summary>What a subscription tells: <see cref="Message"/>, <see cref="Active"/>, <see cref="Lost"/>, <see cref="Dropped"/>,
 /// <see cref="Refused"/>, and what later versions add: skip what you do not know.</summary>
-[SuppressMessage("Design", "CA1040", Justification = "A closed set of kinds for `switch`, one of them a struct.")]
 public interface IEvent;
 
 /// <summary>A message. Its data may be kept.</summary>
@@ -11,13 +10,7 @@ public readonly struct Message : IEvent
     private readonly string? _channel;
     private readonly long _time;
 
-    internal Message(string channel, ReadOnlyMemory<byte> data, string? pattern, ulong time)
-    {
-        _channel = channel;
-        Data = data;
-        Pattern = pattern;
-        _time = (long)time;
-    }
+    internal Message(string channel, ReadOnlyMemory<byte> data, string? pattern, ulong time) => (_channel, Data, Pattern, _time) = (channel, data, pattern, (long)time);
 
     /// <summary>The channel that it was published on.</summary>
     public string Channel => _channel ?? "";
@@ -81,8 +74,7 @@ internal static class Decode
         Native.Active when (record.Flags & Native.Flag) != 0 => new Active(ChannelName.FromBytes(record.Name(data)), TimeSpan.Zero),
         Native.Active => new Active(null, TimeSpan.FromTicks((long)(record.Aux / 100))),
         Native.Lost => new Lost(
-            Failure.Word(record.Status), Encoding.UTF8.GetString(record.Extra(data)), (long)record.Number,
-            DateTimeOffset.UnixEpoch.AddTicks((long)(record.Aux / 100))),
+            Failure.Word(record.Status), Encoding.UTF8.GetString(record.Extra(data)), (long)record.Number, DateTimeOffset.UnixEpoch.AddTicks((long)(record.Aux / 100))),
         Native.Dropped => new Dropped((long)record.Number),
         Native.Refused => new Refused(ChannelName.FromBytes(record.Name(data))),
         Native.Closed => new End(record.Status),

@@ -49,8 +49,7 @@ public sealed class GatherOptions : KeyedOptions
     /// <summary>What goes with the request. The current Activity's <c>traceparent</c> does by itself.</summary>
     public IReadOnlyDictionary<string, string>? Headers { get; set; }
 
-    internal override IEnumerable<(string, object?)> Own() =>
-        [("expect", Expect), ("quiet", Quiet), ("strict", Strict), ("others_only", OthersOnly), ("repeatable", Repeatable)];
+    internal override IEnumerable<(string, object?)> Own() => [("expect", Expect), ("quiet", Quiet), ("strict", Strict), ("others_only", OthersOnly), ("repeatable", Repeatable)];
 }
 
 /// <summary>Why a gather ended.</summary>
@@ -133,8 +132,7 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
                     Failure.Check(
                         core.Closed ? Native.ErrClosed : Native.redmux_gather_open(
                             core.Handle, core.Reply, at, (nuint)name.Length, body, (nuint)payload.Length, head, (nuint)headers.Length, prepared,
-                            _collected.Token, limit, &made, &error),
-                        _collected.What, error);
+                            _collected.Token, limit, &made, &error), _collected.What, error);
                 }
                 handle = made;
             });
@@ -164,10 +162,7 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
             {
                 if (!_enough)
                 {
-                    if (_until?.Invoke(answer) == true)
-                    {
-                        Stop();
-                    }
+                    if (_until?.Invoke(answer) == true) { Stop(); }
                     yield return answer;
                 }
             }
@@ -212,10 +207,7 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
 
     private void Leave(GatherReason reason)
     {
-        if (End is null && _handle != 0)
-        {
-            _ = Native.redmux_gather_stop(_client.Core.Handle, _handle, (ulong)reason);
-        }
+        if (End is null && _handle != 0) { _ = Native.redmux_gather_stop(_client.Core.Handle, _handle, (ulong)reason); }
     }
 
     /// <summary>Gives it up, if it has not ended.</summary>
@@ -258,8 +250,7 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
             });
         }
 
-        internal override void Abandon() =>
-            Finish(new(GatherReason.Closed, [], 0, _errors, null, TimeSpan.Zero) { Error = Failure.Of(Native.ErrClosed, What) });
+        internal override void Abandon() => Finish(new(GatherReason.Closed, [], 0, _errors, null, TimeSpan.Zero) { Error = Failure.Of(Native.ErrClosed, What) });
 
         private void Finish(GatherEnd end)
         {

@@ -10,15 +10,11 @@ internal static unsafe class Library
     internal static string? Path { get; private set; }
 
     [ModuleInitializer]
-    [SuppressMessage("Usage", "CA2255", Justification = "A resolver must be there before the first call of any function.")]
     internal static void Register() => NativeLibrary.SetDllImportResolver(typeof(Library).Assembly, Resolve);
 
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search)
     {
-        if (name != Native.Library)
-        {
-            return 0;
-        }
+        if (name != Native.Library) { return 0; }
         lock (Gate)
         {
             return _loaded != 0 ? _loaded : _loaded = Load([.. Candidates()]);
@@ -52,8 +48,7 @@ internal static unsafe class Library
     {
         if (found != Native.AbiVersion)
         {
-            throw new RedmuxLibraryException(
-                $"{path} has ABI {found}, and this package was made for ABI {Native.AbiVersion}: install matching versions");
+            throw new RedmuxLibraryException($"{path} has ABI {found}, and this package was made for ABI {Native.AbiVersion}: install matching versions");
         }
     }
 

@@ -30,10 +30,7 @@ internal sealed class Tokens
             if (!_free.TryPop(out int place))
             {
                 place = _used++;
-                if (place == _places.Length)
-                {
-                    Array.Resize(ref _places, place * 2);
-                }
+                if (place == _places.Length) { Array.Resize(ref _places, place * 2); }
             }
             uint uses = _places[place].Uses + 1;
             _places[place] = (pending, uses);
@@ -66,29 +63,15 @@ internal sealed class Tokens
         }
     }
 
-    internal IReadOnlyList<Pending> RemoveAll()
+    internal Pending[] All()
     {
         lock (_free)
         {
-            Pending[] all = [.. _places.Select(place => place.Pending).OfType<Pending>()];
-            foreach (Pending pending in all)
-            {
-                Remove(pending.Token);
-            }
-            return all;
+            return [.. _places.Select(place => place.Pending).OfType<Pending>()];
         }
     }
 
-    internal int Count
-    {
-        get
-        {
-            lock (_free)
-            {
-                return _used - _free.Count;
-            }
-        }
-    }
+    internal int Count => Volatile.Read(ref _used) - _free.Count;
 }
 
 /// <summary>An operation with one end and a number as its result. Used again and again; its waiter goes on on the thread pool, because
@@ -128,10 +111,7 @@ internal sealed class Operation : Pending, IValueTaskSource<long>, IValueTaskSou
             throw error;
         }
         _ct = ct;
-        if (ct.CanBeCanceled)
-        {
-            _registration = ct.UnsafeRegister(static (self, _) => ((Operation)self!).Cancel(), this);
-        }
+        if (ct.CanBeCanceled) { _registration = ct.UnsafeRegister(static (self, _) => ((Operation)self!).Cancel(), this); }
         return this;
     }
 
@@ -150,10 +130,7 @@ internal sealed class Operation : Pending, IValueTaskSource<long>, IValueTaskSou
 
     internal override void Note(in RawRecord record, ReadOnlySpan<byte> data)
     {
-        if (record.Kind == Native.Refused)
-        {
-            (_refused ??= []).Add(ChannelName.FromBytes(record.Name(data)));
-        }
+        if (record.Kind == Native.Refused) { (_refused ??= []).Add(ChannelName.FromBytes(record.Name(data))); }
     }
 
     internal override void Ended(in RawRecord record, ReadOnlySpan<byte> data)

@@ -9,11 +9,7 @@ public abstract class KeyedOptions
 
     /// <summary>Any option of docs/options.md by its key.</summary>
     /// <param name="key">As it is written there: <c>ping_interval</c>.</param>
-    public string this[string key]
-    {
-        get => Keys[key];
-        set => Keys[key] = value;
-    }
+    public string this[string key] { get => Keys[key]; set => Keys[key] = value; }
 
     /// <summary>What the properties say; null is nothing.</summary>
     internal abstract IEnumerable<(string Key, object? Value)> Own();
@@ -175,8 +171,6 @@ public sealed class SubscribeOptions : KeyedOptions
 
     /// <summary>Called where messages had no room.</summary>
     public Action<Dropped>? OnDropped { get; set; }
-
-    internal bool HasCallback => OnMessage is not null || OnLost is not null || OnActive is not null || OnDropped is not null;
 
     internal override IEnumerable<(string, object?)> Own() => [("inbox_bytes", InboxBytes), ("inbox_records", InboxRecords), ("inbox_policy", InboxPolicy)];
 }

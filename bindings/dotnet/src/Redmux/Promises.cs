@@ -7,8 +7,7 @@ public sealed class Promise
 
     internal Promise(RedmuxClient client, string name)
     {
-        Name = name;
-        _waiting = new(client, name);
+        (Name, _waiting) = (name, new(client, name));
         client.Core.Tokens.Add(_waiting);
     }
 
@@ -66,10 +65,7 @@ public sealed class Promise
 
         internal override void Note(in RawRecord record, ReadOnlySpan<byte> data)
         {
-            if (record.Kind == Native.Active && (record.Flags & Native.Flag) != 0)
-            {
-                Active.TrySetResult();
-            }
+            if (record.Kind == Native.Active && (record.Flags & Native.Flag) != 0) { Active.TrySetResult(); }
         }
 
         internal override void Ended(in RawRecord record, ReadOnlySpan<byte> data)
@@ -89,16 +85,8 @@ public sealed class Promise
 
         internal void Fail(Exception error)
         {
-            if (error is OperationCanceledException cancelled)
-            {
-                Active.TrySetException(cancelled);
-                Message.TrySetException(cancelled);
-            }
-            else
-            {
-                Active.TrySetException(error);
-                Message.TrySetException(error);
-            }
+            Active.TrySetException(error);
+            Message.TrySetException(error);
             // Nobody has to look at a promise that was not kept.
             _ = Active.Task.Exception;
             _ = Message.Task.Exception;
@@ -114,8 +102,7 @@ public sealed unsafe class Promises : IAsyncDisposable, IDisposable
 
     internal Promises(RedmuxClient client, string prefix)
     {
-        Prefix = prefix;
-        _client = client;
+        (Prefix, _client) = (prefix, client);
         byte[] bytes = ChannelName.ToBytes(prefix);
         ulong handle = 0;
         fixed (byte* at = bytes)
@@ -196,11 +183,7 @@ public sealed unsafe class Promises : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Closes; its promises end with <see cref="RedmuxClosedException"/>.</summary>
-    public ValueTask DisposeAsync()
-    {
-        Dispose();
-        return ValueTask.CompletedTask;
-    }
+    public ValueTask DisposeAsync() { Dispose(); return ValueTask.CompletedTask; }
 
     /// <inheritdoc/>
     public override string ToString() => $"redmux promises of '{Prefix}'{(_source.Closed ? ": closed" : "")}";

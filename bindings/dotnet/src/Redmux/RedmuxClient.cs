@@ -42,8 +42,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// localhost:6379).</param>
     /// <param name="ct">Ends the attempt.</param>
     /// <exception cref="RedmuxTimeoutException">It is not up in time; the message says why the last attempt failed.</exception>
-    public static Task<RedmuxClient> ConnectAsync(string? url = null, CancellationToken ct = default) =>
-        ConnectAsync(new RedmuxOptions { Url = url }, ct);
+    public static Task<RedmuxClient> ConnectAsync(string? url = null, CancellationToken ct = default) => ConnectAsync(new RedmuxOptions { Url = url }, ct);
 
     /// <summary>Connects, and waits until the link is up or <see cref="RedmuxOptions.ConnectTimeout"/> is over.</summary>
     /// <param name="options">How.</param>
@@ -78,8 +77,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <summary>Waits until the subscriber link is up.</summary>
     /// <param name="timeout">How long; null is <see cref="RedmuxOptions.Timeout"/>.</param>
     /// <param name="ct">Ends the wait.</param>
-    public unsafe ValueTask ReadyAsync(TimeSpan? timeout = null, CancellationToken ct = default) =>
-        Ask(&Native.redmux_client_ready, Core.Handle, "connect", timeout, ct);
+    public unsafe ValueTask ReadyAsync(TimeSpan? timeout = null, CancellationToken ct = default) => Ask(&Native.redmux_client_ready, Core.Handle, "connect", timeout, ct);
 
     // --- publishing
 
@@ -90,8 +88,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <returns>How many received it.</returns>
     /// <exception cref="RedmuxNotSentException">It never left: repeat it if you like.</exception>
     /// <exception cref="RedmuxUnknownException">It left and nobody answered.</exception>
-    public ValueTask<long> PublishAsync(string channel, ReadOnlyMemory<byte> payload, CancellationToken ct = default) =>
-        Publish("publish to", channel, payload.Span, 0, ct);
+    public ValueTask<long> PublishAsync(string channel, ReadOnlyMemory<byte> payload, CancellationToken ct = default) => Publish("publish to", channel, payload.Span, 0, ct);
 
     /// <summary>Publishes, with a deadline of its own.</summary>
     /// <param name="channel">Where.</param>
@@ -107,8 +104,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <param name="text">What.</param>
     /// <param name="ct">Takes it back, if it has not been sent.</param>
     /// <returns>How many received it.</returns>
-    public ValueTask<long> PublishAsync(string channel, string text, CancellationToken ct = default) =>
-        Publish("publish to", channel, Encoding.UTF8.GetBytes(text), 0, ct);
+    public ValueTask<long> PublishAsync(string channel, string text, CancellationToken ct = default) => Publish("publish to", channel, Encoding.UTF8.GetBytes(text), 0, ct);
 
     /// <summary>Publishes text as UTF-8, with a deadline of its own.</summary>
     /// <param name="channel">Where.</param>
@@ -134,24 +130,21 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <param name="ct">Takes it back, if it has not been sent.</param>
     /// <returns>How many received it.</returns>
     [RequiresUnreferencedCode(JsonBytes.Reflects), RequiresDynamicCode(JsonBytes.Reflects)]
-    public ValueTask<long> PublishJsonAsync<T>(string channel, T value, CancellationToken ct = default) =>
-        Publish("publish to", channel, JsonSerializer.SerializeToUtf8Bytes(value), 0, ct);
+    public ValueTask<long> PublishJsonAsync<T>(string channel, T value, CancellationToken ct = default) => PublishJsonAsync(channel, value, JsonBytes.TypeOf<T>(), ct);
 
     /// <summary>Keeps a promise, wherever it was made: publishes on its name.</summary>
     /// <param name="name">The promise's whole name.</param>
     /// <param name="payload">What it ends with.</param>
     /// <param name="ct">Takes it back, if it has not been sent.</param>
     /// <returns>How many received it.</returns>
-    public ValueTask<long> FulfillAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken ct = default) =>
-        Publish("fulfill", name, payload.Span, 0, ct);
+    public ValueTask<long> FulfillAsync(string name, ReadOnlyMemory<byte> payload, CancellationToken ct = default) => Publish("fulfill", name, payload.Span, 0, ct);
 
     /// <summary>Keeps a promise with text, wherever it was made: publishes on its name.</summary>
     /// <param name="name">The promise's whole name.</param>
     /// <param name="text">What it ends with.</param>
     /// <param name="ct">Takes it back, if it has not been sent.</param>
     /// <returns>How many received it.</returns>
-    public ValueTask<long> FulfillAsync(string name, string text, CancellationToken ct = default) =>
-        Publish("fulfill", name, Encoding.UTF8.GetBytes(text), 0, ct);
+    public ValueTask<long> FulfillAsync(string name, string text, CancellationToken ct = default) => Publish("fulfill", name, Encoding.UTF8.GetBytes(text), 0, ct);
 
     /// <summary>Publishes without waiting for anything; what is lost later is counted in <see cref="Stats"/> and logged.</summary>
     /// <param name="channel">Where.</param>
@@ -167,10 +160,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
         {
             status = Core.Closed ? Native.ErrClosed : Native.redmux_client_post(Core.Handle, at, (nuint)length, data, (nuint)payload.Length);
         }
-        if (status == Native.ErrFull)
-        {
-            return false;
-        }
+        if (status == Native.ErrFull) { return false; }
         Failure.Check(status, "post");
         RedmuxTelemetry.Published.Add(1);
         return true;
@@ -192,22 +182,17 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <summary>Waits until everything that was published and posted before is answered.</summary>
     /// <param name="timeout">How long; null is <see cref="RedmuxOptions.Timeout"/>.</param>
     /// <param name="ct">Ends the wait.</param>
-    public unsafe ValueTask FlushAsync(TimeSpan? timeout = null, CancellationToken ct = default) =>
-        Ask(&Native.redmux_client_flush, Core.Handle, "flush", timeout, ct);
+    public unsafe ValueTask FlushAsync(TimeSpan? timeout = null, CancellationToken ct = default) => Ask(&Native.redmux_client_flush, Core.Handle, "flush", timeout, ct);
 
     /// <summary>Waits until everything that was published before can be read here, where it is subscribed.</summary>
     /// <param name="timeout">How long; null is <see cref="RedmuxOptions.Timeout"/>.</param>
     /// <param name="ct">Ends the wait.</param>
-    public unsafe ValueTask BarrierAsync(TimeSpan? timeout = null, CancellationToken ct = default) =>
-        Ask(&Native.redmux_client_barrier, Core.Handle, "barrier", timeout, ct);
+    public unsafe ValueTask BarrierAsync(TimeSpan? timeout = null, CancellationToken ct = default) => Ask(&Native.redmux_client_barrier, Core.Handle, "barrier", timeout, ct);
 
     private unsafe ValueTask<long> Publish(string verb, string channel, ReadOnlySpan<byte> payload, long limit, CancellationToken ct)
     {
         ArgumentNullException.ThrowIfNull(channel);
-        if (ct.IsCancellationRequested)
-        {
-            return ValueTask.FromCanceled<long>(ct);
-        }
+        if (ct.IsCancellationRequested) { return ValueTask.FromCanceled<long>(ct); }
         int room = ChannelName.Room(channel);
         Span<byte> name = room <= 256 ? stackalloc byte[256] : new byte[room];
         int length = ChannelName.Encode(channel, name), status;
@@ -230,58 +215,48 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <param name="channels">Which; <see cref="Subscription.AddAsync(IEnumerable{string}, TimeSpan?, CancellationToken)"/> adds more.</param>
     /// <param name="ct">Ends the attempt.</param>
     /// <exception cref="RedmuxRefusedException">Redis refuses some; there is no subscription.</exception>
-    public Task<Subscription> SubscribeAsync(IEnumerable<string> channels, CancellationToken ct = default) =>
-        SubscribeAsync(channels, new SubscribeOptions(), ct);
+    public Task<Subscription> SubscribeAsync(IEnumerable<string> channels, CancellationToken ct = default) => SubscribeAsync(channels, new SubscribeOptions(), ct);
 
     /// <summary>Subscribes to channels, perhaps none yet, and waits until Redis has them.</summary>
     /// <param name="channels">Which.</param>
     /// <param name="options">How.</param>
     /// <param name="ct">Ends the attempt.</param>
     /// <exception cref="RedmuxRefusedException">Redis refuses some; there is no subscription.</exception>
-    public async Task<Subscription> SubscribeAsync(IEnumerable<string> channels, SubscribeOptions options, CancellationToken ct = default)
+    public Task<Subscription> SubscribeAsync(IEnumerable<string> channels, SubscribeOptions options, CancellationToken ct = default)
     {
         string[] names = [.. channels];
-        Subscription subscription = new(this, options, null);
-        try
-        {
-            if (names.Length > 0)
-            {
-                await subscription.AddAsync(names, options.Timeout, ct).ConfigureAwait(false);
-            }
-        }
-        catch
-        {
-            subscription.Dispose();
-            throw;
-        }
-        return subscription.Begin(options);
+        return OpenAsync(options, null, sub => names.Length > 0 ? sub.AddAsync(names, options.Timeout, ct) : default);
     }
 
     /// <summary>Subscribes to a pattern of Redis' (<c>h?llo</c>, <c>news.*</c>, <c>[ab]*</c>), and waits until Redis has it.</summary>
     /// <param name="pattern">Which.</param>
     /// <param name="ct">Ends the attempt.</param>
-    public Task<Subscription> SubscribePatternAsync(string pattern, CancellationToken ct = default) =>
-        SubscribePatternAsync(pattern, new SubscribeOptions(), ct);
+    public Task<Subscription> SubscribePatternAsync(string pattern, CancellationToken ct = default) => SubscribePatternAsync(pattern, new SubscribeOptions(), ct);
 
     /// <summary>Subscribes to a pattern of Redis', and waits until Redis has it.</summary>
     /// <param name="pattern">Which.</param>
     /// <param name="options">How.</param>
     /// <param name="ct">Ends the attempt.</param>
-    public async Task<Subscription> SubscribePatternAsync(string pattern, SubscribeOptions options, CancellationToken ct = default)
+    public Task<Subscription> SubscribePatternAsync(string pattern, SubscribeOptions options, CancellationToken ct = default)
     {
         ArgumentNullException.ThrowIfNull(pattern);
-        ct.ThrowIfCancellationRequested();
+        return ct.IsCancellationRequested
+            ? Task.FromCanceled<Subscription>(ct) : OpenAsync(options, pattern, sub => sub.OpenPattern(pattern, options.Timeout, ct));
+    }
+
+    private async Task<Subscription> OpenAsync(SubscribeOptions options, string? pattern, Func<Subscription, ValueTask> fill)
+    {
         Subscription subscription = new(this, options, pattern);
         try
         {
-            await subscription.OpenPattern(pattern, options.Timeout, ct).ConfigureAwait(false);
+            await fill(subscription).ConfigureAwait(false);
+            return subscription.Begin(options);
         }
         catch
         {
             subscription.Dispose();
             throw;
         }
-        return subscription.Begin(options);
     }
 
     /// <summary>Subscribes without waiting for Redis; <see cref="Subscription.WaitActiveAsync"/> waits.</summary>
@@ -290,20 +265,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     public Subscription Subscribe(IEnumerable<string> channels, SubscribeOptions? options = null)
     {
         string[] names = [.. channels];
-        Subscription subscription = new(this, options ??= new(), null);
-        try
-        {
-            if (names.Length > 0)
-            {
-                subscription.Add(names);
-            }
-        }
-        catch
-        {
-            subscription.Dispose();
-            throw;
-        }
-        return subscription.Begin(options);
+        return Opened(options, null, sub => sub.Add(names));
     }
 
     /// <summary>Subscribes to a pattern without waiting for Redis; <see cref="Subscription.WaitActiveAsync"/> waits.</summary>
@@ -312,18 +274,13 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     public Subscription SubscribePattern(string pattern, SubscribeOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(pattern);
-        Subscription subscription = new(this, options ??= new(), pattern);
-        try
-        {
-            subscription.OpenPattern(pattern);
-        }
-        catch
-        {
-            subscription.Dispose();
-            throw;
-        }
-        return subscription.Begin(options);
+        return Opened(options, pattern, sub => sub.OpenPattern(pattern));
     }
+
+    /// <summary>Nothing waits here, so it has ended when the call returns.</summary>
+    private Subscription Opened(SubscribeOptions? options, string? pattern, Action<Subscription> fill) =>
+        OpenAsync(options ?? new(), pattern, sub => { fill(sub); return default; }).GetAwaiter().GetResult();
+
 
     // --- promises
 
@@ -408,10 +365,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <summary>Asks something that ends as one done, and waits for it.</summary>
     internal unsafe ValueTask Ask(delegate*<ulong, ulong, ulong, long, int> function, ulong handle, string what, TimeSpan? timeout, CancellationToken ct)
     {
-        if (ct.IsCancellationRequested)
-        {
-            return ValueTask.FromCanceled(ct);
-        }
+        if (ct.IsCancellationRequested) { return ValueTask.FromCanceled(ct); }
         long limit = Duration.Millis(timeout);
         Operation operation = Core.Rent().Prepare(this, what, "");
         return operation.Begun(Core.Closed ? Native.ErrClosed : function(handle, Core.Reply, operation.Token, limit), ct).Nothing;
@@ -423,10 +377,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <param name="timeout">How long publishes may take.</param>
     public async ValueTask CloseAsync(TimeSpan timeout)
     {
-        if (Core.BeginClose(timeout))
-        {
-            GC.SuppressFinalize(this);
-        }
+        if (Core.BeginClose(timeout)) { GC.SuppressFinalize(this); }
         try
         {
             await Core.Ended.WaitAsync(Patience(timeout)).ConfigureAwait(false);
@@ -445,18 +396,14 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     public void Dispose()
     {
         bool wait = !Core.OnReader;
-        if (Core.BeginClose(wait ? CloseTimeout : TimeSpan.Zero))
-        {
-            GC.SuppressFinalize(this);
-        }
+        if (Core.BeginClose(wait ? CloseTimeout : TimeSpan.Zero)) { GC.SuppressFinalize(this); }
         if (wait && !(Core.Ended.Wait(Patience(CloseTimeout)) && Core.Calls.Ended().Wait(Patience(CloseTimeout))))
         {
             Core.Release();
         }
     }
 
-    private static TimeSpan Patience(TimeSpan timeout) =>
-        timeout == Timeout.InfiniteTimeSpan ? timeout : timeout + TimeSpan.FromSeconds(2);
+    private static TimeSpan Patience(TimeSpan timeout) => timeout == Timeout.InfiniteTimeSpan ? timeout : timeout + TimeSpan.FromSeconds(2);
 
     /// <inheritdoc/>
     public override string ToString() => $"redmux client of {_where}: {(Core.Closed ? "closed" : State)}";

@@ -108,8 +108,7 @@ public sealed partial class RedmuxClient
     /// await using var squares = await client.RespondAsync&lt;int, int&gt;("square", (number, request) => new(number * number));
     /// int square = await client.RequestAsync&lt;int, int&gt;("square", 7);
     /// </code></example>
-    [RequiresUnreferencedCode(JsonBytes.Reflects), RequiresDynamicCode(JsonBytes.Reflects)]
-    public Task<Responder> RespondAsync<TRequest, TResponse>(
+    [RequiresUnreferencedCode(JsonBytes.Reflects), RequiresDynamicCode(JsonBytes.Reflects)] public Task<Responder> RespondAsync<TRequest, TResponse>(
         string service, Func<TRequest, Request, ValueTask<TResponse?>> handler, RespondOptions? options = null, CancellationToken ct = default) =>
         RespondAsync(service, handler, JsonBytes.TypeOf<TRequest>(), JsonBytes.TypeOf<TResponse>(), options, ct);
 }

@@ -1,7 +1,6 @@
 namespace Redmux;
 
 /// <summary>A request to answer.</summary>
-[SuppressMessage("Design", "CA1001", Justification = "The source is cancelled where nobody waits, and holds nothing that waits for a dispose.")]
 public sealed class Request : Envelope
 {
     private readonly Responder _responder;
@@ -48,7 +47,6 @@ public sealed class RespondOptions : KeyedOptions
 /// <summary>Serves until it is closed: <see cref="DrainAsync"/> lets what is in work finish, <see cref="DisposeAsync"/> does not.</summary>
 public sealed class Responder : IAsyncDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
     private readonly RedmuxClient _client;
     private readonly ClientCore _core;
     private readonly Source _source;
@@ -72,8 +70,7 @@ public sealed class Responder : IAsyncDisposable
                     ulong handle = 0;
                     fixed (byte* at = name)
                     {
-                        Failure.Check(
-                            Native.redmux_responder_open(_core.Handle, _source.Inbox, at, (nuint)name.Length, prepared, 0, &handle, &error),
+                        Failure.Check(Native.redmux_responder_open(_core.Handle, _source.Inbox, at, (nuint)name.Length, prepared, 0, &handle, &error),
                             $"respond to '{service}'", error);
                     }
                     _source.Handle = handle;
@@ -116,15 +113,9 @@ public sealed class Responder : IAsyncDisposable
                 Request request = _working[record.Number] = new(this, record, data);
                 _core.Calls.Run(this, () => HandleAsync(request));
                 break;
-            case Native.Cancel when _working.TryGetValue(record.Number, out Request? left):
-                _ = left.Gone.CancelAsync();
-                break;
-            case Native.Lost or Native.Refused:
-                Log.RequestsMissed(_core.Logger, Service, Failure.Word(record.Status));
-                break;
-            case Native.Closed:
-                _source.Close();
-                break;
+            case Native.Cancel when _working.TryGetValue(record.Number, out Request? left): _ = left.Gone.CancelAsync(); break;
+            case Native.Lost or Native.Refused: Log.RequestsMissed(_core.Logger, Service, Failure.Word(record.Status)); break;
+            case Native.Closed: _source.Close(); break;
         }
     }
 
@@ -133,10 +124,7 @@ public sealed class Responder : IAsyncDisposable
         using Activity? activity = RedmuxTelemetry.Continued(request);
         try
         {
-            if (await _handler(request).ConfigureAwait(false) is { } reply)
-            {
-                Say(request, reply, last: true);
-            }
+            if (await _handler(request).ConfigureAwait(false) is { } reply) { Say(request, reply, last: true); }
         }
         catch (OperationCanceledException) when (request.Gone.IsCancellationRequested)
         {
@@ -163,8 +151,7 @@ public sealed class Responder : IAsyncDisposable
         ArgumentNullException.ThrowIfNull(reply);
         fixed (byte* body = reply.Data.Span, head = reply.Headers)
         {
-            int status = Native.redmux_responder_answer(
-                _source.Handle, request.Ticket, body, (nuint)reply.Data.Length, head, (nuint)reply.Headers.Length, last ? 1 : 0);
+            int status = Native.redmux_responder_answer(_source.Handle, request.Ticket, body, (nuint)reply.Data.Length, head, (nuint)reply.Headers.Length, last ? 1 : 0);
             return status == Native.Ok || (status is Native.ErrClosed or Native.ErrCancelled ? false : throw Failure.Of(status, $"answer of '{Service}'"));
         }
     }
@@ -193,14 +180,13 @@ public sealed class Responder : IAsyncDisposable
         }
     }
 
-    private unsafe ValueTask Drained(TimeSpan? timeout, CancellationToken ct) =>
-        _client.Ask(&Native.redmux_responder_drain, _source.Handle, "drain", timeout, ct);
+    private unsafe ValueTask Drained(TimeSpan? timeout, CancellationToken ct) => _client.Ask(&Native.redmux_responder_drain, _source.Handle, "drain", timeout, ct);
 
     /// <summary>Closes at once: askers are told, handlers cancelled and, unless one of them calls this, awaited for up to 5 s.</summary>
     public async ValueTask DisposeAsync()
     {
         _source.Close();
-        await _core.Calls.Ended(this).WaitAsync(Patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _core.Calls.Ended(this).WaitAsync(TimeSpan.FromSeconds(5)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     /// <inheritdoc/>

@@ -15,10 +15,7 @@ public static class RedmuxServiceCollectionExtensions
         services.TryAddSingleton(provider =>
         {
             RedmuxOptions options = new() { LoggerFactory = provider.GetService(typeof(ILoggerFactory)) as ILoggerFactory };
-            if (section is not null)
-            {
-                options.Read(section);
-            }
+            if (section is not null) { options.Read(section); }
             configure?.Invoke(provider, options);
             return RedmuxClient.Open(options);
         });

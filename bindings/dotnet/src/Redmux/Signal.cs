@@ -15,18 +15,14 @@ internal sealed class Signal : IValueTaskSource
     {
         lock (this)
         {
-            if (_waiting)
-            {
-                throw Failure.Of(Native.ErrBusy, "read", "somebody else reads this; it has one reader at a time");
-            }
+            if (_waiting) { throw Failure.Of(Native.ErrBusy, "read", "somebody else reads this; it has one reader at a time"); }
             if (_said)
             {
                 _said = false;
                 return ValueTask.CompletedTask;
             }
             _core.Reset();
-            _waiting = true;
-            _hop = hop;
+            (_waiting, _hop) = (true, hop);
         }
         if (ct.CanBeCanceled)
         {
@@ -56,10 +52,7 @@ internal sealed class Signal : IValueTaskSource
     {
         lock (this)
         {
-            if (!_waiting)
-            {
-                return false;
-            }
+            if (!_waiting) { return false; }
             _waiting = false;
             _core.RunContinuationsAsynchronously = _hop || !inline;
         }
@@ -75,16 +68,7 @@ internal sealed class Signal : IValueTaskSource
     }
 
     /// <summary>Whether somebody waits.</summary>
-    internal bool Waiting
-    {
-        get
-        {
-            lock (this)
-            {
-                return _waiting;
-            }
-        }
-    }
+    internal bool Waiting => Volatile.Read(ref _waiting);
 
     void IValueTaskSource.GetResult(short token)
     {

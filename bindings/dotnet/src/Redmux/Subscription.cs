@@ -3,7 +3,6 @@ namespace Redmux;
 /// <summary>One ordered stream of messages from a set of channels that may change, or from one pattern: <c>await foreach</c>,
 /// <see cref="ReadAsync"/>, <see cref="TryRead"/>, or <see cref="EventsAsync"/> with losses and drops in their places. It has one
 /// reader at a time; everything else may be used from any thread.</summary>
-[SuppressMessage("Design", "CA1001", Justification = "The enumerators end with it.")]
 public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, IDisposable
 {
     private const int Few = 4;
@@ -24,16 +23,14 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
     private string _name = "";
     private ulong _number;
 
+    private Message _popped; // what the loop has now
     private int? _over; // the status of its end, once that was read
     private bool _served; // by the reader's thread, which then serves the others first
 
     internal unsafe Subscription(RedmuxClient client, SubscribeOptions options, string? pattern)
     {
         ArgumentNullException.ThrowIfNull(options);
-        _client = client;
-        _core = client.Core;
-        _pattern = pattern;
-        _hop = options.RunContinuationsAsynchronously;
+        (_client, _core, _pattern, _hop) = (client, client.Core, pattern, options.RunContinuationsAsynchronously);
         try
         {
             ObjectDisposedException.ThrowIf(_core.Closed, client);
@@ -76,10 +73,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
     /// <exception cref="RedmuxRefusedException">Redis refuses some: they are left out, and the others are active.</exception>
     public unsafe ValueTask AddAsync(IEnumerable<string> channels, TimeSpan? timeout = null, CancellationToken ct = default)
     {
-        if (ct.IsCancellationRequested)
-        {
-            return ValueTask.FromCanceled(ct);
-        }
+        if (ct.IsCancellationRequested) { return ValueTask.FromCanceled(ct); }
         return WithoutRefused(Change(&Native.redmux_subscription_add, "add", channels, timeout, ct));
     }
 
@@ -210,19 +204,13 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
         while (true)
         {
             ObjectDisposedException.ThrowIf(_source.Closed, this);
-            if (Pop(out message))
-            {
-                return true;
-            }
+            if (Pop(out message)) { return true; }
             if (_over is not null)
             {
                 Finish();
                 throw Failure.Of(Native.ErrClosed, "read", "the subscription is closed");
             }
-            if (!Take())
-            {
-                return false;
-            }
+            if (!Take()) { return false; }
         }
     }
 
@@ -255,10 +243,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
         }
         finally
         {
-            if (_core.OnReader)
-            {
-                await Hop.ConfigureAwait(false);
-            }
+            if (_core.OnReader) { await Hop.ConfigureAwait(false); }
         }
     }
 
@@ -299,10 +284,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
         }
         while (Next(out message, out IEvent? other))
         {
-            if (other is null)
-            {
-                return true;
-            }
+            if (other is null) { return true; }
             Say(other);
         }
         return false;
@@ -315,26 +297,17 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
             _name = _core.Names.Of(record.Number, record.Name(_data));
             _number = record.Number;
         }
-        return new Message(
-            _name, new ReadOnlyMemory<byte>(_data, (int)record.DataOff, (int)record.DataLen), (record.Flags & Native.Flag) != 0 ? _pattern : null, record.Aux);
+        return new Message(_name, new ReadOnlyMemory<byte>(_data, (int)record.DataOff, (int)record.DataLen), (record.Flags & Native.Flag) != 0 ? _pattern : null, record.Aux);
     }
 
     private void Say(IEvent happened)
     {
         switch (happened)
         {
-            case Lost lost:
-                Log.Lost(_core.Logger, lost.Text);
-                break;
-            case Dropped dropped:
-                Log.Dropped(_core.Logger, dropped.Count);
-                break;
-            case Refused refused:
-                Log.Refused(_core.Logger, refused.Channel);
-                break;
-            case Active { Channel: null } active:
-                Log.ActiveAgain(_core.Logger, active.Outage);
-                break;
+            case Lost lost: Log.Lost(_core.Logger, lost.Text); break;
+            case Dropped dropped: Log.Dropped(_core.Logger, dropped.Count); break;
+            case Refused refused: Log.Refused(_core.Logger, refused.Channel); break;
+            case Active { Channel: null } active: Log.ActiveAgain(_core.Logger, active.Outage); break;
         }
     }
 
@@ -343,10 +316,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
     {
         RawBlock block = default;
         int status = Native.redmux_inbox_take(_source.Inbox, 0, &block);
-        if (status == Native.ErrTimeout)
-        {
-            return false;
-        }
+        if (status == Native.ErrTimeout) { return false; }
         if (status == Native.ErrClosed)
         {
             _over ??= Native.Ok;
@@ -357,10 +327,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
             throw Failure.Of(status, "read", status == Native.ErrBusy ? "somebody else reads this subscription; it has one reader at a time" : "");
         }
         int count = (int)block.Count;
-        if (_records.Length > Few)
-        {
-            ArrayPool<RawRecord>.Shared.Return(_records);
-        }
+        if (_records.Length > Few) { ArrayPool<RawRecord>.Shared.Return(_records); }
         _records = count <= Few ? _few ??= new RawRecord[Few] : ArrayPool<RawRecord>.Shared.Rent(count);
         block.AllRecords.CopyTo(_records);
         // The library keeps blocks under 64 KiB, unless one record alone is larger.
@@ -368,10 +335,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
         block.AllData.CopyTo(_data);
         Native.redmux_block_release(&block);
         (_at, _count) = (0, count);
-        if (RedmuxTelemetry.Received.Enabled || RedmuxTelemetry.Missing.Enabled)
-        {
-            Count();
-        }
+        if (RedmuxTelemetry.Received.Enabled || RedmuxTelemetry.Missing.Enabled) { Count(); }
         return true;
     }
 
@@ -379,20 +343,13 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
     {
         foreach (ref readonly RawRecord record in _records.AsSpan(0, _count))
         {
-            if (record.Kind == Native.Message)
-            {
-                RedmuxTelemetry.Received.Add(1);
-            }
-            else if (record.Kind == Native.Dropped)
-            {
-                RedmuxTelemetry.Missing.Add((long)record.Number);
-            }
+            RedmuxTelemetry.Received.Add(record.Kind == Native.Message ? 1 : 0);
+            RedmuxTelemetry.Missing.Add(record.Kind == Native.Dropped ? (long)record.Number : 0);
         }
     }
 
     /// <summary>Waits until there is a block, and copies it. False: the stream is over.</summary>
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    private async ValueTask<bool> MoreAsync(bool hop, CancellationToken ct)
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<bool> MoreAsync(bool hop, CancellationToken ct)
     {
         while (!_source.Closed)
         {
@@ -415,18 +372,18 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
         return false;
     }
 
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-    private async ValueTask<Message> ReadSlowly(CancellationToken ct)
+    /// <summary>The next message, when it comes, in <see cref="_popped"/>. False: the stream is over.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<bool> PopAsync(bool hop, CancellationToken ct)
     {
-        while (await MoreAsync(hop: true, ct).ConfigureAwait(false))
+        while (await MoreAsync(hop, ct).ConfigureAwait(false))
         {
-            if (Pop(out Message message))
-            {
-                return message;
-            }
+            if (Pop(out _popped)) { return true; }
         }
-        throw Failure.Of(Native.ErrClosed, "read", "the subscription is closed");
+        return false;
     }
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<Message> ReadSlowly(CancellationToken ct) =>
+        await PopAsync(hop: true, ct).ConfigureAwait(false) ? _popped : throw Failure.Of(Native.ErrClosed, "read", "the subscription is closed");
 
     /// <summary>The end was read: throws, once, where it was not the application that closed.</summary>
     private void Finish()
@@ -443,24 +400,9 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
 
     private sealed class Enumerator(Subscription subscription, CancellationToken ct) : IAsyncEnumerator<Message>
     {
-        private Message _current;
+        public Message Current => subscription._popped;
 
-        public Message Current => _current;
-
-        public ValueTask<bool> MoveNextAsync() => subscription.Pop(out _current) ? new(true) : Slowly();
-
-        [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))]
-        private async ValueTask<bool> Slowly()
-        {
-            while (await subscription.MoreAsync(subscription._hop, ct).ConfigureAwait(false))
-            {
-                if (subscription.Pop(out _current))
-                {
-                    return true;
-                }
-            }
-            return false;
-        }
+        public ValueTask<bool> MoveNextAsync() => subscription.Pop(out subscription._popped) ? new(true) : subscription.PopAsync(subscription._hop, ct);
 
         /// <summary>What is behind the loop is anybody's program, and does not belong on the reader's thread.</summary>
         public ValueTask DisposeAsync() => subscription._core.OnReader ? new(Hop) : ValueTask.CompletedTask;
@@ -470,10 +412,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
 
     internal Subscription Begin(SubscribeOptions options)
     {
-        if (options.HasCallback)
-        {
-            _core.Calls.Run(this, () => CallAsync(options));
-        }
+        if (options is not { OnMessage: null, OnLost: null, OnActive: null, OnDropped: null }) { _core.Calls.Run(this, () => CallAsync(options)); }
         return this;
     }
 
@@ -489,21 +428,11 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
                     {
                         switch (other)
                         {
-                            case null when options.OnMessage is { } onMessage:
-                                await onMessage(message).ConfigureAwait(false);
-                                break;
-                            case Lost lost when options.OnLost is { } onLost:
-                                onLost(lost);
-                                break;
-                            case Active active when options.OnActive is { } onActive:
-                                onActive(active);
-                                break;
-                            case Dropped dropped when options.OnDropped is { } onDropped:
-                                onDropped(dropped);
-                                break;
-                            case not null:
-                                Say(other);
-                                break;
+                            case null when options.OnMessage is { } onMessage: await onMessage(message).ConfigureAwait(false); break;
+                            case Lost lost when options.OnLost is { } onLost: onLost(lost); break;
+                            case Active active when options.OnActive is { } onActive: onActive(active); break;
+                            case Dropped dropped when options.OnDropped is { } onDropped: onDropped(dropped); break;
+                            case not null: Say(other); break;
                         }
                     }
                     catch (Exception error)
@@ -533,11 +462,7 @@ public sealed class Subscription : IAsyncEnumerable<Message>, IAsyncDisposable, 
     }
 
     /// <summary>Closes at once; whoever reads comes to the end of the stream.</summary>
-    public ValueTask DisposeAsync()
-    {
-        Dispose();
-        return ValueTask.CompletedTask;
-    }
+    public ValueTask DisposeAsync() { Dispose(); return ValueTask.CompletedTask; }
 
     /// <inheritdoc/>
     public override string ToString() => $"redmux subscription to {(_pattern is null ? "channels" : $"'{_pattern}'")}{(_source.Closed ? ": closed" : "")}";

@@ -55,6 +55,14 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
         Assert.Equal((0, shown, ""), await Running.EndAsync("Examples", "", ["readme"], ("REDIS_URL", Server.Url)));
     }
 
+    [Fact]
+    public async Task The_readmes_request_is_the_example()
+    {
+        string readme = await File.ReadAllTextAsync(Path.Combine(Place.Package, "README.md"));
+        string example = await File.ReadAllTextAsync(Path.Combine(Place.Package, "examples/Hello.cs"));
+        Assert.Contains($"```csharp\n{example}```", readme, StringComparison.Ordinal);
+    }
+
     // --- the examples
 
     private Running Start(params string[] arguments) => new("Examples", "", [arguments[0], Server.Url, .. arguments.Skip(1)]);
@@ -65,6 +73,54 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
         using Running program = Start("simple");
         await program.ReadsAsync("channel: [mychannel] msg: [Hello World!]");
         Assert.Equal(0, await program.EndedAsync());
+    }
+
+    [Fact]
+    public async Task R1_example_hello_hears_every_instance()
+    {
+        await using var client = await RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url, Name = "other" });
+        await using var responder = await client.RespondAsync("hello", request => new($"hi {request.Text()}"));
+        using Running program = Start("hello", "ann");
+        string?[] answers = [await program.LineAsync(), await program.LineAsync()];
+        Assert.Equal([$"hello ann, says {Environment.MachineName}", "hi ann, says other"], answers.Order());
+        await program.ReadsAsync("All: 2 answers, 0 missing");
+        Assert.Equal(0, await program.EndedAsync());
+    }
+
+    [Fact]
+    public async Task R1_example_total_counts_over_all_instances()
+    {
+        using Running one = Start("total", "5"), two = Start("total", "7");
+        await one.ReadsAsync("counting 5");
+        await two.ReadsAsync("counting 7");
+        two.Says("?");
+        await two.ReadsAsync("total: 12 of 2 instances, 0 missing");
+        one.Process.StandardInput.Close();
+        Assert.Equal(0, await one.EndedAsync());
+        two.Says("?");
+        await two.ReadsAsync("total: 7 of 1 instances, 0 missing");
+        two.Process.StandardInput.Close();
+        Assert.Equal(0, await two.EndedAsync());
+    }
+
+    [Fact]
+    public async Task R17_example_resource_finds_who_holds_it()
+    {
+        using Running one = Start("resource", "node-1", "boat=red"), two = Start("resource", "node-2", "car=blue");
+        string first = (await one.LineAsync())!, second = (await two.LineAsync())!;
+        using HttpClient http = new();
+        foreach (string node in new[] { first, second })
+        {
+            Assert.Equal("""{"boat":"red","holder":"node-1"}""", await http.GetStringAsync(new Uri(node + "/boat")));
+            Assert.Equal("""{"car":"blue","holder":"node-2"}""", await http.GetStringAsync(new Uri(node + "/car")));
+            using var nobody = await http.GetAsync(new Uri(node + "/plane"));
+            Assert.Equal((HttpStatusCode.NotFound, """{"error":"no instance holds plane"}"""), (nobody.StatusCode, await nobody.Content.ReadAsStringAsync()));
+        }
+        foreach (Running node in new[] { one, two })
+        {
+            node.Process.StandardInput.Close();
+            Assert.Equal(0, await node.EndedAsync());
+        }
     }
 
     [Fact]

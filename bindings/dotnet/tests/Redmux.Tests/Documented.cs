@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json.Serialization;
 using Xunit;
 
 namespace Redmux.Tests;
@@ -19,6 +20,41 @@ internal sealed class Documented(string url)
         await PromiseAsync(client);
         Assert.True(Online(client));
         await EventsAsync(client);
+        await RequestsAsync(client);
+        await LookupAsync(client);
+        await SquaresAsync(client);
+        Assert.Equal("NOT_FOUND", Error().RemoteCode);
+    }
+
+    private static async Task RequestsAsync(RedmuxClient client)
+    {
+        await using var responder = await client.RespondAsync("hello", request => new($"hello {request.Text()}"));
+        var gather = client.Gather("hello", "world", new() { Timeout = TimeSpan.FromSeconds(2) });
+        await foreach (var answer in gather)
+        {
+            Console.WriteLine($"{answer.Text()} from {answer.Responder}");
+        }
+        Console.WriteLine($"{gather.End!.Reason}, missing: {string.Join(", ", gather.End.Missing)}");
+    }
+
+    private static async Task LookupAsync(RedmuxClient client)
+    {
+        await using var lookup = await client.RespondAsync("user.lookup", request => new(Reply.Json(7, MyJson.Default.Int32, new() { ["etag"] = "1" })));
+        var answer = await client.RequestAsync("user.lookup", "ann");
+        Assert.Equal((7, "1"), (answer.Json(MyJson.Default.Int32), answer.Headers["etag"]));
+    }
+
+    private static async Task SquaresAsync(RedmuxClient client)
+    {
+        await using var squares = await client.RespondAsync<int, int>("square", (number, request) => new(number * number));
+        int square = await client.RequestAsync<int, int>("square", 7);
+        Assert.Equal(49, square);
+    }
+
+    private static RedmuxRemoteException Error()
+    {
+        var error = new RedmuxRemoteException("NOT_FOUND", "no such user");
+        return error;
     }
 
     private async Task FirstAsync()
@@ -99,3 +135,6 @@ internal sealed class Documented(string url)
         sub.Dispose();
     }
 }
+
+[JsonSerializable(typeof(int))]
+internal sealed partial class MyJson : JsonSerializerContext;
