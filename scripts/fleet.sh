@@ -9,12 +9,12 @@ declare -a fleet=() fleet_http=() fleet_holds=()
 
 # fleet_join NAME PROGRAM RESOURCE=VALUE...: one more instance; its first line says where it answers over HTTP, if it does.
 fleet_join() {
-    local name=$1 program=$2 line
+    local name=$1 program=$2 line process=${1//-/_} # no variable has a dash in its name
     shift 2
-    start "$name" "$program" "$name" "$@"
-    expect "$name" '*'
-    line=$(head -n 1 "$work/$name.out")
-    fleet+=("$name")
+    start "$process" "$program" "$name" "$@"
+    expect "$process" '*'
+    line=$(head -n 1 "$work/$process.out")
+    fleet+=("$process")
     [[ "$line" != http://* ]] || fleet_http+=("$name ${line%/}/")
     fleet_holds+=("$name ${*%%=*}")
 }
@@ -63,7 +63,7 @@ fleet_tour() {
                 fail "$asked did not answer over HTTP"
             body=$(head -n 1 <<<"$reply")
             read -r status took < <(tail -n 1 <<<"$reply")
-            printf '   %-10s %-8s %-6s %5d ms  %s\n' "$asked" "$key" "$status" "$(awk "BEGIN { print $took * 1000 }")" "$body"
+            printf '   %-10s %-8s %-6s %5s ms  %s\n' "$asked" "$key" "$status" "$(awk "BEGIN { printf \"%.1f\", $took * 1000 }")" "$body"
             if [ "$holder" = nobody ]; then
                 [ "$status" = 404 ] || fail "nobody holds $key, and the status is $status"
             else

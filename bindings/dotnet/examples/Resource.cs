@@ -41,7 +41,8 @@ internal static class Resource
         });
         await app.StartAsync();
         Console.WriteLine(app.Urls.Single());
-        await Console.In.ReadToEndAsync();
+        // Or until it is asked to end: the host would hold the process up for ever otherwise.
+        await Task.WhenAny(Console.In.ReadToEndAsync(), app.WaitForShutdownAsync());
         await app.StopAsync();
     }
 
