@@ -22,7 +22,7 @@ help:
 	@echo 'make test       every check, with a summary at the end (installs what it needs first)'
 	@echo 'make chaos      numbered messages under random faults, each accounted for; SECONDS=60 SEED=7'
 	@echo 'make deep       sanitizers, valgrind, the model test, fuzzing; DEEP_SECONDS=60 for each that goes on'
-	@echo 'make bench      speed beside hiredis, redis-rs and go-mpx; ONLY=A one workload, ROUNDS=5 (docs/benchmarks.md)'
+	@echo 'make bench      speed beside hiredis, redis-rs, redis-py, go-redis and others; ONLY=A one workload, ROUNDS=5 (docs/benchmarks.md)'
 	@echo 'make build      the libraries and the command-line tool, in $(TARGET)/release'
 	@echo 'make wheel      the Python package with the library in it, in $(TARGET)/python/dist'
 	@echo 'make gomod      the Go module with the library in it, in $(TARGET)/go/proxy'

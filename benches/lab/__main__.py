@@ -17,6 +17,7 @@ WORKLOADS = {
     "F": "publishing",
     "G": "promises",
     "H": "requests",
+    "I": "wrappers",
 }
 
 

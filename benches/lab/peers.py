@@ -20,18 +20,18 @@ def go_mpx(messages, size):
 
 
 def missing(name):
-    """Why a peer in Go is not here, or None."""
+    """Why a program that is not in C or Rust is not here, or None."""
     if (BIN / name).exists():
         return None
-    reasons = OUT / "go.skipped"
-    lines = reasons.read_text().splitlines() if reasons.exists() else []
+    lines = [line for reasons in OUT.glob("*.skipped") for line in reasons.read_text().splitlines()]
     return next((line.split(": ", 1)[1] for line in lines if line.startswith(f"{name}: ")), "it was not built")
 
 
 def per_message(figures):
-    """CPU of a message and messages a second, beside what a program reports."""
-    figures["cpu_per"] = figures["cpu_ns"] / figures["messages"]
-    figures["rate"] = figures["messages"] / figures["wall_ns"] * 1e9
+    """CPU of a message and messages a second, beside what a program reports, which may have measured only the last of them."""
+    measured = figures.get("measured", figures["messages"])
+    figures["cpu_per"] = figures["cpu_ns"] / measured
+    figures["rate"] = measured / figures["wall_ns"] * 1e9
     return figures
 
 

@@ -1,0 +1,88 @@
+//go:build redmux_dev
+
+// redmux in Go, as its README says: Next in a loop, or a range over Messages.
+//
+//	redmux-go ADDRESS MESSAGES PAYLOAD next|messages
+//	redmux-go ADDRESS COUNT 0 memory        so many subscriptions of one channel each
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"redmux-bench-peers/measure"
+
+	redmux "github.com/redmux/redmux/bindings/go"
+)
+
+func next(ctx context.Context, sub *redmux.Subscription, messages int) (count measure.Count) {
+	for count.Messages < messages {
+		m, err := sub.Next(ctx)
+		measure.Must("next", err)
+		count.Add(len(m.Channel), len(m.Data))
+	}
+	return count
+}
+
+func ranged(ctx context.Context, sub *redmux.Subscription, messages int) (count measure.Count) {
+	for m, err := range sub.Messages(ctx) {
+		measure.Must("messages", err)
+		count.Add(len(m.Channel), len(m.Data))
+		if count.Messages == messages {
+			break
+		}
+	}
+	return count
+}
+
+// What the garbage collector would free is given back before each look.
+func memory(ctx context.Context, client *redmux.Client, count int) {
+	subs := make([]*redmux.Subscription, count)
+	warm, err := client.Subscribe(ctx, "bench:warm-up")
+	measure.Must("subscribe", err)
+	debug.FreeOSMemory()
+	before, began := measure.Resident(), measure.Now()
+	for n := range subs {
+		subs[n], err = client.Subscribe(ctx, measure.Name(n))
+		measure.Must("subscribe", err)
+	}
+	ended := measure.Now()
+	debug.FreeOSMemory()
+	fmt.Printf("{\"count\": %d, \"bytes\": %d, \"wall_ns\": %d, \"cpu_ns\": %d}\n", count, measure.Resident()-before,
+		measure.Wall(began, ended), measure.CPU(began, ended))
+	for _, sub := range append(subs, warm) {
+		measure.Must("close", sub.Close())
+	}
+}
+
+func main() {
+	if len(os.Args) < 5 {
+		measure.Die("usage: redmux-go ADDRESS MESSAGES PAYLOAD next|messages|memory")
+	}
+	ctx, messages := context.Background(), measure.Number(2, 1)
+	_, address := measure.Address()
+	client, err := redmux.Connect(ctx, "redis://"+address+"?inbox_policy=pause&timeout=120s")
+	measure.Must("connect", err)
+	if os.Args[4] == "memory" {
+		memory(ctx, client, messages)
+		measure.Must("close", client.Close())
+		return
+	}
+	ways := map[string]func(context.Context, *redmux.Subscription, int) measure.Count{"next": next, "messages": ranged}
+	read := ways[os.Args[4]]
+	if read == nil {
+		measure.Die("there is no %s", os.Args[4])
+	}
+	sub, err := client.Subscribe(ctx, measure.Name(0))
+	measure.Must("subscribe", err)
+	measure.Ready()
+	count := read(ctx, sub, messages)
+	last := measure.Now()
+	if dropped := sub.Dropped(); dropped != 0 {
+		measure.Die("%d messages were dropped", dropped)
+	}
+	count.Report(last)
+	measure.Must("close", client.Close())
+}
