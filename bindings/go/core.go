@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,11 +21,10 @@ import (
 type core struct {
 	handle  uint64
 	replies uint64
+	url     string // and settings: for what has options of its own
+	settings
 	events  *stream
 	file    *os.File
-	logger  *slog.Logger
-	onState func(state, reason string)
-	asks    map[string]ask
 	context context.Context // of what the application is asked; ends with the client
 	cancel  context.CancelFunc
 	tokens  atomic.Uint64
@@ -34,7 +34,7 @@ type core struct {
 	ended   bool
 	waiting map[uint64]waiter  // by token
 	streams map[uint64]*stream // by inbox
-	sets    map[uint64]bool    // promise sets that are open
+	sets    sync.Map           // promise sets that are open
 }
 
 // waiter gets the records of the reply inbox that carry its token, until it says that it has ended.
@@ -45,20 +45,44 @@ type waiter interface {
 // stream is an inbox that somebody else than the reader takes from, and the source that it belongs to.
 type stream struct {
 	inbox  uint64
-	signal chan struct{} // sticky: there may be something to take
+	serves bool          // a responder, or else a subscription
+	signal signal        // there may be something to take
 	done   chan struct{} // closed with it
 	mu     sync.Mutex
 	handle uint64
 	closed atomic.Bool
 }
 
-func newStream(inbox uint64) *stream {
-	return &stream{inbox: inbox, signal: make(chan struct{}, 1), done: make(chan struct{})}
+func newStream(inbox uint64, serves bool) *stream {
+	return &stream{inbox: inbox, serves: serves, signal: make(signal, 1), done: make(chan struct{})}
 }
 
-func (s *stream) wake() {
+// each gives what comes to f, until it is closed.
+func (s *stream) each(f func(r *native.Record, data []byte)) {
+	var block native.Block
+	var records []native.Record
+	for {
+		for native.Take(s.inbox, &block) == native.OK {
+			var data []byte
+			records, data = block.Copy(records[:0])
+			for i := range records {
+				f(&records[i], data)
+			}
+		}
+		select {
+		case <-s.signal:
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// signal is sticky, so that none is missed.
+type signal chan struct{}
+
+func (s signal) wake() {
 	select {
-	case s.signal <- struct{}{}:
+	case s <- struct{}{}:
 	default:
 	}
 }
@@ -68,8 +92,8 @@ func (s *stream) own(handle uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handle = handle
-	if s.closed.Load() && handle != 0 {
-		native.CloseSubscription(handle)
+	if s.closed.Load() {
+		s.free()
 	}
 }
 
@@ -81,27 +105,33 @@ func (s *stream) close() bool {
 		return false
 	}
 	close(s.done)
-	if s.handle != 0 {
-		native.CloseSubscription(s.handle)
-	}
+	s.free()
 	native.CloseInbox(s.inbox)
 	return true
 }
 
-func open(url string, given *settings) (*core, error) {
+func (s *stream) free() {
+	if s.serves {
+		native.CloseResponder(s.handle)
+	} else {
+		native.CloseSubscription(s.handle) // none, 0, is harmless
+	}
+}
+
+func open(url string, given settings) (*core, error) {
 	handle, events, failure := native.Open(url, given.options)
 	if failure != nil {
 		return nil, failed(failure, "connect")
 	}
 	c := &core{
-		handle: handle, events: newStream(events), logger: given.logger, onState: given.onState, asks: given.asks,
-		gone: make(chan struct{}), waiting: map[uint64]waiter{}, sets: map[uint64]bool{},
+		handle: handle, url: url, settings: given, events: newStream(events, false), gone: make(chan struct{}),
+		waiting: map[uint64]waiter{},
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
-	replies, failure := native.NewInbox(handle, nil)
-	descriptor := -1
-	if failure == nil {
-		descriptor, failure = native.Dup(handle)
+	replies, failure := native.NewInbox(handle, "", nil)
+	descriptor := native.Dup(handle)
+	if failure == nil && descriptor < 0 {
+		failure = &native.Failure{Status: native.Connect, Text: "no descriptor could be had"}
 	}
 	if failure != nil {
 		native.CloseClient(handle)
@@ -113,7 +143,7 @@ func open(url string, given *settings) (*core, error) {
 	c.streams = map[uint64]*stream{events: c.events}
 	c.file = os.NewFile(uintptr(descriptor), "redmux")
 	go c.read()
-	go c.watch()
+	go c.events.each(c.event)
 	return c, nil
 }
 
@@ -121,58 +151,40 @@ func open(url string, given *settings) (*core, error) {
 
 func (c *core) read() {
 	defer c.finish()
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		c.logger.Error("redmux: the client's descriptor cannot be watched", "error", err)
-		return
-	}
+	raw, _ := c.file.SyscallConn() // an error only of no file
 	var block native.Block
 	ready := make([]uint64, 64)
 	// Called again each time that the descriptor becomes readable, until stop gives the wait a deadline that has passed.
-	err = raw.Read(func(uintptr) bool {
-		for {
-			count, status := native.Listed(c.handle, ready)
+	err := raw.Read(func(uintptr) bool {
+		for count := len(ready); count == len(ready); { // else the list is empty: what comes now makes it readable anew
+			var status int32
+			count, status = native.Listed(c.handle, ready)
 			if status == native.Closed {
 				c.take(&block)
-				c.wakeAll()
+				c.mu.Lock()
+				for _, s := range c.streams {
+					s.signal.wake()
+				}
+				c.mu.Unlock()
 			}
-			if status != native.OK || count == 0 {
-				return false
-			}
-			c.dispatch(ready[:count], &block)
-			if count < len(ready) { // the list is empty: what comes now makes the descriptor readable anew
-				return false
+			for _, inbox := range ready[:count] {
+				if inbox == c.replies {
+					c.take(&block)
+					continue
+				}
+				c.mu.Lock()
+				if s := c.streams[inbox]; s != nil {
+					s.signal.wake()
+				}
+				c.mu.Unlock()
 			}
 		}
+		return false
 	})
 	if err != nil && !os.IsTimeout(err) {
 		c.logger.Error("redmux: the client's descriptor cannot be watched", "error", err)
 	}
 	c.take(&block)
-}
-
-func (c *core) dispatch(inboxes []uint64, block *native.Block) {
-	replies := false
-	c.mu.Lock()
-	for _, inbox := range inboxes {
-		if inbox == c.replies {
-			replies = true
-		} else if s := c.streams[inbox]; s != nil {
-			s.wake()
-		}
-	}
-	c.mu.Unlock()
-	if replies {
-		c.take(block)
-	}
-}
-
-func (c *core) wakeAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range c.streams {
-		s.wake()
-	}
 }
 
 // take empties the reply inbox. Tokens that nobody waits for any more are passed over.
@@ -197,16 +209,14 @@ func (c *core) finish() {
 	_ = c.file.Close()
 	c.mu.Lock()
 	c.ended = true
-	waiting, streams, sets := c.waiting, c.streams, c.sets
-	c.waiting, c.streams, c.sets = nil, nil, nil
+	waiting, streams := c.waiting, c.streams
+	c.waiting, c.streams = nil, nil
 	c.mu.Unlock()
 	over := native.Record{Kind: native.KindDone, Status: native.Closed}
 	for _, w := range waiting {
 		w.reply(&over, nil)
 	}
-	for set := range sets {
-		native.ClosePromises(set)
-	}
+	c.sets.Range(func(set, _ any) bool { native.ClosePromises(set.(uint64)); return true })
 	for _, s := range streams {
 		s.close()
 	}
@@ -226,25 +236,6 @@ func (c *core) stop() {
 var states = map[uint64]string{
 	1: "connecting", 2: "online", 3: "offline", 4: "stopped", 5: "slow consumer", 6: "publish online", 7: "publish offline",
 	8: "subscribed",
-}
-
-func (c *core) watch() {
-	var block native.Block
-	for {
-		for native.Take(c.events.inbox, &block) == native.OK {
-			data := append([]byte(nil), block.Data()...)
-			records := append([]native.Record(nil), block.Records()...)
-			native.Release(&block)
-			for i := range records {
-				c.event(&records[i], data)
-			}
-		}
-		select {
-		case <-c.events.signal:
-		case <-c.events.done:
-			return
-		}
-	}
 }
 
 func (c *core) event(r *native.Record, data []byte) {
@@ -273,8 +264,13 @@ func (c *core) answer(question uint64, what string, until time.Time) {
 	}
 	ctx, cancel := context.WithDeadline(c.context, until)
 	defer cancel()
-	var values []string
-	err := c.guard(what, func() (err error) { values, err = f(ctx); return })
+	values := make([]string, 2)
+	err := c.guard(what, func() (err error) { values[0], values[1], err = f(ctx); return })
+	if what == "address" && values[1] == "" { // the path of a socket
+		values = values[:1]
+	} else if what == "credentials" && values[0] == "" { // a password only
+		values = values[1:]
+	}
 	if err != nil {
 		native.Answer(c.handle, question, native.Connect)
 	} else if status := native.Answer(c.handle, question, native.OK, values...); status != native.OK && status != native.Closed {
@@ -283,13 +279,19 @@ func (c *core) answer(question uint64, what string, until time.Time) {
 }
 
 // guard runs what the application gave. Where it fails, that is logged and life goes on.
-func (c *core) guard(what string, f func() error) (err error) {
+func (c *core) guard(what string, f func() error) error {
+	err := safely(f)
+	if err != nil {
+		c.logger.Error("redmux: a handler failed", "handler", what, "error", err)
+	}
+	return err
+}
+
+// safely makes an error of a panic.
+func safely(f func() error) (err error) {
 	defer func() {
 		if panicked := recover(); panicked != nil {
 			err = fmt.Errorf("panic: %v", panicked)
-		}
-		if err != nil {
-			c.logger.Error("redmux: a handler failed", "handler", what, "error", err)
 		}
 	}()
 	return f()
@@ -336,14 +338,10 @@ func (o *op) reply(r *native.Record, data []byte) bool {
 
 // begin asks the library; its answer will come to the op.
 func (c *core) begin(o *op, ask func(inbox, token uint64) int32) error {
-	o.token, o.done = c.tokens.Add(1), make(chan struct{})
-	c.mu.Lock()
-	if c.ended {
-		c.mu.Unlock()
-		return fail(native.Closed, o.what, "")
+	o.done = make(chan struct{})
+	if err := c.enlist(o, &o.token, o.what); err != nil {
+		return err
 	}
-	c.waiting[o.token] = o
-	c.mu.Unlock()
 	status := ask(c.replies, o.token)
 	if status != native.OK {
 		c.forget(o.token)
@@ -351,31 +349,22 @@ func (c *core) begin(o *op, ask func(inbox, token uint64) int32) error {
 	return check(status, o.what)
 }
 
+// enlist gives a waiter its token.
+func (c *core) enlist(w waiter, token *uint64, what string) error {
+	*token = c.tokens.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return fail(native.Closed, what, "")
+	}
+	c.waiting[*token] = w
+	return nil
+}
+
 func (c *core) forget(token uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.waiting, token)
-}
-
-// abandon cancels in the library; nobody waits for its word.
-func (c *core) abandon(o *op) {
-	c.forget(o.token)
-	native.Cancel(c.replies, o.token)
-}
-
-// await waits for the op's end. Where the context has a deadline the library has it too, and is waited for: it says what became
-// of a publish. A context that was cancelled cancels the operation and is not waited for.
-func (c *core) await(ctx context.Context, o *op) error {
-	select {
-	case <-o.done:
-	case <-ctx.Done():
-		if _, has := ctx.Deadline(); !has || ctx.Err() != context.DeadlineExceeded {
-			c.abandon(o)
-			return ended(ctx, o.what)
-		}
-		<-o.done
-	}
-	return o.err(ctx)
 }
 
 func (o *op) err(ctx context.Context) error {
@@ -389,33 +378,31 @@ func (o *op) err(ctx context.Context) error {
 	return err
 }
 
-// run is begin and await.
-func (c *core) run(ctx context.Context, what string, ask func(inbox, token uint64, limit int64) int32) (*op, error) {
-	o := &op{what: what}
-	if ctx.Err() != nil {
-		return o, ended(ctx, what)
-	}
-	limit := limitOf(ctx)
-	if err := c.begin(o, func(inbox, token uint64) int32 { return ask(inbox, token, limit) }); err != nil {
-		return o, err
-	}
-	return o, c.await(ctx, o)
-}
+// asking asks the library for an operation that completes in inbox with token.
+type asking = func(inbox, token uint64, limit int64) int32
 
 // only begins it; nobody waits for its end.
-func (c *core) only(what string, ask func(inbox, token uint64, limit int64) int32) error {
+func (c *core) only(what string, ask asking) error {
 	return check(ask(c.replies, c.tokens.Add(1), 0), what)
 }
 
 // --- inboxes
 
+// own are the client's options with some in their place; none where there are none.
+func (c *core) own(options []native.Option) []native.Option {
+	if len(options) == 0 {
+		return nil
+	}
+	return append(slices.Clip(c.options), options...)
+}
+
 // newStream makes an inbox and has its readers signalled.
-func (c *core) newStream(options []native.Option, what string) (*stream, error) {
-	inbox, failure := native.NewInbox(c.handle, options)
+func (c *core) newStream(options []native.Option, what string, serves bool) (*stream, error) {
+	inbox, failure := native.NewInbox(c.handle, c.url, c.own(options))
 	if failure != nil {
 		return nil, failed(failure, what)
 	}
-	s := newStream(inbox)
+	s := newStream(inbox, serves)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
@@ -424,6 +411,17 @@ func (c *core) newStream(options []native.Option, what string) (*stream, error) 
 	}
 	c.streams[inbox] = s
 	return s, nil
+}
+
+// closeResponders closes those before what they publish is waited for: their askers are told.
+func (c *core) closeResponders() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.streams {
+		if s.serves {
+			s.close()
+		}
+	}
 }
 
 func (c *core) closeStream(s *stream) bool {

@@ -89,7 +89,7 @@ func TestEveryStatusHasAnErrorOfItsKind(t *testing.T) {
 	kinds := []error{
 		redmux.ErrArgument, redmux.ErrClosed, redmux.ErrState, redmux.ErrInactive, redmux.ErrCancelled, redmux.ErrConnect,
 		redmux.ErrLinkLost, redmux.ErrNotSent, redmux.ErrUnknown, redmux.ErrServer, redmux.ErrAuth, redmux.ErrRefused,
-		redmux.ErrFull, redmux.ErrTooLarge, redmux.ErrSlowConsumer, redmux.ErrTimeout,
+		redmux.ErrFull, redmux.ErrTooLarge, redmux.ErrSlowConsumer, redmux.ErrTimeout, redmux.ErrNoResponders, redmux.ErrRemote,
 	}
 	plain := []int{-201, -503, -900} // a fork, no memory, and a defect
 	seen := 0
@@ -104,6 +104,15 @@ func TestEveryStatusHasAnErrorOfItsKind(t *testing.T) {
 	}
 	if seen < 30 {
 		t.Fatal(seen)
+	}
+}
+
+func TestEveryReasonHasItsWord(t *testing.T) {
+	rows := regexp.MustCompile(`#define REDMUX_REASON_(\w+) (\d+)`).FindAllStringSubmatch(read(t, root+"/include/redmux.h"), -1)
+	equal(t, len(redmux.Reasons), len(rows)+1)
+	for i, row := range rows {
+		equal(t, strconv.Itoa(i+1), row[2])
+		equal(t, redmux.Reasons[i+1], strings.ToLower(row[1]))
 	}
 }
 
@@ -153,6 +162,10 @@ func TestGoldenBlocksAreDecodedToTheLetter(t *testing.T) {
 			}
 		}
 		equal(t, len(redmux.DecodeAll(aligned, data)), told)
+		if strings.HasSuffix(file, "buffer.json") {
+			result := redmux.GatherAll(aligned, data)
+			equal(t, fmt.Sprintf("%q", result), `["first" "" "no room (BUSY)" "deadline 3 [api-3] 2s"]`)
+		}
 	}
 }
 

@@ -2,11 +2,13 @@ package redmux_test
 
 import (
 	"bufio"
+	"fmt"
 	"go/ast"
 	"go/doc"
 	"go/parser"
 	"go/token"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,7 +68,7 @@ func TestTheReadmesProgramsPrintWhatItShows(t *testing.T) {
 	begin(t)
 	readme := strings.ReplaceAll(read(t, "README.md"), "redis://localhost", server.url)
 	programs := regexp.MustCompile("(?s)```go\n(package main.*?)```\n\n```console\n(.*?)```").FindAllStringSubmatch(readme, -1)
-	equal(t, len(programs), 1)
+	equal(t, len(programs), 2)
 	for _, one := range programs {
 		path := filepath.Join(t.TempDir(), "main.go")
 		ok(t, os.WriteFile(path, []byte(one[1]), 0o600))
@@ -174,6 +176,36 @@ func TestExamplePromises(t *testing.T) {
 	p := startExample(t, "promises")
 	p.reads("promise on [p:job-42]: [done]", "promise on [p:nobody]: nobody kept it")
 	p.endsWell()
+}
+
+func TestExampleHello(t *testing.T) {
+	p := startExample(t, "hello", "you")
+	name, err := os.Hostname()
+	ok(t, err)
+	p.reads("hello you, says "+name, "1 of 1 answered: all")
+	p.endsWell()
+}
+
+func TestR17ExampleResourceIsHadFromWhicheverInstanceIsAsked(t *testing.T) {
+	one, two := startExample(t, "resource", "node-1", "boat=red"), startExample(t, "resource", "node-2", "car=blue")
+	for _, url := range []string{one.line(), two.line()} {
+		for path, wanted := range map[string]string{
+			"boat": `200 {"boat":"red","holder":"node-1"}`, "car": `200 {"car":"blue","holder":"node-2"}`, "bike": "404 ",
+		} {
+			response, err := http.Get(url + path)
+			ok(t, err)
+			body, err := io.ReadAll(response.Body)
+			ok(t, err)
+			ok(t, response.Body.Close())
+			if got := fmt.Sprint(response.StatusCode, " ", string(body)); !strings.HasPrefix(got, wanted) {
+				t.Fatal(path, got)
+			}
+		}
+	}
+	for _, p := range []*program{one, two} {
+		ok(t, p.in.Close())
+		p.endsWell()
+	}
 }
 
 func TestB2B4ExampleBrokerHearsSevenAndSkipsBadJSON(t *testing.T) {

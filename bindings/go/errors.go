@@ -66,6 +66,12 @@ var (
 	ErrConnect error = &kind{"no connection could be made", []int{-300, -301, -302, -404}}
 	// ErrLinkLost: the connection was lost while this was waiting.
 	ErrLinkLost error = &kind{"the connection was lost", []int{-303, -304, -305, -306, -307, -308}}
+	// ErrInterrupted: the connection was lost before all answers, or the promise's message, had come.
+	ErrInterrupted error = &kind{"interrupted", []int{-304}}
+	// ErrNoResponders: nobody serves it, or nobody who does had an answer.
+	ErrNoResponders error = &kind{"nobody serves it", []int{-309}}
+	// ErrRemote: the answer is an error; errors.As finds its *RemoteError.
+	ErrRemote error = &kind{"the answer is an error", []int{-310}}
 	// ErrNotSent: the publish never left; it is safe to repeat it.
 	ErrNotSent error = &kind{"not sent", []int{-305}}
 	// ErrUnknown: the publish left and nobody answered: it may have been heard, or not.
@@ -87,6 +93,26 @@ var (
 	// ErrDecode: a payload is not the JSON that it was taken for.
 	ErrDecode error = &kind{"bad JSON", []int{0}}
 )
+
+// RemoteError is an answer that is an error: what a gather got, and what a handler returns to say it in its own words.
+type RemoteError struct {
+	// Code is a word for programs, Message a sentence for people.
+	Code, Message string
+	// Retriable says that asking again may help.
+	Retriable bool
+	// Responder is the name of the client that answered.
+	Responder string
+	status    int
+}
+
+// Error is Message and Code.
+func (e *RemoteError) Error() string { return e.Message + " (" + e.Code + ")" }
+
+// Is makes it an ErrRemote; one of a responder without room is an ErrFull too.
+func (e *RemoteError) Is(target error) bool {
+	kind, is := target.(*kind)
+	return is && (target == ErrRemote || slices.Contains(kind.codes, e.status))
+}
 
 func fail(status int32, op, detail string, refused ...string) *Error {
 	if detail == "" {
@@ -118,11 +144,10 @@ func ended(ctx context.Context, op string) *Error {
 	return err
 }
 
-// limitOf is a context's deadline in the library's milliseconds; 0, the client's option `timeout`, where it has none. It is
-// rounded up, so that the library is never earlier than the context.
-func limitOf(ctx context.Context) int64 {
-	deadline, has := ctx.Deadline()
-	if !has {
+// limitOf is a deadline in the library's milliseconds; 0, the client's option `timeout`, where there is none. It is rounded up, so
+// that the library is never earlier than the context.
+func limitOf(deadline time.Time) int64 {
+	if deadline.IsZero() {
 		return 0
 	}
 	return max(1, int64(time.Until(deadline)/time.Millisecond)+1)

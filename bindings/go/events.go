@@ -56,22 +56,22 @@ func (Lost) event()    {}
 func (Dropped) event() {}
 func (Refused) event() {}
 
-// DecodeJSON reads a message's payload; the error, an ErrDecode, names the channel and the bytes.
-func DecodeJSON[T any](m Message) (T, error) {
-	var value T
-	if err := json.Unmarshal(m.Data, &value); err != nil {
-		return value, badJSON(m, err)
-	}
-	return value, nil
+// Payload is a Message, an Answer or a *Request.
+type Payload interface {
+	payload() (of string, data []byte)
 }
 
-func badJSON(m Message, err error) error {
-	shown, more := m.Data, ""
-	if len(shown) > 200 {
-		shown, more = shown[:200], "…"
+func (m Message) payload() (string, []byte) { return m.Channel, m.Data }
+
+// DecodeJSON reads a payload; the error, an ErrDecode, names the channel or the service, and the bytes.
+func DecodeJSON[T any](p Payload) (T, error) {
+	var value T
+	of, data := p.payload()
+	if err := json.Unmarshal(data, &value); err != nil {
+		said := fmt.Sprintf("bad JSON on %q, %d bytes: %.200q: %v", of, len(data), data, err)
+		return value, &Error{Op: "decode", Message: said, cause: err}
 	}
-	said := fmt.Sprintf("bad JSON on %q, %d bytes: %q%s: %v", m.Channel, len(m.Data), shown, more, err)
-	return &Error{Op: "decode", Message: said, cause: err}
+	return value, nil
 }
 
 // names are channels by number, so that a string is made once a name and not once a message. The last one stands apart: messages

@@ -269,3 +269,49 @@ func ExampleError() {
 	}
 	// Output: unknown_option -101 true
 }
+
+func ExampleClient_Gather() {
+	client, _ := redmux.Connect(ctx, "", redmux.Name("api-3"))
+	defer client.Close()
+	_, _ = client.Respond(ctx, "count", func(ctx context.Context, r *redmux.Request) ([]byte, error) {
+		_ = r.Answer([]byte("1"), nil) // one of several
+		return []byte("2"), nil        // the last one
+	})
+	gather, _ := client.Gather(ctx, "count", nil, redmux.TimeLimit(5*time.Second))
+	for answer := range gather.Seq() { // leaving the loop gives the request up
+		fmt.Println(answer.Text(), "from", answer.Responder)
+	}
+	fmt.Println(gather.End().Reason)
+	gather, _ = client.Gather(ctx, "count", nil, redmux.Expect(1))
+	result, err := gather.All(ctx)
+	fmt.Println(result.Reason, len(result.Answers), result.Err, err)
+	// Output:
+	// 1 from api-3
+	// 2 from api-3
+	// all
+	// count 1 <nil> <nil>
+}
+
+func ExampleClient_Request() {
+	client, _ := redmux.Connect(ctx, "")
+	defer client.Close()
+	responder, _ := client.Respond(ctx, "user.lookup", func(ctx context.Context, r *redmux.Request) ([]byte, error) {
+		if r.Text() == "7" {
+			return []byte(`"Ann"`), nil
+		}
+		return nil, &redmux.RemoteError{Code: "NOT_FOUND", Message: "no such user"}
+	}, redmux.Concurrency(8))
+	name, err := redmux.RequestJSON[string](ctx, client, "user.lookup", 7)
+	fmt.Println(name, err)
+	_, err = client.Request(ctx, "user.lookup", []byte("8"))
+	var remote *redmux.RemoteError
+	fmt.Println(errors.Is(err, redmux.ErrRemote), errors.As(err, &remote), remote.Code)
+	fmt.Println(responder.Drain(ctx)) // lets handlers finish
+	_, err = client.Request(ctx, "user.lookup", nil)
+	fmt.Println(errors.Is(err, redmux.ErrNoResponders))
+	// Output:
+	// Ann <nil>
+	// true true NOT_FOUND
+	// <nil>
+	// true
+}

@@ -1,6 +1,14 @@
 package redmux
 
-import "github.com/redmux/redmux/bindings/go/internal/native"
+import (
+	"context"
+	"fmt"
+
+	"github.com/redmux/redmux/bindings/go/internal/native"
+)
+
+// Reasons are the words of the numbers.
+var Reasons = reasons
 
 // DecodeAll is what a subscription makes of a block, for the golden ones.
 func DecodeAll(records []native.Record, data []byte) (events []Event) {
@@ -15,4 +23,19 @@ func DecodeAll(records []native.Record, data []byte) (events []Event) {
 		}
 	}
 	return events
+}
+
+// GatherAll is what a gather makes of a block: its answers, its errors and its end.
+func GatherAll(records []native.Record, data []byte) (lines []string) {
+	g := gather{signal: make(signal, 1), done: make(chan struct{})}
+	for i := range records {
+		g.reply(&records[i], data)
+	}
+	for answer, err := g.next(context.Background()); err == nil; answer, err = g.next(context.Background()) {
+		lines = append(lines, answer.Text())
+	}
+	for _, err := range g.end.Errors {
+		lines = append(lines, err.Error())
+	}
+	return append(lines, fmt.Sprint(g.end.Reason, " ", g.end.Expected, " ", g.end.Missing, " ", g.end.Elapsed))
 }

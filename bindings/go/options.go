@@ -3,7 +3,10 @@ package redmux
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redmux/redmux/bindings/go/internal/native"
@@ -12,21 +15,36 @@ import (
 // Option is something about a client, for Connect.
 type Option func(*settings)
 
+// settings are what all the options set.
 type settings struct {
 	options        []native.Option
-	lazy           bool
+	lazy, noWait   bool
 	connectTimeout time.Duration
 	logger         *slog.Logger
 	onState        func(state, reason string)
 	asks           map[string]ask
+	handlers       []handler
+	within, active int64 // milliseconds
+	headers        map[string]string
+	until          func(Answer) bool
 }
 
-type ask func(ctx context.Context) ([]string, error)
+func collect[O ~func(*settings)](options []O) settings {
+	s := settings{logger: slog.Default(), asks: map[string]ask{}} // which usually prints, so it is told of warnings only
+	for _, option := range options {
+		option(&s)
+	}
+	return s
+}
 
-// Set sets any option of docs/options.md by its key: Set("ping_interval", "2s").
-func Set(key, value string) Option {
+func set[O ~func(*settings)](key, value string) O {
 	return func(s *settings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
 }
+
+type ask = func(ctx context.Context) (first, second string, err error)
+
+// Set sets any option of docs/options.md by its key: Set("ping_interval", "2s").
+func Set(key, value string) Option { return set[Option](key, value) }
 
 // Name is the connection's name, as CLIENT LIST shows it.
 func Name(name string) Option { return Set("name", name) }
@@ -35,57 +53,48 @@ func Name(name string) Option { return Set("name", name) }
 func Timeout(d time.Duration) Option { return Set("timeout", text(d)) }
 
 // ConnectTimeout is how long Connect waits, and each attempt to connect (5 s).
-func ConnectTimeout(d time.Duration) Option { return func(s *settings) { s.connectTimeout = d } }
+func ConnectTimeout(d time.Duration) Option {
+	return func(s *settings) {
+		s.connectTimeout = d
+		Set("connect_timeout", text(max(d, 10*time.Millisecond)))(s)
+	}
+}
 
 // Lazy makes Connect return at once; the server may come later.
 func Lazy() Option { return func(s *settings) { s.lazy = true } }
 
 // Logger takes what redmux logs: losses and drops that nobody handles, handlers that fail, the life of the links. Without it
 // slog.Default(), from warnings on.
-func Logger(logger *slog.Logger) Option { return func(s *settings) { s.logger = logger } }
+func Logger(logger *slog.Logger) Option {
+	return func(s *settings) {
+		if logger != nil {
+			s.logger, s.options[0].Value = logger, "info" // the first one is log_level, by Connect
+		}
+	}
+}
 
 // OnState is called with each change of the client (connecting, online, offline, stopped, subscribed, …) and its reason.
 func OnState(f func(state, reason string)) Option { return func(s *settings) { s.onState = f } }
 
 // Address is asked at each attempt to connect for host and port, or for the path of a unix socket (without a port).
 func Address(f func(ctx context.Context) (host, port string, err error)) Option {
-	return asking("address", func(ctx context.Context) ([]string, error) {
-		host, port, err := f(ctx)
-		if port == "" {
-			return []string{host}, err
-		}
-		return []string{host, port}, err
-	})
+	return asked("address", f)
 }
 
 // Credentials is asked at each attempt to connect. An empty user is Redis' default one.
 func Credentials(f func(ctx context.Context) (user, password string, err error)) Option {
-	return asking("credentials", func(ctx context.Context) ([]string, error) {
-		user, password, err := f(ctx)
-		if user == "" {
-			return []string{password}, err
-		}
-		return []string{user, password}, err
-	})
+	return asked("credentials", f)
 }
 
-func asking(what string, f ask) Option {
+func asked(what string, f ask) Option {
 	return func(s *settings) {
-		if s.asks == nil {
-			s.asks = map[string]ask{}
-		}
 		s.asks[what] = f
+		Set("ask", strings.Join(slices.Collect(maps.Keys(s.asks)), ","))(s)
 	}
 }
 
 // SubOption is something about a subscription, for SubscribeWith and SubscribePattern.
-type SubOption func(*subSettings)
-
-type subSettings struct {
-	options  []native.Option
-	noWait   bool
-	handlers []handler
-}
+type SubOption func(*settings)
 
 // handler is a callback, and the call that it makes of an event; nil where that is none of its own.
 type handler struct {
@@ -100,24 +109,20 @@ func on[E Event](what string, f func(E) error) SubOption {
 		}
 		return nil
 	}
-	return func(s *subSettings) { s.handlers = append(s.handlers, handler{what, of}) }
-}
-
-func subSet(key, value string) SubOption {
-	return func(s *subSettings) { s.options = append(s.options, native.Option{Key: key, Value: value}) }
+	return func(s *settings) { s.handlers = append(s.handlers, handler{what, of}) }
 }
 
 // InboxRecords is how many messages may wait to be read; 0, the default, leaves it to InboxBytes.
-func InboxRecords(n int) SubOption { return subSet("inbox_records", strconv.Itoa(n)) }
+func InboxRecords(n int) SubOption { return set[SubOption]("inbox_records", strconv.Itoa(n)) }
 
 // InboxBytes is how many bytes may wait to be read (64 MiB).
-func InboxBytes(n int) SubOption { return subSet("inbox_bytes", strconv.Itoa(n)) }
+func InboxBytes(n int) SubOption { return set[SubOption]("inbox_bytes", strconv.Itoa(n)) }
 
 // InboxPolicy is what a full inbox does: drop-oldest (the default), drop-newest, close or pause.
-func InboxPolicy(policy string) SubOption { return subSet("inbox_policy", policy) }
+func InboxPolicy(policy string) SubOption { return set[SubOption]("inbox_policy", policy) }
 
 // NoWait does not wait until Redis confirmed; WaitActive waits.
-func NoWait() SubOption { return func(s *subSettings) { s.noWait = true } }
+func NoWait() SubOption { return func(s *settings) { s.noWait = true } }
 
 // OnMessage has redmux read the subscription and call f with each message, one at a time, on one goroutine. An error or a panic
 // is logged, and the next message is delivered.
@@ -140,24 +145,65 @@ func OnDropped(f func(Dropped)) SubOption {
 const Forever time.Duration = -1
 
 // PromiseOption is something about a promise.
-type PromiseOption func(*promiseSettings)
-
-type promiseSettings struct{ limit, wait int64 }
+type PromiseOption func(*settings)
 
 // Within is how long a promise waits for its message, or Forever. Without it the client's option timeout.
-func Within(d time.Duration) PromiseOption { return func(s *promiseSettings) { s.limit = millis(d) } }
+func Within(d time.Duration) PromiseOption { return func(s *settings) { s.within = millis(d) } }
 
 // ActiveWithin is how long WaitNew may wait for its set to be active, or Forever; the time of Within begins then.
 func ActiveWithin(d time.Duration) PromiseOption {
-	return func(s *promiseSettings) { s.wait = millis(d) }
+	return func(s *settings) { s.active = millis(d) }
 }
 
-func promiseOptions(options []PromiseOption) (s promiseSettings) {
-	for _, option := range options {
-		option(&s)
-	}
-	return s
+// GatherOption is something about a request, for Gather and Request.
+type GatherOption func(*settings)
+
+// SetGather sets any option of scope request (docs/options.md) by its key: SetGather("max_answers", "100").
+func SetGather(key, value string) GatherOption { return set[GatherOption](key, value) }
+
+// TimeLimit is how long the gather may take, if the context's deadline is not earlier.
+func TimeLimit(d time.Duration) GatherOption { return func(s *settings) { s.within = millis(d) } }
+
+// Expect is how many answers are enough.
+func Expect(n int) GatherOption { return SetGather("expect", strconv.Itoa(n)) }
+
+// Quiet is the silence after an answer that ends it.
+func Quiet(d time.Duration) GatherOption { return SetGather("quiet", text(d)) }
+
+// Until is called with each answer as it is read; the one for which it is true is the last.
+func Until(f func(Answer) bool) GatherOption { return func(s *settings) { s.until = f } }
+
+// Headers go with the request.
+func Headers(headers map[string]string) GatherOption {
+	return func(s *settings) { s.headers = headers }
 }
+
+// Strict waits for everybody who received the request, and not only for those who took it.
+func Strict() GatherOption { return SetGather("strict", "true") }
+
+// OthersOnly leaves out the responders of this client.
+func OthersOnly() GatherOption { return SetGather("others_only", "true") }
+
+// Repeatable allows to send the request again after a connection was lost.
+func Repeatable() GatherOption { return SetGather("repeatable", "true") }
+
+// RespondOption is something about a responder, for Respond.
+type RespondOption func(*settings)
+
+// SetRespond sets any option of scope respond (docs/options.md) by its key: SetRespond("version", "2.1").
+func SetRespond(key, value string) RespondOption { return set[RespondOption](key, value) }
+
+// Concurrency is how many handlers may run at once (64).
+func Concurrency(n int) RespondOption { return SetRespond("concurrency", strconv.Itoa(n)) }
+
+// Waiting is how many requests more may wait for that (1024); beyond it askers are told to come again.
+func Waiting(n int) RespondOption { return SetRespond("waiting", strconv.Itoa(n)) }
+
+// Group makes it a member of a queue group: exactly one member serves a request.
+func Group(name string) RespondOption { return SetRespond("group", name) }
+
+// CatchAll serves every service whose name begins with the given one.
+func CatchAll() RespondOption { return SetRespond("catch_all", "true") }
 
 // millis is a duration in the library's words, rounded up: there 0 is the default and -1 is for ever.
 func millis(d time.Duration) int64 {

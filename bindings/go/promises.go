@@ -35,19 +35,15 @@ func (p *Promise) Wait(ctx context.Context) ([]byte, error) {
 // Cancel ends it with ErrCancelled; harmless when it ended before.
 func (p *Promise) Cancel() {
 	native.Cancel(p.client.core.replies, p.op.token)
-	runtime.KeepAlive(p.client)
 }
 
 // Promise makes a promise on one channel, in effect when this returns: the next message on it keeps it.
 func (c *Client) Promise(ctx context.Context, name string, options ...PromiseOption) (*Promise, error) {
-	given := promiseOptions(options)
+	given := collect(options)
 	o := &op{what: fmt.Sprintf("promise %q", name), active: make(chan struct{})}
 	active := o.active
-	if ctx.Err() != nil {
-		return nil, ended(ctx, o.what)
-	}
 	p, err := c.promise(o, func(inbox, token uint64) int32 {
-		return native.Promise(native.ByName, c.core.handle, name, inbox, token, given.limit, 0)
+		return native.Promise(native.ByName, c.core.handle, name, inbox, token, given.within, 0)
 	})
 	if err != nil {
 		return nil, err
@@ -69,9 +65,6 @@ func (c *Client) Promise(ctx context.Context, name string, options ...PromiseOpt
 
 func (c *Client) promise(o *op, ask func(inbox, token uint64) int32) (*Promise, error) {
 	defer runtime.KeepAlive(c)
-	if c.closing.Load() {
-		return nil, fail(native.Closed, o.what, "")
-	}
 	if err := c.core.begin(o, ask); err != nil {
 		return nil, err
 	}
@@ -89,20 +82,17 @@ type Promises struct {
 // Promises makes a set of promises under a prefix; WaitActive waits until Redis has it.
 func (c *Client) Promises(prefix string) (*Promises, error) {
 	what := fmt.Sprintf("promises %q", prefix)
-	if c.closing.Load() {
-		return nil, fail(native.Closed, what, "")
-	}
 	handle, status := native.NewPromises(c.core.handle, c.core.replies, prefix)
-	if status != native.OK {
-		return nil, fail(status, what, "")
-	}
 	c.core.mu.Lock()
 	defer c.core.mu.Unlock()
 	if c.core.ended {
 		native.ClosePromises(handle)
-		return nil, fail(native.Closed, what, "")
+		status = native.Closed
 	}
-	c.core.sets[handle] = true
+	if status != native.OK {
+		return nil, fail(status, what, "")
+	}
+	c.core.sets.Store(handle, true)
 	p := &Promises{client: c, prefix: prefix, handle: handle}
 	runtime.SetFinalizer(p, (*Promises).dropped)
 	return p, nil
@@ -133,24 +123,21 @@ func (p *Promises) WaitNew(suffix string, options ...PromiseOption) (*Promise, e
 
 func (p *Promises) make(kind int, suffix string, options []PromiseOption) (*Promise, error) {
 	defer runtime.KeepAlive(p)
-	given := promiseOptions(options)
+	given := collect(options)
 	return p.client.promise(&op{what: fmt.Sprintf("promise %q", p.prefix+suffix)}, func(inbox, token uint64) int32 {
-		return native.Promise(kind, p.handle, suffix, inbox, token, given.limit, given.wait)
+		return native.Promise(kind, p.handle, suffix, inbox, token, given.within, given.active)
 	})
 }
 
 // Clear ends every promise of the set with ErrCancelled; the set goes on.
 func (p *Promises) Clear() error {
-	defer runtime.KeepAlive(p)
 	return check(native.ClearPromises(p.handle), "clear")
 }
 
 // Close ends the set; its promises end with ErrClosed. Harmless when it is closed.
 func (p *Promises) Close() error {
 	if !p.closed.Swap(true) {
-		p.client.core.mu.Lock()
-		delete(p.client.core.sets, p.handle)
-		p.client.core.mu.Unlock()
+		p.client.core.sets.Delete(p.handle)
 		native.ClosePromises(p.handle)
 		runtime.SetFinalizer(p, nil)
 	}

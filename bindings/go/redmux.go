@@ -17,11 +17,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"maps"
 	"runtime"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -46,23 +42,8 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 		said := fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI)
 		return nil, fail(-104, "connect", said)
 	}
-	given := settings{connectTimeout: closeTime}
-	for _, option := range options {
-		option(&given)
-	}
-	attempt := native.Option{Key: "connect_timeout", Value: text(max(given.connectTimeout, 10*time.Millisecond))}
-	first := []native.Option{attempt}
-	if given.logger == nil { // slog.Default() usually prints, and a program that did not ask is not told of each connection
-		given.logger = slog.Default()
-		first = append(first, native.Option{Key: "log_level", Value: "warn"})
-	}
-	given.options = append(first, given.options...)
-	given.options = append(given.options, native.Option{Key: "wrapper", Value: "go/" + Version})
-	if len(given.asks) > 0 {
-		asks := slices.Collect(maps.Keys(given.asks))
-		given.options = append(given.options, native.Option{Key: "ask", Value: strings.Join(asks, ",")})
-	}
-	inner, err := open(url, &given)
+	given := collect(append([]Option{Set("log_level", "warn"), Set("wrapper", "go/"+Version), ConnectTimeout(closeTime)}, options...))
+	inner, err := open(url, given)
 	if err != nil {
 		return nil, err
 	}
@@ -87,13 +68,30 @@ func (c *Client) dropped() {
 	}
 }
 
-// run is an operation of an open client, which stays alive meanwhile.
-func (c *Client) run(ctx context.Context, what string, ask func(inbox, token uint64, limit int64) int32) (*op, error) {
+// run asks the library and waits for its answer; the client stays alive meanwhile. Where the context has a deadline the library has
+// it too, and is waited for: it says what became of a publish. A context that was cancelled cancels the operation and is not waited
+// for.
+func (c *Client) run(ctx context.Context, what string, ask asking) (*op, error) {
 	defer runtime.KeepAlive(c)
-	if c.closing.Load() {
-		return &op{}, fail(native.Closed, what, "")
+	o := &op{what: what}
+	if ctx.Err() != nil {
+		return o, ended(ctx, what)
 	}
-	return c.core.run(ctx, what, ask)
+	deadline, _ := ctx.Deadline()
+	if err := c.core.begin(o, func(inbox, token uint64) int32 { return ask(inbox, token, limitOf(deadline)) }); err != nil {
+		return o, err
+	}
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		if _, has := ctx.Deadline(); !has || ctx.Err() != context.DeadlineExceeded {
+			c.core.forget(o.token)
+			native.Cancel(c.core.replies, o.token)
+			return o, ended(ctx, what)
+		}
+		<-o.done
+	}
+	return o, o.err(ctx)
 }
 
 func (c *Client) ask(ctx context.Context, what string, ask native.Ask, id uint64) error {
@@ -125,12 +123,8 @@ func (c *Client) PublishJSON(ctx context.Context, channel string, value any) (in
 
 // Post publishes without waiting for anything. What is lost is counted in Stats and logged.
 func (c *Client) Post(channel string, data []byte) error {
-	status := native.Post(c.core.handle, channel, data)
-	runtime.KeepAlive(c)
-	if status != native.OK {
-		return fail(status, fmt.Sprintf("post to %q", channel), "")
-	}
-	return nil
+	defer runtime.KeepAlive(c)
+	return check(native.Post(c.core.handle, channel, data), "post")
 }
 
 // PostJSON posts a value as JSON.
@@ -167,20 +161,18 @@ func (c *Client) Authenticate(ctx context.Context, user, password string) error 
 
 // Stop disconnects and keeps everything that is subscribed, until Restart.
 func (c *Client) Stop() error {
-	defer runtime.KeepAlive(c)
 	return check(native.Stop(c.core.handle), "stop")
 }
 
 // Restart connects a stopped client again.
 func (c *Client) Restart() error {
-	defer runtime.KeepAlive(c)
 	return check(native.Restart(c.core.handle), "restart")
 }
 
 // Stats is what the client counted: JSON, described by docs/stats.schema.json.
 func (c *Client) Stats() (json.RawMessage, error) {
 	defer runtime.KeepAlive(c)
-	found, status := native.Stats(c.core.handle)
+	found, status := native.Stats(c.core.handle, 0)
 	return found, check(status, "stats")
 }
 
@@ -198,9 +190,8 @@ func (c *Client) Shutdown(ctx context.Context) error {
 		<-c.core.gone
 		return nil
 	}
-	_, err := c.core.run(ctx, "close", func(inbox, token uint64, limit int64) int32 {
-		return native.Flush.Of(c.core.handle, inbox, token, limit)
-	})
+	c.core.closeResponders()
+	err := c.ask(ctx, "close", native.Flush, c.core.handle)
 	c.leave()
 	if failure, is := err.(*Error); is && (failure.Timeout() || ctx.Err() != nil) {
 		return err

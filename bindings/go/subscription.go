@@ -40,51 +40,43 @@ func (c *Client) Subscribe(ctx context.Context, channels ...string) (*Subscripti
 
 // SubscribeWith is Subscribe with options: OnMessage and its sisters, InboxRecords, InboxPolicy, NoWait, …
 func (c *Client) SubscribeWith(ctx context.Context, channels []string, options ...SubOption) (*Subscription, error) {
-	return c.subscribe(options, func(s *Subscription, noWait bool) error {
+	given := collect(options)
+	given.noWait = given.noWait || len(channels) == 0
+	return c.subscribe(ctx, "subscribe", given, func(s *Subscription, inbox, token uint64, limit int64) int32 {
 		handle, status := native.NewSubscription(c.core.handle, s.stream.inbox)
 		s.stream.own(handle)
 		if status != native.OK || len(channels) == 0 {
-			return check(status, "subscribe")
+			return status
 		}
-		if noWait {
-			return s.AddNoWait(channels...)
-		}
-		_, err := c.run(ctx, "subscribe", s.adding(channels))
-		return err
+		return native.Change(1, handle, channels, inbox, token, limit)
 	})
 }
 
 // SubscribePattern subscribes to one of Redis' patterns: news.*, h?llo, [ab]*.
 func (c *Client) SubscribePattern(ctx context.Context, pattern string, options ...SubOption) (*Subscription, error) {
-	return c.subscribe(options, func(s *Subscription, noWait bool) error {
+	what := fmt.Sprintf("subscribe to %q", pattern)
+	return c.subscribe(ctx, what, collect(options), func(s *Subscription, inbox, token uint64, limit int64) int32 {
+		handle, status := native.NewPattern(c.core.handle, s.stream.inbox, pattern, inbox, token, limit)
 		s.pattern = pattern
-		ask := func(inbox, token uint64, limit int64) int32 {
-			handle, status := native.NewPattern(c.core.handle, s.stream.inbox, pattern, inbox, token, limit)
-			s.stream.own(handle)
-			return status
-		}
-		if noWait {
-			return c.core.only("subscribe", ask)
-		}
-		_, err := c.run(ctx, fmt.Sprintf("subscribe to %q", pattern), ask)
-		return err
+		s.stream.own(handle)
+		return status
 	})
 }
 
-func (c *Client) subscribe(options []SubOption, begin func(s *Subscription, noWait bool) error) (*Subscription, error) {
-	var given subSettings
-	for _, option := range options {
-		option(&given)
-	}
-	if c.closing.Load() {
-		return nil, fail(native.Closed, "subscribe", "")
-	}
-	stream, err := c.core.newStream(given.options, "subscribe")
+func (c *Client) subscribe(ctx context.Context, what string, given settings,
+	begin func(s *Subscription, inbox, token uint64, limit int64) int32) (*Subscription, error) {
+	stream, err := c.core.newStream(given.options, what, false)
 	if err != nil {
 		return nil, err
 	}
 	s := &Subscription{client: c, stream: stream}
-	if err := begin(s, given.noWait); err != nil {
+	ask := func(inbox, token uint64, limit int64) int32 { return begin(s, inbox, token, limit) }
+	if given.noWait {
+		err = c.core.only(what, ask)
+	} else {
+		_, err = c.run(ctx, what, ask)
+	}
+	if err != nil {
 		c.core.closeStream(stream)
 		return nil, err
 	}
@@ -103,19 +95,13 @@ func (s *Subscription) dropped() {
 
 // --- channels
 
-func (s *Subscription) adding(channels []string) func(inbox, token uint64, limit int64) int32 {
+func (s *Subscription) change(adds int, channels []string) asking {
 	return func(inbox, token uint64, limit int64) int32 {
-		return native.Add(s.stream.handle, channels, inbox, token, limit)
+		return native.Change(adds, s.stream.handle, channels, inbox, token, limit)
 	}
 }
 
-func (s *Subscription) removing(channels []string) func(inbox, token uint64, limit int64) int32 {
-	return func(inbox, token uint64, limit int64) int32 {
-		return native.Remove(s.stream.handle, channels, inbox, token, limit)
-	}
-}
-
-func (s *Subscription) run(ctx context.Context, what string, ask func(inbox, token uint64, limit int64) int32) error {
+func (s *Subscription) run(ctx context.Context, what string, ask asking) error {
 	defer runtime.KeepAlive(s)
 	_, err := s.client.run(ctx, what, ask)
 	return err
@@ -129,7 +115,7 @@ func (s *Subscription) ask(ctx context.Context, what string, ask native.Ask) err
 // Add adds channels and waits until Redis confirmed them. Those that it refused (ErrRefused, Error.Names) are left out; the others
 // are active.
 func (s *Subscription) Add(ctx context.Context, channels ...string) error {
-	err := s.run(ctx, "add", s.adding(channels))
+	err := s.run(ctx, "add", s.change(1, channels))
 	if refused := (*Error)(nil); errors.As(err, &refused) && len(refused.Names) > 0 {
 		_ = s.RemoveNoWait(refused.Names...)
 	}
@@ -138,19 +124,17 @@ func (s *Subscription) Add(ctx context.Context, channels ...string) error {
 
 // AddNoWait adds channels without waiting.
 func (s *Subscription) AddNoWait(channels ...string) error {
-	defer runtime.KeepAlive(s)
-	return s.client.core.only("add", s.adding(channels))
+	return s.client.core.only("add", s.change(1, channels))
 }
 
 // Remove removes channels and waits until Redis let them go.
 func (s *Subscription) Remove(ctx context.Context, channels ...string) error {
-	return s.run(ctx, "remove", s.removing(channels))
+	return s.run(ctx, "remove", s.change(0, channels))
 }
 
 // RemoveNoWait removes channels without waiting.
 func (s *Subscription) RemoveNoWait(channels ...string) error {
-	defer runtime.KeepAlive(s)
-	return s.client.core.only("remove", s.removing(channels))
+	return s.client.core.only("remove", s.change(0, channels))
 }
 
 // Clear removes every channel; the subscription stays.
@@ -175,7 +159,7 @@ func (s *Subscription) Channels() []string {
 func (s *Subscription) Dropped() int64 {
 	defer runtime.KeepAlive(s)
 	var counted struct{ Dropped int64 }
-	if found, status := native.InboxStats(s.stream.inbox); status == native.OK {
+	if found, status := native.Stats(0, s.stream.inbox); status == native.OK {
 		_ = json.Unmarshal(found, &counted)
 	}
 	return counted.Dropped
@@ -193,9 +177,6 @@ func (s *Subscription) Close() error {
 // errEnd is the end of a stream that the application closed.
 var errEnd error = fail(native.Closed, "read", "the subscription is closed")
 
-// errBusy is what a second reader is told.
-var errBusy error = fail(native.Busy, "read", "another goroutine reads this subscription")
-
 // Next is the next message. ErrClosed when the subscription is closed, ErrSlowConsumer when its policy closed it; the context's
 // error when that ends first, also if messages wait.
 func (s *Subscription) Next(ctx context.Context) (m Message, err error) {
@@ -211,7 +192,7 @@ func (s *Subscription) Next(ctx context.Context) (m Message, err error) {
 // read is the next event; a message goes into m, where it needs no memory of its own.
 func (s *Subscription) read(ctx context.Context, m *Message) (Event, error) {
 	if !s.reading.CompareAndSwap(false, true) {
-		return nil, errBusy
+		return nil, fail(native.Busy, "read", "another goroutine reads this subscription")
 	}
 	event, err := s.next(ctx, m)
 	s.reading.Store(false)
@@ -256,18 +237,15 @@ func (s *Subscription) other(r *native.Record) Event {
 		return decode(r, s.data)
 	}
 	s.over = errEnd
-	if r.Status == native.Overflow {
-		s.over = fail(r.Status, "read", "its inbox was full and its policy is to close")
-	} else if r.Status != native.OK && r.Status != native.Closed {
+	if r.Status != native.OK && r.Status != native.Closed {
 		s.over = fail(r.Status, "read", "")
 	}
 	return nil
 }
 
 // ending is how the stream ended: once with its reason, then as closed.
-func (s *Subscription) ending() error {
-	over := s.over
-	s.over = errEnd
+func (s *Subscription) ending() (over error) {
+	over, s.over = s.over, errEnd
 	if over == nil || s.stream.closed.Load() {
 		return errEnd
 	}
@@ -283,12 +261,7 @@ func (s *Subscription) more(ctx context.Context) error {
 		}
 		switch status := native.Take(s.stream.inbox, &s.block); status {
 		case native.OK:
-			lent := s.block.Data()
-			data := make([]byte, len(lent)) // in this shape it is not cleared first
-			copy(data, lent)
-			s.data = data
-			s.records = append(s.records, s.block.Records()...)
-			native.Release(&s.block)
+			s.records, s.data = s.block.Copy(s.records)
 			return nil
 		case native.Timeout:
 		case native.Closed:
@@ -296,7 +269,7 @@ func (s *Subscription) more(ctx context.Context) error {
 		default:
 			return fail(status, "read", "")
 		}
-		if cap(s.records) > idleRecords {
+		if cap(s.records) > 8 { // the room that it keeps while it waits
 			s.records = nil
 		}
 		select {
@@ -307,9 +280,6 @@ func (s *Subscription) more(ctx context.Context) error {
 		}
 	}
 }
-
-// idleRecords is how many records' room a subscription keeps while it waits.
-const idleRecords = 8
 
 // Messages is the messages, until the subscription or ctx ends. Closing it ends the loop without an error; ctx and ErrSlowConsumer
 // come as the last error. A loop may be left, and another one go on from there.
@@ -345,18 +315,16 @@ func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
 func (s *Subscription) Chan() <-chan Message {
 	s.once.Do(func() {
 		s.channel = make(chan Message)
+		give := OnMessage(func(m Message) error {
+			select {
+			case s.channel <- m:
+			case <-s.stream.done:
+			}
+			return nil
+		})
 		go func() {
 			defer close(s.channel)
-			for m, err := range s.Messages(context.Background()) {
-				if err != nil {
-					s.client.core.logger.Error("redmux: a subscription ended", "error", err)
-					return
-				}
-				select {
-				case s.channel <- m:
-				case <-s.stream.done:
-				}
-			}
+			s.serve(collect([]SubOption{give}).handlers)
 		}()
 	})
 	return s.channel
@@ -393,9 +361,5 @@ func (s *Subscription) say(event Event) {
 		log.Warn("redmux: messages were dropped: the reader is too slow", "count", e.Count)
 	case Refused:
 		log.Warn("redmux: refused by Redis' ACL", "channel", e.Channel)
-	case Active:
-		if e.Restored {
-			log.Info("redmux: subscribed again", "outage", e.Outage)
-		}
 	}
 }

@@ -8,20 +8,11 @@ package native
 #include "redmux.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 
-static int dup_cloexec(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 0); }
-
-// Go may not hand over pointers to pointers, so names come as one string and their lengths.
-static redmux_bytes *split(const uint8_t *joined, const size_t *lengths, size_t count)
+static int dup_fd(redmux_client client)
 {
-    redmux_bytes *names = malloc((count + 1) * sizeof *names);
-    for (size_t i = 0; names && i < count; i++) {
-        names[i].data = joined;
-        names[i].len = lengths[i];
-        joined += lengths[i];
-    }
-    return names;
+    int32_t fd;
+    return redmux_client_fd(client, &fd) == REDMUX_OK ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 }
 
 // The operations of one shape, in the order of Ask.
@@ -34,7 +25,9 @@ static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, in
     case 3: return redmux_subscription_clear((redmux_subscription){id}, inbox, token, timeout_ms);
     case 4: return redmux_subscription_drain((redmux_subscription){id}, inbox, token, timeout_ms);
     case 5: return redmux_subscription_active((redmux_subscription){id}, inbox, token, timeout_ms);
-    default: return redmux_promises_active((redmux_promises){id}, inbox, token, timeout_ms);
+    case 6: return redmux_promises_active((redmux_promises){id}, inbox, token, timeout_ms);
+    case 7: return redmux_responder_active((redmux_responder){id}, inbox, token, timeout_ms);
+    default: return redmux_responder_drain((redmux_responder){id}, inbox, token, timeout_ms);
     }
 }
 
@@ -47,30 +40,11 @@ static int32_t promise(int kind, uint64_t id, const uint8_t *name, size_t name_l
     default: return redmux_promises_make_later((redmux_promises){id}, name, name_len, inbox, token, timeout_ms, wait_ms);
     }
 }
-
-static int32_t change_names(int adds, redmux_subscription sub, const uint8_t *joined, const size_t *lengths, size_t count,
-                            redmux_inbox inbox, uint64_t token, int64_t timeout_ms)
-{
-    redmux_bytes *names = split(joined, lengths, count);
-    int32_t status = !names ? REDMUX_ERR_NO_MEMORY
-                     : adds ? redmux_subscription_add(sub, names, count, inbox, token, timeout_ms)
-                            : redmux_subscription_remove(sub, names, count, inbox, token, timeout_ms);
-    free(names);
-    return status;
-}
-
-static int32_t answer(redmux_client client, uint64_t question, int32_t status, const uint8_t *joined, const size_t *lengths,
-                      size_t count)
-{
-    redmux_bytes *values = split(joined, lengths, count);
-    int32_t result = values ? redmux_question_answer(client, question, status, values, count) : REDMUX_ERR_NO_MEMORY;
-    free(values);
-    return result;
-}
 */
 import "C"
 
 import (
+	"runtime"
 	"strings"
 	"unsafe"
 )
@@ -78,30 +52,16 @@ import (
 // ABI is the number that this package was compiled against.
 const ABI = C.REDMUX_ABI_VERSION
 
-// The statuses and kinds that the wrapper acts upon.
-const (
-	OK          = C.REDMUX_OK
-	Closed      = C.REDMUX_ERR_CLOSED
-	Busy        = C.REDMUX_ERR_BUSY
-	Cancelled   = C.REDMUX_ERR_CANCELLED
-	Connect     = C.REDMUX_ERR_CONNECT
-	Overflow    = C.REDMUX_ERR_OVERFLOW
-	Timeout     = C.REDMUX_ERR_TIMEOUT
-	KindMessage = C.REDMUX_KIND_MESSAGE
-	KindActive  = C.REDMUX_KIND_ACTIVE
-	KindLost    = C.REDMUX_KIND_LOST
-	KindDropped = C.REDMUX_KIND_DROPPED
-	KindDone    = C.REDMUX_KIND_DONE
-	KindPublish = C.REDMUX_KIND_PUBLISHED
-	KindPromise = C.REDMUX_KIND_PROMISE
-	KindRefused = C.REDMUX_KIND_REFUSED
-	KindAsk     = C.REDMUX_KIND_QUESTION
-	KindLog     = C.REDMUX_KIND_LOG
-	KindState   = C.REDMUX_KIND_STATE
-	KindClosed  = C.REDMUX_KIND_CLOSED
-	FlagPattern = C.REDMUX_FLAG_PATTERN
-	FlagName    = C.REDMUX_FLAG_NAME
-)
+// The statuses, kinds, flags and reasons that the wrapper acts upon.
+const OK, Closed, Busy, Cancelled = C.REDMUX_OK, C.REDMUX_ERR_CLOSED, C.REDMUX_ERR_BUSY, C.REDMUX_ERR_CANCELLED
+const NoResponders, Remote, Connect, Overflow = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_OVERFLOW
+const Timeout, KindMessage, KindActive, KindLost = C.REDMUX_ERR_TIMEOUT, C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST
+const KindDropped, KindDone, KindPublish = C.REDMUX_KIND_DROPPED, C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED
+const KindPromise, KindRefused, KindRequest = C.REDMUX_KIND_PROMISE, C.REDMUX_KIND_REFUSED, C.REDMUX_KIND_REQUEST
+const KindCancel, KindAnswer, KindEnd, KindAsk = C.REDMUX_KIND_CANCEL, C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END, C.REDMUX_KIND_QUESTION
+const KindLog, KindState, KindClosed, FlagPattern = C.REDMUX_KIND_LOG, C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED, C.REDMUX_FLAG_PATTERN
+const FlagName, FlagLast, FlagFailed, FlagAgain = C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED, C.REDMUX_FLAG_AGAIN
+const Predicate, GivenUp = C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
 
 // Record is redmux_record, field by field; a test holds the two layouts together.
 type Record struct {
@@ -142,13 +102,77 @@ func Take(inbox uint64, block *Block) int32 {
 // Release gives it back.
 func Release(block *Block) { C.redmux_block_release(&block.c) }
 
+// Copy appends its records to some, copies what they point into in one piece, and gives it back.
+func (b *Block) Copy(records []Record) ([]Record, []byte) {
+	defer Release(b)
+	lent := b.Data()
+	data := make([]byte, len(lent)) // in this shape it is not cleared first
+	copy(data, lent)
+	return append(records, b.Records()...), data
+}
+
 // Failure is a status with the library's sentence about it.
 type Failure struct {
 	Status int32
 	Text   string
 }
 
-func failure(status C.int32_t, err *C.redmux_error) *Failure {
+func clientOf(id uint64) C.redmux_client { return C.redmux_client{id: u64(id)} }
+func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: u64(id)} }
+func subscriptionOf(id uint64) C.redmux_subscription {
+	return C.redmux_subscription{id: u64(id)}
+}
+func promisesOf(id uint64) C.redmux_promises   { return C.redmux_promises{id: u64(id)} }
+func responderOf(id uint64) C.redmux_responder { return C.redmux_responder{id: u64(id)} }
+
+func u64(n uint64) C.uint64_t               { return C.uint64_t(n) }
+func i64(n int64) C.int64_t                 { return C.int64_t(n) }
+func chars(s string) *C.uint8_t             { return (*C.uint8_t)(unsafe.StringData(s)) }
+func size[T string | []byte](of T) C.size_t { return C.size_t(len(of)) }
+func bytes(b []byte) *C.uint8_t             { return (*C.uint8_t)(unsafe.SliceData(b)) }
+
+// list is names for C, which may be used until they are unpinned.
+func list(names []string, pins *runtime.Pinner) (*C.redmux_bytes, C.size_t) {
+	all := make([]C.redmux_bytes, len(names)+1)
+	for i, name := range names {
+		all[i] = C.redmux_bytes{data: chars(name), len: size(name)}
+		pins.Pin(all[i].data)
+	}
+	return &all[0], C.size_t(len(names))
+}
+
+func taken(status C.int32_t, out **C.redmux_text) ([]byte, int32) {
+	defer C.redmux_text_free(*out)
+	found := C.redmux_text_bytes(*out)
+	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(found.data)), found.len)...), int32(status)
+}
+
+// Option is a key of docs/options.md and its value, as text.
+type Option struct{ Key, Value string }
+
+// zeroed is a string with its end, as C wants some.
+func zeroed(s string) *C.char {
+	return (*C.char)(unsafe.Pointer(unsafe.SliceData(append([]byte(s), 0))))
+}
+
+// with calls with these options; without any the call's own are none.
+func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
+	var given C.redmux_options
+	var err *C.redmux_error
+	status := C.int32_t(C.REDMUX_OK)
+	if len(options) > 0 {
+		C.redmux_options_new(&given)
+		defer C.redmux_options_free(given)
+		if url != "" {
+			status = C.redmux_options_set_url(given, zeroed(url), &err)
+		}
+		for i := 0; i < len(options) && status == C.REDMUX_OK; i++ {
+			status = C.redmux_options_set(given, zeroed(options[i].Key), zeroed(options[i].Value), &err)
+		}
+	}
+	if status == C.REDMUX_OK {
+		status = call(given, &err)
+	}
 	if status == C.REDMUX_OK {
 		return nil
 	}
@@ -156,113 +180,33 @@ func failure(status C.int32_t, err *C.redmux_error) *Failure {
 	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
 }
 
-func clientOf(id uint64) C.redmux_client { return C.redmux_client{id: C.uint64_t(id)} }
-func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: C.uint64_t(id)} }
-func subscriptionOf(id uint64) C.redmux_subscription {
-	return C.redmux_subscription{id: C.uint64_t(id)}
-}
-func promisesOf(id uint64) C.redmux_promises { return C.redmux_promises{id: C.uint64_t(id)} }
-
-func chars(s string) *C.uint8_t { return (*C.uint8_t)(unsafe.StringData(s)) }
-
-func join(names []string) (string, []C.size_t) {
-	lengths := make([]C.size_t, len(names)+1)
-	for i, name := range names {
-		lengths[i] = C.size_t(len(name))
-	}
-	return strings.Join(names, ""), lengths
-}
-
-func taken(out *C.redmux_text) []byte {
-	defer C.redmux_text_free(out)
-	found := C.redmux_text_bytes(out)
-	return append([]byte(nil), unsafe.Slice((*byte)(unsafe.Pointer(found.data)), found.len)...)
-}
-
-// Option is a key of docs/options.md and its value, as text.
-type Option struct{ Key, Value string }
-
-func prepare(url string, options []Option) (handle C.redmux_options, failed *Failure) {
-	C.redmux_options_new(&handle)
-	if url != "" {
-		failed = withText(url, func(given *C.char, err **C.redmux_error) C.int32_t {
-			return C.redmux_options_set_url(handle, given, err)
-		})
-	}
-	for i := 0; i < len(options) && failed == nil; i++ {
-		failed = withText(options[i].Key, func(key *C.char, err **C.redmux_error) C.int32_t {
-			value := C.CString(options[i].Value)
-			defer C.free(unsafe.Pointer(value))
-			return C.redmux_options_set(handle, key, value, err)
-		})
-	}
-	return handle, failed
-}
-
-func withText(s string, call func(*C.char, **C.redmux_error) C.int32_t) *Failure {
-	var err *C.redmux_error
-	given := C.CString(s)
-	defer C.free(unsafe.Pointer(given))
-	return failure(call(given, &err), err)
-}
-
 // Open opens a client with an event inbox. An empty url is the environment's.
 func Open(url string, options []Option) (client, events uint64, failed *Failure) {
-	prepared, failed := prepare(url, options)
-	defer C.redmux_options_free(prepared)
-	if failed != nil {
-		return 0, 0, failed
-	}
 	var handle C.redmux_client
 	var inbox C.redmux_inbox
-	var err *C.redmux_error
-	status := C.redmux_client_open_with(prepared, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, &err)
-	return uint64(handle.id), uint64(inbox.id), failure(status, err)
+	failed = with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_client_open_with(given, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, err)
+	})
+	return uint64(handle.id), uint64(inbox.id), failed
 }
 
-// NewInbox makes an inbox that is taken from.
-func NewInbox(client uint64, options []Option) (uint64, *Failure) {
-	var prepared C.redmux_options
-	if len(options) > 0 {
-		var failed *Failure
-		prepared, failed = prepare("", options)
-		defer C.redmux_options_free(prepared)
-		if failed != nil {
-			return 0, failed
-		}
-	}
+// NewInbox makes an inbox that is taken from; without options it has those of its client, else only these.
+func NewInbox(client uint64, url string, options []Option) (uint64, *Failure) {
 	var inbox C.redmux_inbox
-	var err *C.redmux_error
-	status := C.redmux_inbox_new(clientOf(client), prepared, &inbox, &err)
-	return uint64(inbox.id), failure(status, err)
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_inbox_new(clientOf(client), given, &inbox, err)
+	})
+	return uint64(inbox.id), failed
 }
 
 // CloseInbox discards what waits in it.
 func CloseInbox(inbox uint64) { C.redmux_inbox_close(inboxOf(inbox), 0) }
 
 // Cancel asks the operations with this token to end.
-func Cancel(inbox, token uint64) { C.redmux_inbox_cancel(inboxOf(inbox), C.uint64_t(token)) }
+func Cancel(inbox, token uint64) { C.redmux_inbox_cancel(inboxOf(inbox), u64(token)) }
 
-// InboxStats is JSON.
-func InboxStats(inbox uint64) ([]byte, int32) {
-	var out *C.redmux_text
-	status := C.redmux_inbox_stats(inboxOf(inbox), &out)
-	return taken(out), int32(status)
-}
-
-// Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end.
-func Dup(client uint64) (int, *Failure) {
-	var fd C.int32_t
-	status := C.redmux_client_fd(clientOf(client), &fd)
-	own := -1
-	if status == C.REDMUX_OK {
-		if own = int(C.dup_cloexec(C.int(fd))); own >= 0 {
-			return own, nil
-		}
-		status = C.REDMUX_ERR_INTERNAL
-	}
-	return own, &Failure{int32(status), "no descriptor could be had"}
-}
+// Dup is a descriptor of one's own that is readable while some inbox of the client has something, and at its end; or -1.
+func Dup(client uint64) int { return int(C.dup_fd(clientOf(client))) }
 
 // Listed writes the inboxes that have something into ready, and takes them off the client's list.
 func Listed(client uint64, ready []uint64) (int, int32) {
@@ -274,38 +218,29 @@ func Listed(client uint64, ready []uint64) (int, int32) {
 // Ask is an operation that needs nothing but its object; it completes with done.
 type Ask int
 
-// Of a client, of a subscription, and of a promise set.
-const (
-	Ready Ask = iota
-	Flush
-	Barrier
-	Clear
-	Drain
-	Active
-	PromisesActive
-)
+// Of a client, of a subscription, of a promise set, and of a responder.
+const Ready, Flush, Barrier, Clear, Drain, Active, PromisesActive, ResponderActive, ResponderDrain Ask = 0, 1, 2, 3, 4, 5, 6, 7, 8
 
 // Of asks it of an object.
 func (a Ask) Of(id, inbox, token uint64, limit int64) int32 {
-	return int32(C.ask(C.int(a), C.uint64_t(id), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.ask(C.int(a), u64(id), inboxOf(inbox), u64(token), i64(limit)))
 }
 
 // Authenticate completes with done. An empty user is Redis' default one.
 func Authenticate(client uint64, user, password string, inbox, token uint64, limit int64) int32 {
 	var who *C.char
 	if user != "" {
-		who = C.CString(user)
-		defer C.free(unsafe.Pointer(who))
+		who = zeroed(user)
 	}
-	secret := C.CString(password)
-	defer C.free(unsafe.Pointer(secret))
-	return int32(C.redmux_client_authenticate(clientOf(client), who, secret, inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.redmux_client_authenticate(clientOf(client), who, zeroed(password), inboxOf(inbox), u64(token), i64(limit)))
 }
 
 // Answer answers a question of the event inbox, or refuses with a status.
 func Answer(client, question uint64, status int32, values ...string) int32 {
-	joined, lengths := join(values)
-	return int32(C.answer(clientOf(client), C.uint64_t(question), C.int32_t(status), chars(joined), &lengths[0], C.size_t(len(values))))
+	var pins runtime.Pinner
+	defer pins.Unpin()
+	all, count := list(values, &pins)
+	return int32(C.redmux_question_answer(clientOf(client), u64(question), C.int32_t(status), all, count))
 }
 
 // Stop disconnects.
@@ -314,11 +249,13 @@ func Stop(client uint64) int32 { return int32(C.redmux_client_stop(clientOf(clie
 // Restart connects again.
 func Restart(client uint64) int32 { return int32(C.redmux_client_restart(clientOf(client))) }
 
-// Stats is JSON.
-func Stats(client uint64) ([]byte, int32) {
+// Stats is JSON about a client, or about one of its inboxes, which is not 0.
+func Stats(client, inbox uint64) ([]byte, int32) {
 	var out *C.redmux_text
-	status := C.redmux_client_stats(clientOf(client), &out)
-	return taken(out), int32(status)
+	if inbox != 0 {
+		return taken(C.redmux_inbox_stats(inboxOf(inbox), &out), &out)
+	}
+	return taken(C.redmux_client_stats(clientOf(client), &out), &out)
 }
 
 // CloseClient ends everything at once.
@@ -326,14 +263,12 @@ func CloseClient(client uint64) { C.redmux_client_close(clientOf(client), 0) }
 
 // Publish completes with published.
 func Publish(client uint64, channel string, data []byte, inbox, token uint64, limit int64) int32 {
-	return int32(C.redmux_client_publish(clientOf(client), chars(channel), C.size_t(len(channel)), (*C.uint8_t)(unsafe.SliceData(data)),
-		C.size_t(len(data)), inboxOf(inbox), C.uint64_t(token), C.int64_t(limit)))
+	return int32(C.redmux_client_publish(clientOf(client), chars(channel), size(channel), bytes(data), size(data), inboxOf(inbox), u64(token), i64(limit)))
 }
 
 // Post publishes and completes with nothing.
 func Post(client uint64, channel string, data []byte) int32 {
-	return int32(C.redmux_client_post(clientOf(client), chars(channel), C.size_t(len(channel)), (*C.uint8_t)(unsafe.SliceData(data)),
-		C.size_t(len(data))))
+	return int32(C.redmux_client_post(clientOf(client), chars(channel), size(channel), bytes(data), size(data)))
 }
 
 // NewSubscription makes one without channels.
@@ -346,25 +281,20 @@ func NewSubscription(client, inbox uint64) (uint64, int32) {
 // NewPattern makes a subscription to a pattern; it completes with done in replies.
 func NewPattern(client, inbox uint64, pattern string, replies, token uint64, limit int64) (uint64, int32) {
 	var handle C.redmux_subscription
-	status := C.redmux_subscription_new_pattern(clientOf(client), inboxOf(inbox), chars(pattern), C.size_t(len(pattern)), 0,
-		inboxOf(replies), C.uint64_t(token), C.int64_t(limit), &handle)
+	status := C.redmux_subscription_new_pattern(clientOf(client), inboxOf(inbox), chars(pattern), size(pattern), 0,
+		inboxOf(replies), u64(token), i64(limit), &handle)
 	return uint64(handle.id), int32(status)
 }
 
-func changeNames(adds C.int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	joined, lengths := join(names)
-	return int32(C.change_names(adds, subscriptionOf(subscription), chars(joined), &lengths[0], C.size_t(len(names)), inboxOf(inbox),
-		C.uint64_t(token), C.int64_t(limit)))
-}
-
-// Add completes with done when every name is active or refused.
-func Add(subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	return changeNames(1, subscription, names, inbox, token, limit)
-}
-
-// Remove completes with done when Redis let the names go.
-func Remove(subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
-	return changeNames(0, subscription, names, inbox, token, limit)
+// Change adds names, which completes with done when every one is active or refused, or removes them (adds 0).
+func Change(adds int, subscription uint64, names []string, inbox, token uint64, limit int64) int32 {
+	var pins runtime.Pinner
+	defer pins.Unpin()
+	all, count := list(names, &pins)
+	if adds == 0 {
+		return int32(C.redmux_subscription_remove(subscriptionOf(subscription), all, count, inboxOf(inbox), u64(token), i64(limit)))
+	}
+	return int32(C.redmux_subscription_add(subscriptionOf(subscription), all, count, inboxOf(inbox), u64(token), i64(limit)))
 }
 
 // Names are what a subscription wants.
@@ -388,21 +318,16 @@ func CloseSubscription(subscription uint64) {
 // NewPromises makes a set of promises under a prefix.
 func NewPromises(client, inbox uint64, prefix string) (uint64, int32) {
 	var handle C.redmux_promises
-	status := C.redmux_promises_new(clientOf(client), inboxOf(inbox), chars(prefix), C.size_t(len(prefix)), 0, &handle)
+	status := C.redmux_promises_new(clientOf(client), inboxOf(inbox), chars(prefix), size(prefix), 0, &handle)
 	return uint64(handle.id), int32(status)
 }
 
 // Of a promise: by name at once, or of a set: at once, or as soon as that is active.
-const (
-	ByName = iota
-	OfSet
-	OfSetLater
-)
+const ByName, OfSet, OfSetLater = 0, 1, 2
 
 // Promise makes one of a client or a promise set; it completes with promise.
 func Promise(kind int, id uint64, name string, inbox, token uint64, limit, wait int64) int32 {
-	return int32(C.promise(C.int(kind), C.uint64_t(id), chars(name), C.size_t(len(name)), inboxOf(inbox), C.uint64_t(token),
-		C.int64_t(limit), C.int64_t(wait)))
+	return int32(C.promise(C.int(kind), u64(id), chars(name), size(name), inboxOf(inbox), u64(token), i64(limit), i64(wait)))
 }
 
 // ClearPromises ends every promise of the set.
@@ -412,6 +337,51 @@ func ClearPromises(promises uint64) int32 {
 
 // ClosePromises ends the set.
 func ClosePromises(promises uint64) { C.redmux_promises_close(promisesOf(promises)) }
+
+// Gather asks a service; its answers and its end come with token. headers are JSON.
+func Gather(client, inbox uint64, service string, data, headers []byte, url string, options []Option, token uint64,
+	limit int64) (uint64, *Failure) {
+	var gather C.redmux_gather
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_gather_open(clientOf(client), inboxOf(inbox), chars(service), size(service), bytes(data), size(data),
+			bytes(headers), size(headers), given, u64(token), i64(limit), &gather, err)
+	})
+	return uint64(gather.id), failed
+}
+
+// StopGather ends it with a reason; harmless when it has ended.
+func StopGather(client, gather, reason uint64) {
+	C.redmux_gather_stop(clientOf(client), C.redmux_gather{id: u64(gather)}, u64(reason))
+}
+
+// NewResponder serves a service.
+func NewResponder(client, inbox uint64, service, url string, options []Option) (uint64, *Failure) {
+	var responder C.redmux_responder
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_responder_open(clientOf(client), inboxOf(inbox), chars(service), size(service), given, 0, &responder, err)
+	})
+	return uint64(responder.id), failed
+}
+
+// AnswerRequest answers a request; the last answer ends it. headers are JSON.
+func AnswerRequest(responder, request uint64, data, headers []byte, last bool) int32 {
+	return int32(C.redmux_responder_answer(responderOf(responder), u64(request), bytes(data), size(data), bytes(headers), size(headers), flag[last]))
+}
+
+// EndRequest ends it without another answer; harmless when it has ended.
+func EndRequest(responder, request uint64) {
+	C.redmux_responder_end(responderOf(responder), u64(request))
+}
+
+var flag = map[bool]C.int32_t{true: 1}
+
+// FailRequest ends it with an error.
+func FailRequest(responder, request uint64, code, message string, retriable bool) int32 {
+	return int32(C.redmux_responder_fail(responderOf(responder), u64(request), chars(code), size(code), chars(message), size(message), flag[retriable]))
+}
+
+// CloseResponder ends it and the requests that it has.
+func CloseResponder(responder uint64) { C.redmux_responder_close(responderOf(responder)) }
 
 // StatusWord is `closed` for REDMUX_ERR_CLOSED.
 func StatusWord(status int32) string {

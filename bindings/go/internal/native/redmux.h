@@ -121,27 +121,37 @@
 #define REDMUX_KIND_REFUSED 8
 
 /**
- * A request to answer (not delivered by this version).
+ * A request to answer, with redmux_responder_answer, _end or _fail. source and token: the responder's; number: its ticket;
+ * aux: when its asker stops waiting, unix ns; name: the service; extra: JSON, of which id, from (who asks), attempt and h
+ * (headers) are for you; data: the body. With REDMUX_FLAG_AGAIN it was sent again.
  */
 #define REDMUX_KIND_REQUEST 9
 
 /**
- * The asker of a request went away (not delivered by this version).
+ * Nobody waits for the answer to a request any more. number: its ticket, which still has to be ended; status:
+ * REDMUX_ERR_CANCELLED, REDMUX_ERR_TIMEOUT, or REDMUX_ERR_CLOSED if the responder was closed (then it has ended).
  */
 #define REDMUX_KIND_CANCEL 10
 
 /**
- * A responder took a request (not delivered by this version).
+ * A responder took a request of yours (with the option accepted). source and token: the gather's; number: how many have by
+ * now; extra: JSON with by (which responder) and name (its client's name).
  */
 #define REDMUX_KIND_ACCEPTED 11
 
 /**
- * An answer (not delivered by this version).
+ * An answer. source and token: the gather's; number: its number within its responder, from 0; aux: when it was read, unix
+ * ns; name: the service; extra: JSON with by (which responder), name (its client's name), h (headers); data: the body. With
+ * REDMUX_FLAG_LAST it is the last of its responder. With REDMUX_FLAG_FAILED it is an error: status is
+ * REDMUX_ERR_REMOTE or REDMUX_ERR_FULL, and extra also has code, message and retriable.
  */
 #define REDMUX_KIND_ANSWER 12
 
 /**
- * A gather ended (not delivered by this version).
+ * A gather ended: its last record, always. source and token: the gather's; number: why, a REDMUX_REASON; status: 0 or what a
+ * caller would raise; aux: how long it took, ns; extra: JSON with expected (how many received it, or null), answers, errors,
+ * missing (by and name of who accepted and did not finish), missing_count, duplicates, late, and message where a status says
+ * more.
  */
 #define REDMUX_KIND_END 13
 
@@ -187,6 +197,76 @@
  * In flags of active: it is about one name, which may be empty, and not about the whole source.
  */
 #define REDMUX_FLAG_NAME 1
+
+/**
+ * On answer: the last one of its responder.
+ */
+#define REDMUX_FLAG_LAST 1
+
+/**
+ * On answer: it is an error.
+ */
+#define REDMUX_FLAG_FAILED 2
+
+/**
+ * On request: it was sent again, after a connection was lost.
+ */
+#define REDMUX_FLAG_AGAIN 1
+
+/**
+ * Nobody serves it.
+ */
+#define REDMUX_REASON_NO_RESPONDERS 1
+
+/**
+ * Everybody who took it has finished.
+ */
+#define REDMUX_REASON_ALL 2
+
+/**
+ * As many answers as the option expect says.
+ */
+#define REDMUX_REASON_COUNT 3
+
+/**
+ * You had what you wanted (redmux_gather_stop).
+ */
+#define REDMUX_REASON_PREDICATE 4
+
+/**
+ * No new answer for as long as the option quiet says.
+ */
+#define REDMUX_REASON_QUIET 5
+
+/**
+ * The time was over.
+ */
+#define REDMUX_REASON_DEADLINE 6
+
+/**
+ * You gave it up (redmux_gather_stop, redmux_inbox_cancel).
+ */
+#define REDMUX_REASON_CANCELLED 7
+
+/**
+ * The client or the inbox was closed.
+ */
+#define REDMUX_REASON_CLOSED 8
+
+/**
+ * A connection was lost while it waited, or it could not be sent.
+ */
+#define REDMUX_REASON_INTERRUPTED 9
+
+/**
+ * Everybody answered with an error.
+ */
+#define REDMUX_REASON_FAILED 10
+
+/**
+ * More answers came than there was room for.
+ */
+#define REDMUX_REASON_OVERFLOW 11
 
 /**
  * A connection is being made.
@@ -394,6 +474,16 @@
 #define REDMUX_ERR_PING_TIMEOUT -308
 
 /**
+ * Nobody serves it.
+ */
+#define REDMUX_ERR_NO_RESPONDERS -309
+
+/**
+ * The responder answered with an error.
+ */
+#define REDMUX_ERR_REMOTE -310
+
+/**
  * Redis answered with an error.
  */
 #define REDMUX_ERR_REDIS -400
@@ -452,6 +542,11 @@
  * The number of the ABI: raised when something that was there changed or went.
  */
 #define REDMUX_ABI_VERSION 1
+
+/**
+ * The longest head, its newline included; one that is longer is no head.
+ */
+#define MAX_HEAD (64 * 1024)
 
 /**
  * What went wrong: a status, a sentence that says what happened, to what, and what to do, and Redis' own error word.
@@ -640,6 +735,17 @@ typedef struct redmux_bytes {
 } redmux_bytes;
 
 /**
+ * A request under way. Its id is the source of its records. {0} is none. Nothing has to be released: it ends with its end
+ * record. May be used from any thread.
+ */
+typedef struct redmux_gather {
+    /**
+     * Which; 0 is none.
+     */
+    uint64_t id;
+} redmux_gather;
+
+/**
  * A set of promises under a prefix: one subscription of Redis, however many promises. Its id is the source of its
  * records. {0} is none. May be used from any thread.
  */
@@ -649,6 +755,16 @@ typedef struct redmux_promises {
      */
     uint64_t id;
 } redmux_promises;
+
+/**
+ * One that serves a service. Its id is the source of its records. {0} is none. May be used from any thread.
+ */
+typedef struct redmux_responder {
+    /**
+     * Which; 0 is none.
+     */
+    uint64_t id;
+} redmux_responder;
 
 /**
  * A subscription: a set of channels, or one pattern. Its id is the source of its records. {0} is none. May be used from
@@ -896,6 +1012,69 @@ int32_t redmux_error_retriable(const struct redmux_error *error);
  * error: owned by the caller, release with redmux_error_free, once. Any thread.
  */
 void redmux_error_free(struct redmux_error *error);
+
+/**
+ * Asks a service. Every responder that serves it, in whatever process, gets the request and may answer. Each answer is an
+ * answer record; then comes one end record, which says why it ended: everybody who took it has finished, or an option said
+ * that it is enough, or the time was over. What came is never thrown away.
+ *
+ * The answers of all requests of a client come through one channel, so a request costs one PUBLISH. redmux_gather_stop or
+ * redmux_inbox_cancel end it early; responders that still work on it are told.
+ *
+ * inbox: where answers and the end come, an inbox of this client; the room of the end is reserved
+ * (REDMUX_ERR_FULL). service: any bytes, NULL only with length 0; borrowed for the call. body: any bytes, NULL only with
+ * length 0; borrowed for the call. headers: a JSON object of strings, or NULL with length 0; borrowed for the call. options: expect, quiet, strict, others_only, repeatable,
+ * accepted, max_answers, max_answer_bytes, request_id; {0} takes those of the client. token: comes back in the records.
+ * timeout_ms: 0 is the client's option timeout; -1 is refused, a request has an end. out_gather: borrowed for the call, may
+ * be NULL; written on success. out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with
+ * redmux_error_free. Any thread, also inside a callback.
+ */
+int32_t redmux_gather_open(struct redmux_client client,
+                           struct redmux_inbox inbox,
+                           const uint8_t *service,
+                           size_t service_len,
+                           const uint8_t *body,
+                           size_t body_len,
+                           const uint8_t *headers,
+                           size_t headers_len,
+                           struct redmux_options options,
+                           uint64_t token,
+                           int64_t timeout_ms,
+                           struct redmux_gather *out_gather,
+                           struct redmux_error **out_error);
+
+/**
+ * Ends a gather: its end record comes with this reason. REDMUX_ERR_CLOSED if it has ended, which is harmless.
+ *
+ * reason: REDMUX_REASON_PREDICATE if you have what you wanted, REDMUX_REASON_CANCELLED if you do not want it any more. Any
+ * thread, also inside a callback.
+ */
+int32_t redmux_gather_stop(struct redmux_client client,
+                           struct redmux_gather gather,
+                           uint64_t reason);
+
+/**
+ * Asks a service and waits for the first answer; who else works on it is told that it is enough. REDMUX_ERR_NO_RESPONDERS:
+ * nobody serves it. REDMUX_ERR_REMOTE: everybody answered with an error, and out_error has the first one's sentence.
+ * REDMUX_ERR_TIMEOUT: no answer in time.
+ *
+ * service: any bytes, NULL only with length 0; borrowed for the call. body: the same, borrowed for the call. headers: a JSON object of strings,
+ * or NULL with length 0; borrowed for the call. options: as for redmux_gather_open; {0} takes those of the client.
+ * timeout_ms: 0 is the client's option timeout; -1 is refused. out_text: borrowed for the call, written on success; the
+ * answer is owned by the caller, release with redmux_text_free. out_error: borrowed for the call, may be NULL; the error is
+ * owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
+ */
+int32_t redmux_gather_first_wait(struct redmux_client client,
+                                 const uint8_t *service,
+                                 size_t service_len,
+                                 const uint8_t *body,
+                                 size_t body_len,
+                                 const uint8_t *headers,
+                                 size_t headers_len,
+                                 struct redmux_options options,
+                                 int64_t timeout_ms,
+                                 struct redmux_text **out_text,
+                                 struct redmux_error **out_error);
 
 /**
  * A new inbox that is drained by redmux_inbox_take. It ends with its client; its handle stays until redmux_inbox_close.
@@ -1283,6 +1462,109 @@ int32_t redmux_client_barrier(struct redmux_client client,
 int32_t redmux_client_barrier_wait(struct redmux_client client,
                                    int64_t timeout_ms,
                                    struct redmux_error **out_error);
+
+/**
+ * Serves a service from now on. Its records come into inbox: active with its name when Redis has it, request for
+ * each request, cancel when nobody waits for one any more, lost and active when the connection goes and comes, closed as the
+ * last. Each request has to be ended: by a last answer, redmux_responder_end or redmux_responder_fail.
+ *
+ * At most as many requests as the option concurrency says are with you and not ended; as many more as the option waiting
+ * says wait in the library, and what comes beyond is answered with a retriable error. REDMUX_ERR_ALREADY_SUBSCRIBED: this
+ * client serves it. With the option group exactly one member of the group serves a request. With catch_all the service is
+ * what the names of the services begin with.
+ *
+ * inbox: of this client. service: any bytes, NULL only with length 0; borrowed for the call. options: concurrency, waiting,
+ * group, catch_all, version; {0} takes those of the client. token: comes back in the records. out_responder: borrowed for
+ * the call, written on success; release with redmux_responder_close. out_error: borrowed for the call, may be NULL; the
+ * error is owned by the caller, release with redmux_error_free. Any thread, also inside a callback.
+ */
+int32_t redmux_responder_open(struct redmux_client client,
+                              struct redmux_inbox inbox,
+                              const uint8_t *service,
+                              size_t service_len,
+                              struct redmux_options options,
+                              uint64_t token,
+                              struct redmux_responder *out_responder,
+                              struct redmux_error **out_error);
+
+/**
+ * Completes with done when Redis has the service's name, so that requests come; at once if it has.
+ *
+ * inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: 0 is the client's option timeout,
+ * -1 for ever. Any thread, also inside a callback.
+ */
+int32_t redmux_responder_active(struct redmux_responder responder,
+                                struct redmux_inbox inbox,
+                                uint64_t token,
+                                int64_t timeout_ms);
+
+/**
+ * Waits until Redis has the service's name, so that requests come.
+ *
+ * timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error is
+ * owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
+ */
+int32_t redmux_responder_active_wait(struct redmux_responder responder,
+                                     int64_t timeout_ms,
+                                     struct redmux_error **out_error);
+
+/**
+ * Answers a request; a request may have several answers. Returns at once. REDMUX_ERR_CLOSED: the request has ended.
+ * REDMUX_ERR_CANCELLED: nobody waits for it any more; it still has to be ended, and the last answer is REDMUX_OK then, as an
+ * end is. REDMUX_ERR_TOO_LARGE: over max_payload; the request goes on.
+ *
+ * request: the ticket, the request record's number. body: any bytes, NULL only with length 0; borrowed for the call.
+ * headers: a JSON object of strings, or NULL with length 0; borrowed for the call. last: 1 ends the request, 0 does not.
+ * Any thread, also inside a callback.
+ */
+int32_t redmux_responder_answer(struct redmux_responder responder,
+                                uint64_t request,
+                                const uint8_t *body,
+                                size_t body_len,
+                                const uint8_t *headers,
+                                size_t headers_len,
+                                int32_t last);
+
+/**
+ * Ends a request without an answer, or without another one. REDMUX_ERR_CLOSED: it has ended.
+ *
+ * request: the ticket, the request record's number. Any thread, also inside a callback.
+ */
+int32_t redmux_responder_end(struct redmux_responder responder, uint64_t request);
+
+/**
+ * Ends a request with an error, which its asker gets as an answer with REDMUX_FLAG_FAILED. REDMUX_ERR_CLOSED: it has ended.
+ *
+ * request: the ticket, the request record's number. code: a word, UTF-8, NULL only with length 0; borrowed for the call.
+ * message: a sentence, UTF-8, NULL only with length 0; borrowed for the call. retriable: 1 if asking again may help, 0 if not. Any thread, also inside a callback.
+ */
+int32_t redmux_responder_fail(struct redmux_responder responder,
+                              uint64_t request,
+                              const uint8_t *code,
+                              size_t code_len,
+                              const uint8_t *message,
+                              size_t message_len,
+                              int32_t retriable);
+
+/**
+ * Stops taking requests in, lets those that it has finish, and closes it: closed comes, and then done. With
+ * REDMUX_ERR_TIMEOUT it was closed with requests unfinished; their askers were told.
+ *
+ * inbox: where done comes; {0} is the responder's own. token: comes back in it. timeout_ms: 0 is the client's option
+ * timeout, -1 for ever. Any thread, also inside a callback.
+ */
+int32_t redmux_responder_drain(struct redmux_responder responder,
+                               struct redmux_inbox inbox,
+                               uint64_t token,
+                               int64_t timeout_ms);
+
+/**
+ * Closes a responder at once: requests that it has end, their askers are told, and closed is its last record. {0} and a
+ * second call give REDMUX_ERR_CLOSED and are harmless.
+ *
+ * Any thread, also inside a callback.
+ */
+int32_t redmux_responder_close(struct redmux_responder responder);
 
 /**
  * The name of a status, "REDMUX_ERR_CLOSED"; "REDMUX_ERR_?" for a number that is none.

@@ -24,13 +24,16 @@ type objects struct {
 	sets     map[string]*redmux.Promises
 	promises map[string]*redmux.Promise
 	begun    map[string]*begun
+	requests
 }
 
 func newObjects(servers step) *objects {
 	return &objects{
 		servers: servers, clients: map[string]*redmux.Client{}, answers: map[string]step{},
 		subs: map[string]*redmux.Subscription{}, sets: map[string]*redmux.Promises{}, promises: map[string]*redmux.Promise{},
-		begun: map[string]*begun{},
+		begun: map[string]*begun{}, requests: requests{
+			gathers: map[string][]*redmux.Gather{}, responders: map[string]*responder{}, handled: map[string]*handled{},
+		},
 	}
 }
 
@@ -103,7 +106,7 @@ func (o *objects) client(s step) *redmux.Client { return o.clients[s.text("clien
 func (o *objects) run(s step) error {
 	do := s.text("do", "")
 	work := func(ctx context.Context) (any, error) { return o.do(ctx, do, s) }
-	if as := s.text("as", ""); as != "" && do != "await" && do != "cancel" && do != "promise" {
+	if as := s.text("as", ""); as != "" && do != "await" && do != "cancel" && do != "promise" && do != "gather" {
 		o.begun[as] = begin(work)
 		return nil
 	}
@@ -184,6 +187,9 @@ func (o *objects) do(ctx context.Context, do string, s step) (any, error) {
 		return nil, o.promise(ctx, s)
 	case "await":
 		as := s.text("as", "")
+		if o.gathers[as] != nil {
+			return nil, o.ended(ctx, s)
+		}
 		if promise := o.promises[as]; promise != nil {
 			delete(o.promises, as)
 			return promise.Wait(ctx)
@@ -192,12 +198,32 @@ func (o *objects) do(ctx context.Context, do string, s step) (any, error) {
 	case "cancel":
 		if promise := o.promises[s.text("as", "")]; promise != nil {
 			promise.Cancel()
+		} else if gathers := o.gathers[s.text("as", "")]; gathers != nil {
+			return nil, gathers[0].Close()
 		} else {
 			o.begun[s.text("as", "")].cancel()
 		}
 		return nil, nil
 	case "close":
 		return nil, o.close(s)
+	case "gather":
+		return nil, o.gather(ctx, s)
+	case "ask":
+		return o.ask(ctx, s)
+	case "respond":
+		return nil, o.respond(ctx, s)
+	case "request":
+		return nil, o.request(s)
+	case "answer", "end", "fail", "cancelled":
+		return nil, o.order(s)
+	}
+	if r := o.responders[s.text("responder", "")]; r != nil && do == "drain" {
+		return nil, within(ctx, s, r.Drain)
+	} else if r != nil && do == "nothing" {
+		if len(r.came)+len(r.known) > 0 {
+			return nil, errors.New("there is a request")
+		}
+		return nil, nil
 	}
 	if set := o.sets[s.text("set", "")]; set != nil {
 		if do == "clear" {
@@ -324,6 +350,9 @@ func (o *objects) promise(ctx context.Context, s step) error {
 func (o *objects) close(s step) error {
 	if set := o.sets[s.text("set", "")]; set != nil {
 		return set.Close()
+	}
+	if r := o.responders[s.text("responder", "")]; r != nil {
+		return r.Close()
 	}
 	if sub := o.subs[s.text("sub", "")]; sub != nil {
 		return sub.Close()
