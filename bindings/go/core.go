@@ -34,7 +34,7 @@ type core struct {
 	ended   bool
 	waiting map[uint64]waiter  // by token
 	streams map[uint64]*stream // by inbox
-	sets    map[uint64]bool    // promise sets that are open
+	sets    sync.Map           // promise sets that are open
 }
 
 // waiter gets the records of the reply inbox that carry its token, until it says that it has ended.
@@ -125,7 +125,7 @@ func open(url string, given settings) (*core, error) {
 	}
 	c := &core{
 		handle: handle, url: url, settings: given, events: newStream(events, false), gone: make(chan struct{}),
-		waiting: map[uint64]waiter{}, sets: map[uint64]bool{},
+		waiting: map[uint64]waiter{},
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
 	replies, failure := native.NewInbox(handle, "", nil)
@@ -209,16 +209,14 @@ func (c *core) finish() {
 	_ = c.file.Close()
 	c.mu.Lock()
 	c.ended = true
-	waiting, streams, sets := c.waiting, c.streams, c.sets
-	c.waiting, c.streams, c.sets = nil, nil, nil
+	waiting, streams := c.waiting, c.streams
+	c.waiting, c.streams = nil, nil
 	c.mu.Unlock()
 	over := native.Record{Kind: native.KindDone, Status: native.Closed}
 	for _, w := range waiting {
 		w.reply(&over, nil)
 	}
-	for set := range sets {
-		native.ClosePromises(set)
-	}
+	c.sets.Range(func(set, _ any) bool { native.ClosePromises(set.(uint64)); return true })
 	for _, s := range streams {
 		s.close()
 	}

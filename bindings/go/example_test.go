@@ -284,12 +284,12 @@ func ExampleClient_Gather() {
 	fmt.Println(gather.End().Reason)
 	gather, _ = client.Gather(ctx, "count", nil, redmux.Expect(1))
 	result, err := gather.All(ctx)
-	fmt.Println(result.Reason, len(result.Answers), result.Missing, err)
+	fmt.Println(result.Reason, len(result.Answers), result.Err, err)
 	// Output:
 	// 1 from api-3
 	// 2 from api-3
 	// all
-	// count 1 [] <nil>
+	// count 1 <nil> <nil>
 }
 
 func ExampleClient_Request() {

@@ -57,11 +57,13 @@ var reasons = [...]string{ // the first where its client is gone, and nobody say
 	"closed", "no_responders", "all", "count", "predicate", "quiet", "deadline", "cancelled", "closed", "interrupted", "failed", "overflow",
 }
 
-// head is what wrappers know of a head line.
+// head is what wrappers know of a head line, and of what is said of an end.
 type head struct {
 	ID, From, By, Name, Code, Message string
 	Retriable                         bool
 	H                                 map[string]string
+	Expected, Duplicates, Late        int
+	Missing                           []head
 }
 
 func headOf(line []byte) (h head) {
@@ -119,11 +121,7 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 }
 
 func (g *gather) finish(r *native.Record, data []byte) {
-	said := struct {
-		Expected, Duplicates, Late int
-		Missing                    []head
-		Message                    string
-	}{Expected: -1}
+	said := head{Expected: -1}
 	_ = json.Unmarshal(r.Extra(data), &said) // expected may be null
 	g.end = &Result{
 		Reason: reasons[min(r.Number, uint64(len(reasons)-1))], Errors: g.errors, Expected: said.Expected,
@@ -259,11 +257,8 @@ func (g *Gather) Next(ctx context.Context) (Answer, error) {
 func (g *Gather) Seq() iter.Seq[Answer] {
 	return func(yield func(Answer) bool) {
 		defer g.Close()
-		for {
-			answer, err := g.Next(context.Background())
-			if err != nil || !yield(answer) {
-				return
-			}
+		for answer, err := g.Next(context.Background()); err == nil && yield(answer); {
+			answer, err = g.Next(context.Background())
 		}
 	}
 }

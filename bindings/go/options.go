@@ -66,7 +66,11 @@ func Lazy() Option { return func(s *settings) { s.lazy = true } }
 // Logger takes what redmux logs: losses and drops that nobody handles, handlers that fail, the life of the links. Without it
 // slog.Default(), from warnings on.
 func Logger(logger *slog.Logger) Option {
-	return func(s *settings) { s.logger, s.options[0].Value = logger, "info" } // the first one is log_level, by Connect
+	return func(s *settings) {
+		if logger != nil {
+			s.logger, s.options[0].Value = logger, "info" // the first one is log_level, by Connect
+		}
+	}
 }
 
 // OnState is called with each change of the client (connecting, online, offline, stopped, subscribed, …) and its reason.

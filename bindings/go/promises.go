@@ -42,9 +42,6 @@ func (c *Client) Promise(ctx context.Context, name string, options ...PromiseOpt
 	given := collect(options)
 	o := &op{what: fmt.Sprintf("promise %q", name), active: make(chan struct{})}
 	active := o.active
-	if ctx.Err() != nil {
-		return nil, ended(ctx, o.what)
-	}
 	p, err := c.promise(o, func(inbox, token uint64) int32 {
 		return native.Promise(native.ByName, c.core.handle, name, inbox, token, given.within, 0)
 	})
@@ -95,7 +92,7 @@ func (c *Client) Promises(prefix string) (*Promises, error) {
 	if status != native.OK {
 		return nil, fail(status, what, "")
 	}
-	c.core.sets[handle] = true
+	c.core.sets.Store(handle, true)
 	p := &Promises{client: c, prefix: prefix, handle: handle}
 	runtime.SetFinalizer(p, (*Promises).dropped)
 	return p, nil
@@ -140,9 +137,7 @@ func (p *Promises) Clear() error {
 // Close ends the set; its promises end with ErrClosed. Harmless when it is closed.
 func (p *Promises) Close() error {
 	if !p.closed.Swap(true) {
-		p.client.core.mu.Lock()
-		delete(p.client.core.sets, p.handle)
-		p.client.core.mu.Unlock()
+		p.client.core.sets.Delete(p.handle)
 		native.ClosePromises(p.handle)
 		runtime.SetFinalizer(p, nil)
 	}

@@ -42,8 +42,7 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 		said := fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI)
 		return nil, fail(-104, "connect", said)
 	}
-	ours := []Option{Set("log_level", "warn"), Set("wrapper", "go/"+Version), ConnectTimeout(closeTime)}
-	given := collect(append(ours, options...))
+	given := collect(append([]Option{Set("log_level", "warn"), Set("wrapper", "go/"+Version), ConnectTimeout(closeTime)}, options...))
 	inner, err := open(url, given)
 	if err != nil {
 		return nil, err

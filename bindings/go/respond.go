@@ -21,6 +21,7 @@ type Request struct {
 	Again     bool
 	responder *Responder
 	ticket    uint64
+	cancel    context.CancelFunc
 }
 
 // Text is the request as a string.
@@ -31,7 +32,15 @@ func (r *Request) payload() (string, []byte) { return r.Service, r.Data }
 // Answer gives an answer that is not the last: before what the handler returns, or, where it returns nil, the last of several.
 // ErrCancelled, ErrClosed: nobody waits for it any more.
 func (r *Request) Answer(data []byte, headers map[string]string) error {
-	return check(native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), 0), "answer")
+	return r.answer(data, headers, false)
+}
+
+func (r *Request) answer(data []byte, headers map[string]string, last bool) error {
+	status := native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), last)
+	if status == native.Cancelled || status == native.Closed {
+		r.cancel() // the library's word that nobody waits is still to come
+	}
+	return check(status, "answer")
 }
 
 // Handler answers a request. What it returns is the last answer; nil is none, and empty bytes are an empty one. An error is an error
@@ -112,7 +121,7 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
 	}
 	ctx, cancel := context.WithCancel(r.context)
-	ctx = asker{context.WithValue(ctx, traced{}, h.H["traceparent"]), time.Unix(0, int64(one.Aux))}
+	request.cancel, ctx = cancel, asker{context.WithValue(ctx, traced{}, h.H["traceparent"]), time.Unix(0, int64(one.Aux))}
 	r.working.Store(request.ticket, cancel)
 	go r.handle(ctx, request)
 }
@@ -126,13 +135,13 @@ type asker struct {
 func (a asker) Deadline() (time.Time, bool) { return a.until, true }
 
 func (r *Responder) handle(ctx context.Context, request *Request) {
-	defer r.left(request.ticket)
+	defer r.left(request)
 	var data []byte
 	err := safely(func() (err error) { data, err = r.handler(ctx, request); return })
 	if err == nil && data != nil {
-		err = check(native.AnswerRequest(r.stream.handle, request.ticket, data, nil, 1), "answer")
+		err = request.answer(data, nil, true)
 	}
-	if err == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) && r.stream.closed.Load() {
+	if err == nil || ctx.Err() != nil {
 		return // all is said, or nobody hears it
 	}
 	var remote *RemoteError
@@ -140,17 +149,12 @@ func (r *Responder) handle(ctx context.Context, request *Request) {
 		r.client.core.logger.Error("redmux: a handler failed; its asker is told", "what", r.what, "error", err)
 		remote = &RemoteError{Code: "FAILED", Message: err.Error()}
 	}
-	retriable := 0
-	if remote.Retriable {
-		retriable = 1
-	}
-	native.FailRequest(r.stream.handle, request.ticket, remote.Code, remote.Message, retriable)
+	native.FailRequest(r.stream.handle, request.ticket, remote.Code, remote.Message, remote.Retriable)
 }
 
 // left ends the request, however its handler was left.
-func (r *Responder) left(ticket uint64) {
-	if cancel, is := r.working.LoadAndDelete(ticket); is {
-		cancel.(context.CancelFunc)()
-	}
-	native.EndRequest(r.stream.handle, ticket) // harmless where its last answer ended it
+func (r *Responder) left(request *Request) {
+	r.working.Delete(request.ticket)
+	request.cancel()
+	native.EndRequest(r.stream.handle, request.ticket) // harmless where its last answer ended it
 }

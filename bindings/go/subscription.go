@@ -177,9 +177,6 @@ func (s *Subscription) Close() error {
 // errEnd is the end of a stream that the application closed.
 var errEnd error = fail(native.Closed, "read", "the subscription is closed")
 
-// errBusy is what a second reader is told.
-var errBusy error = fail(native.Busy, "read", "another goroutine reads this subscription")
-
 // Next is the next message. ErrClosed when the subscription is closed, ErrSlowConsumer when its policy closed it; the context's
 // error when that ends first, also if messages wait.
 func (s *Subscription) Next(ctx context.Context) (m Message, err error) {
@@ -195,7 +192,7 @@ func (s *Subscription) Next(ctx context.Context) (m Message, err error) {
 // read is the next event; a message goes into m, where it needs no memory of its own.
 func (s *Subscription) read(ctx context.Context, m *Message) (Event, error) {
 	if !s.reading.CompareAndSwap(false, true) {
-		return nil, errBusy
+		return nil, fail(native.Busy, "read", "another goroutine reads this subscription")
 	}
 	event, err := s.next(ctx, m)
 	s.reading.Store(false)
@@ -240,18 +237,15 @@ func (s *Subscription) other(r *native.Record) Event {
 		return decode(r, s.data)
 	}
 	s.over = errEnd
-	if r.Status == native.Overflow {
-		s.over = fail(r.Status, "read", "its inbox was full and its policy is to close")
-	} else if r.Status != native.OK && r.Status != native.Closed {
+	if r.Status != native.OK && r.Status != native.Closed {
 		s.over = fail(r.Status, "read", "")
 	}
 	return nil
 }
 
 // ending is how the stream ended: once with its reason, then as closed.
-func (s *Subscription) ending() error {
-	over := s.over
-	s.over = errEnd
+func (s *Subscription) ending() (over error) {
+	over, s.over = s.over, errEnd
 	if over == nil || s.stream.closed.Load() {
 		return errEnd
 	}
@@ -275,7 +269,7 @@ func (s *Subscription) more(ctx context.Context) error {
 		default:
 			return fail(status, "read", "")
 		}
-		if cap(s.records) > idleRecords {
+		if cap(s.records) > 8 { // the room that it keeps while it waits
 			s.records = nil
 		}
 		select {
@@ -286,9 +280,6 @@ func (s *Subscription) more(ctx context.Context) error {
 		}
 	}
 }
-
-// idleRecords is how many records' room a subscription keeps while it waits.
-const idleRecords = 8
 
 // Messages is the messages, until the subscription or ctx ends. Closing it ends the loop without an error; ctx and ErrSlowConsumer
 // come as the last error. A loop may be left, and another one go on from there.

@@ -364,8 +364,8 @@ func NewResponder(client, inbox uint64, service, url string, options []Option) (
 }
 
 // AnswerRequest answers a request; the last answer ends it. headers are JSON.
-func AnswerRequest(responder, request uint64, data, headers []byte, last int) int32 {
-	return int32(C.redmux_responder_answer(responderOf(responder), u64(request), bytes(data), size(data), bytes(headers), size(headers), C.int32_t(last)))
+func AnswerRequest(responder, request uint64, data, headers []byte, last bool) int32 {
+	return int32(C.redmux_responder_answer(responderOf(responder), u64(request), bytes(data), size(data), bytes(headers), size(headers), flag[last]))
 }
 
 // EndRequest ends it without another answer; harmless when it has ended.
@@ -373,9 +373,11 @@ func EndRequest(responder, request uint64) {
 	C.redmux_responder_end(responderOf(responder), u64(request))
 }
 
+var flag = map[bool]C.int32_t{true: 1}
+
 // FailRequest ends it with an error.
-func FailRequest(responder, request uint64, code, message string, retriable int) int32 {
-	return int32(C.redmux_responder_fail(responderOf(responder), u64(request), chars(code), size(code), chars(message), size(message), C.int32_t(retriable)))
+func FailRequest(responder, request uint64, code, message string, retriable bool) int32 {
+	return int32(C.redmux_responder_fail(responderOf(responder), u64(request), chars(code), size(code), chars(message), size(message), flag[retriable]))
 }
 
 // CloseResponder ends it and the requests that it has.
