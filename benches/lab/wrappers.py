@@ -17,9 +17,9 @@ USUAL_GO = ("redigo", "go-redis", "rueidis")
 FAST, MIDDLE, SLOW, SLOWEST = 6_000_000, 3_000_000, 1_000_000, 200_000
 
 
-def clients(case, paced=None):
+def clients(case, paced=None, scale=1.0):
     """name -> (command, messages). paced: so many messages for everybody."""
-    n = lambda messages: paced or messages
+    n = lambda messages: paced or int(messages * scale)
     found = {
         "floor": (peers.floor, n(FAST)),
         "hiredis": (lambda m, s: peers.program("hiredis", m, s), n(MIDDLE)),
@@ -30,22 +30,20 @@ def clients(case, paced=None):
         if why := peers.missing(program):
             case.skipped[name] = why
         else:
-            found[name] = (lambda m, s: lambda address: [BIN / program, address, m, s, *more], n(messages))
+            found[name] = (lambda m, s: lambda address: [BIN / program, address, m, s, *more], messages)
 
     for way in PYTHON:
-        add(f"redmux in Python, {way}", "redmux-python", SLOW, way)
+        add(f"redmux in Python, {way}", "redmux-python", n(SLOW), way)
     for resp in (3, 2):
         for way in PYTHON:
-            add(f"redis-py, RESP{resp}, {way}", "redis-py", SLOWEST, way, resp)
+            add(f"redis-py, RESP{resp}, {way}", "redis-py", n(SLOWEST), way, resp)
     for way in GO:
-        add(f"redmux in Go, {way}", "redmux-go", FAST, way.lower())
+        add(f"redmux in Go, {way}", "redmux-go", n(FAST), way.lower())
     for name in USUAL_GO:
-        add(name, name, SLOW)
+        add(name, name, n(SLOW))
     for way in DOTNET:
         # Twice as many: the first half is for what is compiled while it runs.
-        add(f"redmux in .NET, {way}", "redmux-dotnet", 2 * FAST, way.split()[-1].lower())
-        if paced and f"redmux in .NET, {way}" in found:
-            found[f"redmux in .NET, {way}"] = (found[f"redmux in .NET, {way}"][0], 4 * paced)
+        add(f"redmux in .NET, {way}", "redmux-dotnet", 2 * n(FAST), way.split()[-1].lower())
     return found
 
 
@@ -68,7 +66,7 @@ def measure(workshop, result, rounds):
 def saturated(workshop, result, rounds):
     for where, pinned in (("pinned", True), ("not pinned", False)):
         case = result.case(f"64 bytes from a server that has them ready, {where}", COLUMNS)
-        peers.in_turns(one, workshop, case, clients(case), rounds, 64, pinned=pinned)
+        peers.in_turns(one, workshop, case, clients(case, scale=1.0 if pinned else 0.5), rounds, 64, pinned=pinned)
         if not pinned:
             continue
         for way in PYTHON:
@@ -89,7 +87,7 @@ def few(workshop, result, rounds):
         if pinned:
             singles = case
     bursts = result.case("32 messages every 320 us (100,000 a second), pinned", SINGLE)
-    peers.in_turns(one, workshop, bursts, clients(bursts, 48_000), rounds, 64, pace=(32, 320))
+    peers.in_turns(one, workshop, bursts, clients(bursts, 24_000), rounds, 64, pace=(32, 320))
     for way in PYTHON:
         us, them = f"redmux in Python, {way}", [f"redis-py, RESP{resp}, {way}" for resp in (2, 3)]
         result.promise(f"Python, {way}, one at a time, against redis-py", ratio(singles, us, *them), 1.3, 1)
@@ -112,7 +110,7 @@ def memory(workshop, result, rounds):
         if why := peers.missing(program):
             case.skipped[f"redmux in {language}"] = why
     here = [language for language, program in CALLED.items() if not peers.missing(program)]
-    for _ in range(min(rounds, 3)):
+    for _ in range(min(rounds, 2)):
         for language in here:
             redis.forgotten()
             figures = workshop.run([BIN / CALLED[language], redis.port, SUBSCRIPTIONS, 0, "memory"], CLIENT)

@@ -180,18 +180,34 @@ internal sealed class Requests
         }
     }
 
+    /// <summary>Handlers begin on several threads at once, so of those that were handed out together any may be told first.</summary>
     internal async Task TakeAsync(Step step)
     {
         using CancellationTokenSource late = new(step.Limit);
-        Handled handled = await _came[step.Responder].Reader.ReadAsync(late.Token);
-        Request request = handled.Request;
-        if (step["service"] is { } service && Step.Name(service) != request.Service
-            || step["data"] is { } data && !request.Data.Span.SequenceEqual(Step.Raw(data)) || !Among(step.Headers, request.Headers))
+        List<Handled> others = [];
+        try
         {
-            throw new Failed($"the request is {request}: {request.Text()} with {string.Join(", ", request.Headers)}");
+            while (true)
+            {
+                Handled handled = await _came[step.Responder].Reader.ReadAsync(late.Token);
+                if (Fits(handled.Request, step))
+                {
+                    _handled[step.Text("request", "q")] = handled;
+                    others.ForEach(other => _came[step.Responder].Writer.TryWrite(other));
+                    return;
+                }
+                others.Add(handled);
+            }
         }
-        _handled[step.Text("request", "q")] = handled;
+        catch (OperationCanceledException)
+        {
+            throw new Failed($"the requests are {string.Join("; ", others.Select(other => $"{other.Request}: {other.Request.Text()} with {string.Join(", ", other.Request.Headers)}"))}");
+        }
     }
+
+    private static bool Fits(Request request, Step wanted) =>
+        (wanted["service"] is not { } service || Step.Name(service) == request.Service)
+        && (wanted["data"] is not { } data || request.Data.Span.SequenceEqual(Step.Raw(data))) && Among(wanted.Headers, request.Headers);
 
     internal Task OrderAsync(Step step) => _handled[step.Text("request", "q")].OrderAsync(step);
 
