@@ -6,41 +6,47 @@
 
 static struct fixture fixture;
 
-/* Counts threads with that name, and checks that every signal but the faults is blocked in them. */
-static int threads_named(const char *name)
+/* What the kernel says of one of our threads: 0 when it is gone. */
+static int thread_is(const char *task, char name[64], unsigned long long *blocked)
 {
+    char path[300], line[256];
+    FILE *file;
+    snprintf(path, sizeof path, "/proc/self/task/%.200s/status", task);
+    file = fopen(path, "r");
+    if (file == NULL)
+        return 0;
+    name[0] = '\0';
+    *blocked = 0;
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "Name:\t%63[^\n]", name) != 1)
+            (void)sscanf(line, "SigBlk:\t%llx", blocked);
+    }
+    fclose(file);
+    return name[0] != '\0';
+}
+
+/* Counts threads with that name, and checks that every signal but the faults is blocked in them. A thread that ends
+ * while its page is read shows a mask of zeros there and is gone from the list: so a mask counts when read twice. */
+static int threads_named(const char *wanted)
+{
+    unsigned long long faults = 0, must = 0;
+    static const int never[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGKILL, SIGSTOP};
     DIR *tasks = opendir("/proc/self/task");
     struct dirent *task;
     int count = 0;
     CHECK(tasks != NULL, "the kernel says");
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        faults |= 1ULL << (never[i] - 1);
+    must = 0x7fffffffULL & ~faults;
     while ((task = readdir(tasks)) != NULL) {
-        char path[300], line[256];
-        unsigned long long blocked = 0;
-        int named = 0;
-        FILE *file;
-        if (task->d_name[0] == '.')
+        char name[64];
+        unsigned long long blocked;
+        if (task->d_name[0] == '.' || !thread_is(task->d_name, name, &blocked) || strcmp(name, wanted) != 0)
             continue;
-        snprintf(path, sizeof path, "/proc/self/task/%.200s/status", task->d_name);
-        file = fopen(path, "r");
-        if (file == NULL)
-            continue;
-        while (fgets(line, sizeof line, file) != NULL) {
-            if (strncmp(line, "Name:\t", 6) == 0)
-                named = strncmp(line + 6, name, strlen(name)) == 0 && line[6 + strlen(name)] == '\n';
-            if (strncmp(line, "SigBlk:\t", 8) == 0)
-                blocked = strtoull(line + 8, NULL, 16);
-        }
-        fclose(file);
-        if (!named)
+        if ((blocked & must) != must && !thread_is(task->d_name, name, &blocked))
             continue;
         count++;
-        for (int signal = 1; signal < 32; signal++) {
-            int fault = signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL ||
-                        signal == SIGABRT || signal == SIGTRAP;
-            if (fault || signal == SIGKILL || signal == SIGSTOP)
-                continue;
-            CHECK(blocked >> (signal - 1) & 1, "signals of the host stay with the host's threads");
-        }
+        CHECK_EQ(must, blocked & must, "signals of the host stay with the host's threads");
     }
     closedir(tasks);
     return count;
