@@ -8,7 +8,7 @@ use super::{Buffer, FRAME_TIME, State, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
-use crate::mux::events::Level;
+use crate::mux::events::Often;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
@@ -461,8 +461,9 @@ impl Buffer {
         let Some((id, gather)) = found.and_then(|id| Some((id, state.requests.open.get_mut(&id)?))) else {
             self.counted.late.fetch_add(1, Ordering::Relaxed);
             if matches!(frame.kind, Kind::Part | Kind::Error) || head.seq.is_some() {
-                let text = format!("an answer of {:?} to a request that is not open: {:?}", head.name, head.id);
-                self.hub.events.log(Level::Warn, &text);
+                self.hub.events.often(Often::Late, || {
+                    format!("an answer of {:?} to a request that is not open: {:?}", head.name, head.id)
+                });
             }
             return;
         };
@@ -483,7 +484,7 @@ impl Buffer {
             // It would be taken for the end of its responder, and what comes behind it would be lost.
             Kind::Part if head.seq.is_none() => {
                 self.counted.malformed.fetch_add(1, Ordering::Relaxed);
-                self.hub.events.log(Level::Warn, &format!("a part without seq, of {:?}", head.name));
+                self.hub.events.often(Often::Malformed, || format!("a part without seq, of {:?}", head.name));
             }
             Kind::Part | Kind::End => match head.seq {
                 Some(seq) => {
