@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 /// Runs until the client closes.
 pub(super) async fn run(buffer: Arc<Buffer>) {
     let mut control = buffer.hub.control.subscribe();
+    let mut closed = pin!(control.wait_for(|run| *run == Run::Closed));
     // Also after a defect, here or in another task: nobody else would end what is open.
     let _closes = Closes(Arc::clone(&buffer));
     // One sleep for ever, moved only when something is due earlier: each time that one is begun the runtime wakes itself.
@@ -40,7 +41,7 @@ pub(super) async fn run(buffer: Arc<Buffer>) {
                 None => std::future::pending().await,
             }
         };
-        if let Either::Right(_) = race(race(notified, slept), control.wait_for(|run| *run == Run::Closed)).await {
+        if let Either::Right(_) = race(race(notified, slept), closed.as_mut()).await {
             return;
         }
     }
