@@ -3,7 +3,7 @@ namespace Redmux.MessagingBuffer;
 /// <summary>Requests and responses as users of Messaging.Buffer know them: on its wire, or on redmux' own. One for a program; all members may be
 /// used from any thread. It connects without waiting: <see cref="ReadyAsync"/> does.</summary>
 /// <example><code>
-/// await using var messaging = new Messaging(new RedisOptions { RedisConnexionStrings = { "localhost:6379" } }, GreetingJson.Default);
+/// await using var messaging = new Messaging(new RedisOptions { RedisConnexionStrings = { "redis://localhost" } }, GreetingJson.Default);
 /// await messaging.ReadyAsync();
 /// </code></example>
 public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
