@@ -54,7 +54,7 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
     // --- the README
 
     [Fact]
-    public async Task The_readmes_program_prints_what_it_shows()
+    public async Task B10_the_readmes_program_prints_its_own_output()
     {
         string readme = await File.ReadAllTextAsync(Path.Combine(Place.Package, "README.md"));
         string program = Regex.Match(readme, @"```csharp\n(using Redmux;.*?)```", RegexOptions.Singleline).Groups[1].Value;
@@ -182,7 +182,7 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
     }
 
     [Fact]
-    public async Task Example_chat()
+    public async Task B10_example_chat_is_interactive()
     {
         using Running program = Start("chat");
         program.Says("+lobby");
@@ -262,8 +262,8 @@ internal static class PublicApi
                 .Where(one => one != typeof(object) && one != typeof(ValueType) && one != typeof(Enum) && !type.IsEnum).Select(Name).Order(StringComparer.Ordinal));
             text.Append(kind).Append(' ').Append(type.FullName).Append(bases.Length > 0 ? " : " + bases : "").Append('\n');
             foreach (string member in type
-                .GetMembers(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly)
-                .Select(Member).OfType<string>().Order(StringComparer.Ordinal))
+                .GetMembers(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly)
+                .Where(member => Access(member) is not null).Select(Member).OfType<string>().Order(StringComparer.Ordinal))
             {
                 text.Append("    ").Append(member).Append('\n');
             }
@@ -271,16 +271,28 @@ internal static class PublicApi
         return text.ToString();
     }
 
-    private static string? Member(MemberInfo member) => member switch
+    /// <summary>Nothing for what is public, a word for what derived classes see, null for what nobody sees.</summary>
+    private static string? Access(MemberInfo member) => member switch
+    {
+        MethodBase method => method.IsPublic ? "" : method.IsFamily || method.IsFamilyOrAssembly ? "protected " : null,
+        FieldInfo field => field.IsPublic ? "" : field.IsFamily || field.IsFamilyOrAssembly ? "protected " : null,
+        PropertyInfo property => Access(property.GetMethod ?? property.SetMethod!),
+        _ => null,
+    };
+
+    private static string? Member(MemberInfo member) => Shape(member) is { } shape ? Access(member) + shape : null;
+
+    private static string? Shape(MemberInfo member) => member switch
     {
         FieldInfo { IsSpecialName: true } => null,
         FieldInfo { IsLiteral: true } field when field.DeclaringType!.IsEnum => $"{field.Name} = {Convert.ToInt32(field.GetRawConstantValue(), null)}",
         FieldInfo field => $"{(field.IsLiteral ? "const" : "readonly")} {Name(field.FieldType)} {field.Name}",
         PropertyInfo { Name: "EqualityContract" } => null,
+        MethodInfo { Name: "PrintMembers" or "Finalize" } => null,
         PropertyInfo property => $"{Name(property.PropertyType)} {property.Name}{Indexer(property)} {{ get;{(property.SetMethod is { IsPublic: true } ? " set;" : "")} }}",
         ConstructorInfo constructor => $"new({Parameters(constructor)})",
         MethodInfo method when method.IsSpecialName || method.Name.StartsWith('<') => null,
-        MethodInfo method => $"{(method.IsStatic ? "static " : "")}{Name(method.ReturnType)} {method.Name}{(method.IsGenericMethod ? "<T>" : "")}({Parameters(method)})",
+        MethodInfo method => $"{(method.IsStatic ? "static " : method.IsAbstract && !method.DeclaringType!.IsInterface ? "abstract " : "")}{Name(method.ReturnType)} {method.Name}{(method.IsGenericMethod ? $"<{string.Join(", ", method.GetGenericArguments().Select(Name))}>" : "")}({Parameters(method)})",
         _ => null,
     };
 
