@@ -71,12 +71,24 @@ public sealed class RedisOptions
     }
 
     /// <summary>One client for each server; the same server twice would handle each request twice.</summary>
-    internal RedmuxClient[] Open() =>
-        Client is { } client && RedisConnexionStrings.Count == 0 ? [client]
-        : [.. RedisConnexionStrings.Distinct().DefaultIfEmpty(null).Select(server =>
+    internal RedmuxClient[] Open()
+    {
+        if (Client is { } client && RedisConnexionStrings.Count == 0) { return [client]; }
+        List<RedmuxClient> opened = [];
+        try
         {
-            RedmuxOptions options = new() { Url = server, LoggerFactory = LoggerFactory };
-            Configure?.Invoke(options);
-            return RedmuxClient.Open(options);
-        })];
+            foreach (string? server in RedisConnexionStrings.Distinct().DefaultIfEmpty(null))
+            {
+                RedmuxOptions options = new() { Url = server, LoggerFactory = LoggerFactory };
+                Configure?.Invoke(options);
+                opened.Add(RedmuxClient.Open(options));
+            }
+            return [.. opened];
+        }
+        catch
+        {
+            opened.ForEach(one => one.Dispose());
+            throw;
+        }
+    }
 }

@@ -179,7 +179,7 @@ public sealed class MessagingTests(Fixture server) : WithServer(server)
         string[] names = [.. Server.Do("client_list")!.AsArray().Select(one => (string)one!["name"]!)];
         Assert.Contains(names, name => name.StartsWith("from-string", StringComparison.Ordinal));
         Assert.Contains(names, name => name.StartsWith(Environment.MachineName, StringComparison.Ordinal));
-        Assert.Throws<RedmuxArgumentException>(() => new Messaging(new() { RedisConnexionStrings = { "localhost,tunnel=x" } }, DemoJson.Default));
+        Assert.Throws<RedmuxArgumentException>(() => new Messaging(new() { RedisConnexionStrings = { Address, "localhost,tunnel=x" } }, DemoJson.Default));
     }
 
     [Theory]

@@ -252,6 +252,23 @@ public sealed class MessagingWireTests(Fixture server) : WithServer(server)
     }
 
     [Fact]
+    public async Task A_connection_that_is_lost_ends_a_request_with_what_came()
+    {
+        using LegacyPeer old = new(Server), silent = new(Server);
+        await using var client = Client();
+        await using var messaging = On(client);
+        await old.ListenAsync(Asked);
+        await silent.ListenAsync(Asked);
+        PingBuffer buffer = new(messaging, new PingRequest()) { TimeoutMs = 60_000 };
+        Task<PingResponse> asking = buffer.SendRequestAsync();
+        await old.RespondAsync(LegacyPeer.IdOf((await old.HearAsync(Asked)).Channel), "\"Text\":\"one\"");
+        await client.BarrierAsync(); // it has been read
+        Server.Do("kill_pubsub");
+        Assert.Equal("one of old-vm", (await asking.WaitAsync(Bound)).Text);
+        Assert.Equal((GatherReason.Interrupted, 1L), (buffer.End!.Reason, buffer.End.Answers));
+    }
+
+    [Fact]
     public async Task On_the_old_wire_a_request_has_one_response()
     {
         using LegacyPeer old = new(Server);
