@@ -283,9 +283,8 @@ public sealed class MessagingTests(Fixture server) : WithServer(server)
         Messaging messaging = new(new() { Client = client }, DemoJson.Default);
         await messaging.SubscribeRequestAsync<PingRequest>(async (_, _, ct) =>
         {
-            using var told = ct.Register(cancelled.SetResult);
             begun.SetResult();
-            await Task.Delay(Timeout.InfiniteTimeSpan, ct);
+            await Task.Delay(Timeout.InfiniteTimeSpan, ct).ContinueWith(_ => cancelled.SetResult(), TaskScheduler.Default);
             return null;
         });
         Assert.Equal(1, Server.Publish("Request:1:Demo.PingRequest", "{}"));
