@@ -19,7 +19,7 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
     private readonly string _word = Guid.NewGuid().ToString();
     private readonly ConcurrentDictionary<string, Task<List<Responder>>> _served = new();
     private readonly ConcurrentDictionary<string, InWork> _inWork = new();
-    private readonly AsyncLocal<string?> _inside = new();
+    private readonly AsyncLocal<InWork?> _inside = new(); // the request that a handler works on, in its own flow
     private int _disposed;
 
     /// <summary>With types from a JsonSerializerContext: safe for trimming and AOT.</summary>
@@ -178,7 +178,7 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
                     RespondOptions options = new() { Concurrency = _options.Concurrency, CatchAll = type == All ? true : null, ["wire"] = WordOf(wire) };
                     // What reaches several responders of an instance, over several servers, is handled once.
                     if (_clients.Length > 1) { options["once"] = _word; }
-                    responders.Add(await client.RespondAsync(type, request => WorkAsync(new(request, wire), type, handler), options, ct).ConfigureAwait(false));
+                    responders.Add(await client.RespondAsync(type, request => WorkAsync(new(request, wire, type), handler), options, ct).ConfigureAwait(false));
                 }
             }
             serving.SetResult(responders);
@@ -193,11 +193,11 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
         }
     }
 
-    private async ValueTask<Reply?> WorkAsync(InWork work, string type, Func<InWork, Task> handler)
+    private async ValueTask<Reply?> WorkAsync(InWork work, Func<InWork, Task> handler)
     {
         Request request = work.Request;
         _inWork[request.Id] = work;
-        _inside.Value = type;
+        _inside.Value = work;
         try
         {
             await handler(work).ConfigureAwait(false);
@@ -210,6 +210,7 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
         }
         finally
         {
+            work.Ended = true;
             _inWork.TryRemove(new(request.Id, work));
         }
     }
@@ -219,7 +220,9 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
     {
         ArgumentNullException.ThrowIfNull(correlationId);
         ArgumentNullException.ThrowIfNull(response);
-        if (_inWork.TryGetValue(correlationId, out InWork? work)) { return Answer(work, response); }
+        // Two handlers may work on the same request, one of its type and one of all.
+        InWork? work = _inside.Value is { Ended: false } own && own.Request.Id == correlationId ? own : _inWork.GetValueOrDefault(correlationId);
+        if (work is not null) { return Answer(work, response); }
         if (!_wires.Contains(MessagingWire.MessagingBuffer))
         {
             Log.NotInWork(_logger, correlationId);
@@ -236,8 +239,20 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
         // The library writes whose it is. A request on the old wire has one response.
         work.Request.Answer(_bodies.Write(response.With(null, null)), last: work.Wire == MessagingWire.MessagingBuffer);
 
-    /// <summary>A request and the wire that it came in.</summary>
-    private sealed record InWork(Request Request, MessagingWire Wire);
+    /// <summary>A request, the wire that it came in, and what its handler handles.</summary>
+    private sealed class InWork(Request request, MessagingWire wire, string type)
+    {
+        private volatile bool _ended;
+
+        internal Request Request { get; } = request;
+
+        internal MessagingWire Wire { get; } = wire;
+
+        internal string Type { get; } = type;
+
+        /// <summary>Whether its handler has ended.</summary>
+        internal bool Ended { get => _ended; set => _ended = value; }
+    }
 
     // --- the end
 
@@ -253,7 +268,7 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
         List<Responder> responders = await serving.WaitAsync(ct).ConfigureAwait(false);
         Task draining = Task.WhenAll(responders.Select(responder => responder.DrainAsync(ct: ct).AsTask()));
         // A handler would wait for itself.
-        if (_inside.Value != type) { await draining.ConfigureAwait(false); }
+        if (_inside.Value?.Type != type) { await draining.ConfigureAwait(false); }
     }
 
     /// <summary>Takes no more requests of any type, and waits until those in work have finished.</summary>

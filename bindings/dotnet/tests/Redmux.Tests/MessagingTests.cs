@@ -33,16 +33,6 @@ public sealed class MessagingTests(Fixture server) : WithServer(server)
 
     private JsonArray Channels(string pattern) => Server.Do("command", ("args", new JsonArray("PUBSUB", "CHANNELS", pattern)))!.AsArray();
 
-    private async Task UntilAsync(Func<bool> holds)
-    {
-        await using var client = await ConnectAsync();
-        for (int tries = 0; tries < 10_000 && !holds(); tries++)
-        {
-            await client.BarrierAsync();
-        }
-        Assert.True(holds());
-    }
-
     public static TheoryData<MessagingWire> Wires => new(MessagingWire.MessagingBuffer, MessagingWire.Redmux);
 
     [Theory]
@@ -255,7 +245,7 @@ public sealed class MessagingTests(Fixture server) : WithServer(server)
         await using Messaging only = Open("second", wire, more: options => options.RedisConnexionStrings[0] = servers[1]);
         Assert.Equal(101, (await new Sum(only).SendRequestAsync().WaitAsync(Bound)).Answers);
         second.Do("stop");
-        await UntilAsync(() => messaging.RequestAsync<PingResponse>(new PingRequest(), new() { Timeout = TimeSpan.FromSeconds(5) }).GetAwaiter().GetResult().IsComplete);
+        await UntilAsync(async () => (await messaging.RequestAsync<PingResponse>(new PingRequest(), new() { Timeout = TimeSpan.FromSeconds(5) })).IsComplete);
     }
 
     [Theory]
@@ -270,7 +260,7 @@ public sealed class MessagingTests(Fixture server) : WithServer(server)
         });
         Sum buffer = new(messaging);
         Assert.Equal(103, (await buffer.SendRequestAsync().WaitAsync(Bound)).Answers);
-        await UntilAsync(() => new Sum(messaging).SendRequestAsync().GetAwaiter().GetResult().Answers == 100);
+        await UntilAsync(async () => (await new Sum(messaging).SendRequestAsync()).Answers == 100);
     }
 
     [Theory]
@@ -300,8 +290,7 @@ public sealed class MessagingTests(Fixture server) : WithServer(server)
         await cancelled.Task.WaitAsync(Bound);
         await messaging.DisposeAsync();
         await Assert.ThrowsAsync<ObjectDisposedException>(() => messaging.SubscribeRequestAsync<PingRequest>(Answers(1)));
-        await client.BarrierAsync();
-        Assert.Equal(0, Server.Publish("Request:1:Demo.PingRequest", "{}"));
+        await UntilAsync(() => Server.Publish("Request:1:Demo.PingRequest", "{}") == 0);
         Assert.Equal(0, await client.PublishAsync("x", "still open"));
     }
 

@@ -36,8 +36,7 @@ public sealed class MessagingWireTests(Fixture server) : WithServer(server)
         PingResponse response = Assert.Single(result.Responses);
         Assert.Equal(("pong", 7, Id, "old-vm"), (response.Text, response.Answers, response.CorrelationId, response.ResponseServerName));
         Assert.Equal((GatherReason.All, 1L, true), (result.End.Reason, result.End.Expected, result.IsComplete));
-        await client.BarrierAsync();
-        Assert.Equal(0, Channels("Response:*"));
+        await UntilAsync(() => Channels("Response:*") == 0);
     }
 
     [Fact]
@@ -113,7 +112,7 @@ public sealed class MessagingWireTests(Fixture server) : WithServer(server)
         Assert.Equal((1, 1), (counted.GetProperty("late").GetInt32(), counted.GetProperty("malformed").GetInt32()));
         await logs.UntilAsync(LogLevel.Warning, "\"another\" of another request");
         await logs.UntilAsync(LogLevel.Error, $"a response of old-vm to {id} cannot be read");
-        Assert.Equal(0, await old.RespondAsync(id, "\"Text\":\"one more\"")); // nobody listens there any more
+        await UntilAsync(async () => await old.RespondAsync(id, "\"Text\":\"one more\"") == 0); // nobody listens there any more
     }
 
     [Fact]
