@@ -65,7 +65,8 @@ public sealed class RedmuxOptions : KeyedOptions
     public ILoggerFactory? LoggerFactory { get; set; }
 
     /// <summary>Takes what a section of the configuration says: <c>Url</c> and any option, spelled <c>PingInterval</c> or <c>ping_interval</c>.</summary>
-    internal void Read(IConfiguration section)
+    /// <param name="section">Where they stand.</param>
+    public void Read(IConfiguration section)
     {
         foreach (IConfigurationSection entry in section.GetChildren())
         {
