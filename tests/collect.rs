@@ -215,11 +215,12 @@ impl Model {
         let all_counted = self.receivers.is_some_and(|n| done >= n);
         let closed = self.window_closes.is_some_and(|closes| now >= closes);
         if all_counted || closed && !rules.strict && self.count("works") == 0 {
-            let earlier = self.finished_before.iter().any(|who| !self.state.contains_key(who));
-            let nobody = self.count("finished") + self.count("lost") == 0 && !earlier;
-            return Some(match nobody {
+            let now = self.state.iter().filter(|(_, at)| matches!(**at, "finished" | "lost")).map(|(who, _)| *who);
+            let earlier = self.finished_before.iter().filter(|who| !self.state.contains_key(who)).copied();
+            let took: BTreeSet<usize> = now.chain(earlier).collect();
+            return Some(match took.is_empty() {
                 true => Reason::NoResponders,
-                false if self.answers == 0 && !self.failed.is_empty() => Reason::Failed,
+                false if self.answers == 0 && took.is_subset(&self.failed) => Reason::Failed,
                 false => Reason::All,
             });
         }
@@ -448,4 +449,22 @@ fn an_answer_that_was_lost_before_an_end_makes_its_responder_missing() {
     assert_eq!(collect.ended(), None);
     assert_eq!(collect.answer("a", "a", 0, 1, false, now), Verdict::Deliver);
     assert_eq!((collect.ended(), collect.report().missing), (Some(Reason::All), vec![]));
+}
+
+#[test]
+fn only_where_everybody_who_took_it_failed_it_has_failed() {
+    let ended = |also: fn(&mut Collect, Instant)| {
+        let (mut collect, began) = published(2, true);
+        collect.failed("a", "A", began);
+        also(&mut collect, began);
+        run(&mut collect, began, began + Duration::from_secs(4));
+        collect.ended()
+    };
+    assert_eq!(ended(|collect, now| drop(collect.failed("b", "B", now))), Some(Reason::Failed));
+    // It declined: another of its group took it, and failed.
+    assert_eq!(ended(|collect, now| collect.declined("b", "B", now)), Some(Reason::Failed));
+    assert_eq!(ended(|collect, now| drop(collect.finished("b", "B", Some(0), now))), Some(Reason::All));
+    assert_eq!(ended(|collect, now| drop(collect.answer("b", "B", 0, 1, true, now))), Some(Reason::All));
+    // It fell silent: who knows what it would have said.
+    assert_eq!(ended(|collect, now| drop(collect.accepted("b", "B", now))), Some(Reason::All));
 }

@@ -591,6 +591,8 @@ impl Buffer {
         let reason = gather.collect.ended().unwrap_or(reason);
         let status = match (why, reason) {
             (Some((status, _)), _) => status,
+            // No answer, and errors: that is what a caller raises who wanted one.
+            (None, Reason::All) if gather.collect.only_errors() => Status::Remote,
             (None, Reason::All | Reason::Count | Reason::Predicate | Reason::Quiet) => Status::Ok,
             (None, Reason::NoResponders) => Status::NoResponders,
             (None, Reason::Deadline) => Status::Timeout,

@@ -259,7 +259,7 @@
 #define REDMUX_REASON_INTERRUPTED 9
 
 /**
- * Everybody answered with an error.
+ * Everybody who took it answered with an error.
  */
 #define REDMUX_REASON_FAILED 10
 
@@ -542,11 +542,6 @@
  * The number of the ABI: raised when something that was there changed or went.
  */
 #define REDMUX_ABI_VERSION 1
-
-/**
- * The longest head, its newline included; one that is longer is no head.
- */
-#define MAX_HEAD (64 * 1024)
 
 /**
  * What went wrong: a status, a sentence that says what happened, to what, and what to do, and Redis' own error word.
@@ -1055,7 +1050,7 @@ int32_t redmux_gather_stop(struct redmux_client client,
 
 /**
  * Asks a service and waits for the first answer; who else works on it is told that it is enough. REDMUX_ERR_NO_RESPONDERS:
- * nobody serves it. REDMUX_ERR_REMOTE: everybody answered with an error, and out_error has the first one's sentence.
+ * nobody serves it. REDMUX_ERR_REMOTE: errors came and no answer, and out_error has the first one's sentence.
  * REDMUX_ERR_TIMEOUT: no answer in time.
  *
  * service: any bytes, NULL only with length 0; borrowed for the call. body: the same, borrowed for the call. headers: a JSON object of strings,
@@ -1698,8 +1693,8 @@ int32_t redmux_subscription_clear_wait(struct redmux_subscription subscription,
                                        struct redmux_error **out_error);
 
 /**
- * Unsubscribes, delivers what comes until the server confirms, and closes: closed is the subscription's last record,
- * and done follows. The handle stays until redmux_subscription_close, which is then harmless.
+ * Delivers everything that was published before, unsubscribes, and closes: closed is the subscription's last record, and
+ * done follows. The handle stays until redmux_subscription_close, which is then harmless.
  *
  * inbox: where done comes; {0} is the subscription's own. token: comes back in it. timeout_ms: when it is closed without
  * the server's word; 0 is the client's option timeout, -1 never. Any thread, also inside a callback.
@@ -1710,7 +1705,8 @@ int32_t redmux_subscription_drain(struct redmux_subscription subscription,
                                   int64_t timeout_ms);
 
 /**
- * Unsubscribes, waits for the server's word, and closes: closed is then in the inbox, behind everything that came.
+ * Delivers everything that was published before, unsubscribes, waits for the server's word, and closes: closed is then in
+ * the inbox, behind everything that came.
  *
  * timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error
  * is owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
