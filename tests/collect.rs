@@ -453,18 +453,22 @@ fn an_answer_that_was_lost_before_an_end_makes_its_responder_missing() {
 
 #[test]
 fn only_where_everybody_who_took_it_failed_it_has_failed() {
-    let ended = |also: fn(&mut Collect, Instant)| {
+    let ended = |other: Step| {
         let (mut collect, began) = published(2, true);
-        collect.failed("a", "A", began);
-        also(&mut collect, began);
+        collect.failed("a", "", began);
+        match other {
+            Step::Failed(_) => _ = collect.failed("b", "", began),
+            Step::Declined(_) => collect.declined("b", "", began),
+            Step::End(_, n) => _ = collect.finished("b", "", n, began),
+            Step::Last { seq, bytes, .. } => _ = collect.answer("b", "", seq, bytes, true, began),
+            _ => _ = collect.accepted("b", "", began),
+        }
         run(&mut collect, began, began + Duration::from_secs(4));
-        collect.ended()
+        collect.ended().expect("everybody has finished")
     };
-    assert_eq!(ended(|collect, now| drop(collect.failed("b", "B", now))), Some(Reason::Failed));
-    // It declined: another of its group took it, and failed.
-    assert_eq!(ended(|collect, now| collect.declined("b", "B", now)), Some(Reason::Failed));
-    assert_eq!(ended(|collect, now| drop(collect.finished("b", "B", Some(0), now))), Some(Reason::All));
-    assert_eq!(ended(|collect, now| drop(collect.answer("b", "B", 0, 1, true, now))), Some(Reason::All));
-    // It fell silent: who knows what it would have said.
-    assert_eq!(ended(|collect, now| drop(collect.accepted("b", "B", now))), Some(Reason::All));
+    assert_eq!(ended(Step::Failed(1)), Reason::Failed);
+    assert_eq!(ended(Step::Declined(1)), Reason::Failed, "another of its group took it, and failed");
+    assert_eq!(ended(Step::End(1, Some(0))), Reason::All);
+    assert_eq!(ended(Step::Last { who: 1, seq: 0, bytes: 1 }), Reason::All);
+    assert_eq!(ended(Step::Accepted(1)), Reason::All, "it fell silent: who knows what it would have said");
 }

@@ -266,7 +266,11 @@ impl Buffer {
     }
 
     fn wire_id(&self, id: u64, gather: &Gather) -> String {
-        gather.named.as_deref().map_or_else(|| format!("{}.{id:x}", self.instance), str::to_owned)
+        gather.named.as_deref().map_or_else(|| self.unique_id(id), str::to_owned)
+    }
+
+    fn unique_id(&self, id: u64) -> String {
+        format!("{}.{id:x}", self.instance)
     }
 
     fn frame_of(
@@ -286,6 +290,7 @@ impl Buffer {
             attempt: gather.attempt,
             expect: gather.expect,
             not: if gather.own { "".into() } else { self.instance.as_str().into() },
+            asking: gather.named.as_ref().map_or_else(Default::default, |_| self.unique_id(id).into()),
             repeat: gather.repeatable,
             h,
             ..Head::new(Kind::Request)

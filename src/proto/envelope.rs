@@ -104,6 +104,9 @@ pub struct Head<'a> {
     /// An instance that must not answer: the asker's own.
     #[serde(borrow, default)]
     pub not: Cow<'a, str>,
+    /// Which asking this is, where the caller chose the id and may use it again.
+    #[serde(borrow, default)]
+    pub asking: Cow<'a, str>,
     /// It may be sent again under the same id: answers are to be remembered.
     #[serde(default)]
     pub repeat: bool,
@@ -145,6 +148,11 @@ impl<'a> Head<'a> {
         Head { k: Cow::Borrowed(kind.word()), ..self }
     }
 
+    /// What this asking has for itself, in each of its attempts: its id, unless that may be used again.
+    pub fn unique(&self) -> &str {
+        if self.asking.is_empty() { &self.id } else { &self.asking }
+    }
+
     /// The frame with a body.
     ///
     /// Written by hand: with serde's writer a request cost a quarter more.
@@ -173,6 +181,7 @@ impl<'a> Head<'a> {
         number(&mut out, "attempt", Some(self.attempt.into()).filter(|&attempt| attempt > 0));
         number(&mut out, "expect", self.expect);
         text(&mut out, "not", &self.not);
+        text(&mut out, "asking", &self.asking);
         flag(&mut out, "repeat", self.repeat);
         text(&mut out, "code", &self.code);
         text(&mut out, "message", &self.message);
