@@ -197,10 +197,12 @@ impl Buffer {
             self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis).min(LONGEST_TTL);
-        // Counted from when the link read it: what stood in line before it does not prolong its time.
-        let age = Duration::from_nanos(crate::mux::unix_ns().saturating_sub(read_at));
-        let Some(left) = ttl.checked_sub(age).filter(|left| !left.is_zero()) else { return };
+        // From now on: the link read it in this turn of the thread. `read_at` is of the wall clock, which may jump: it is told,
+        // and nothing is reckoned by it.
+        let left = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis).min(LONGEST_TTL);
+        if left.is_zero() {
+            return;
+        }
         if head.repeat && head.attempt <= 1 {
             responder.memory.forget(&head.reply, head.unique());
         } else if head.repeat {
@@ -257,7 +259,7 @@ impl Buffer {
             said: 0,
             began: now,
             expires: now + left,
-            until: read_at.saturating_add(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX)),
+            until: read_at.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)),
         };
         if claims {
             responder.claiming += 1;
