@@ -184,6 +184,23 @@ fn a_lost_subscriber_link_interrupts_what_was_sent_and_its_responder_is_told() {
 }
 
 #[test]
+fn who_works_for_an_asker_that_loses_both_links_is_told_when_it_is_back() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let (asker, _) = with_publish_link(&server, &proxy);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    for _ in 0..10 {
+        let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+        let request = service.request();
+        proxy.cut_all();
+        asked.result().expect(Reason::Interrupted);
+        assert_eq!(service.tap.wait(Kind::Cancel).number, request.number);
+        service.say(&request, Say::End);
+        ready(&asker);
+    }
+}
+
+#[test]
 fn a_lost_subscriber_link_repeats_what_is_repeatable_and_it_is_answered_once() {
     for state in STATES {
         let server = Server::start();

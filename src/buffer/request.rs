@@ -4,7 +4,7 @@
 //! but that PUBLISH. Everything that happens to it goes through `collect.rs`; its end is one record, always.
 
 use super::collect::{Collect, Reason, Rules, Verdict, Window};
-use super::{Buffer, FRAME_TIME, State, check_head, headers};
+use super::{Buffer, FRAME_TIME, State, TOKEN_CANCEL, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
@@ -81,6 +81,14 @@ impl Gather {
     }
 }
 
+/// A cancel on its way.
+#[derive(Debug)]
+struct Cancel {
+    channel: Vec<u8>,
+    frame: Vec<u8>,
+    deadline: Option<Instant>,
+}
+
 /// The requests of a client.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
@@ -94,6 +102,8 @@ pub(super) struct Requests {
     /// Those that wait for the reply channel, in their order.
     waiting: BTreeSet<u64>,
     timers: BTreeSet<(Instant, u64)>,
+    /// Cancels that may have to be said again, by the id of what they cancel.
+    cancels: HashMap<u64, Cancel, RandomState>,
     window: Window,
 }
 
@@ -633,8 +643,30 @@ impl Buffer {
                 reply: self.reply.as_str().into(),
                 ..Head::new(Kind::Cancel)
             };
-            let deadline = Instant::now().checked_add(FRAME_TIME);
-            let _ = self.hub.post(&self.service_channel(&gather.service), &head.frame(b""), deadline);
+            let channel = self.service_channel(&gather.service);
+            let (frame, deadline) = (head.frame(b""), Instant::now().checked_add(FRAME_TIME));
+            if reason == Reason::Interrupted {
+                self.send_cancel(state, id, Cancel { channel, frame, deadline });
+            } else {
+                let _ = self.hub.post(&channel, &frame, deadline);
+            }
+        }
+    }
+
+    /// A link was lost just now, and the one that a cancel leaves by may be lost as well and not know it: what becomes of it is
+    /// awaited.
+    fn send_cancel(&self, state: &mut State, id: u64, cancel: Cancel) {
+        let Cancel { channel, frame, deadline } = &cancel;
+        if self.hub.publish(channel, frame, &self.inbox, TOKEN_CANCEL | id, *deadline).is_ok() {
+            state.requests.cancels.insert(id, cancel);
+        }
+    }
+
+    /// The PUBLISH of a cancel ended. Where nobody knows whether it was heard it is said again: twice is as good as once.
+    pub(super) fn cancel_published(&self, state: &mut State, id: u64, status: i32) {
+        let Some(cancel) = state.requests.cancels.remove(&id) else { return };
+        if status == Status::Unknown.code() {
+            self.send_cancel(state, id, cancel);
         }
     }
 }
