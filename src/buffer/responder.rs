@@ -307,7 +307,7 @@ impl Buffer {
         request.said += 1;
         let reply = request.reply.clone();
         if request.repeat {
-            one.memory.keep(&request.reply, &request.id, &frame, first, last);
+            one.memory.keep(&request.reply, request.unique(), &frame, first, last);
         }
         if last {
             let failed = matches!(say, Say::Error { .. });

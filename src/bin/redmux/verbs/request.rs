@@ -348,7 +348,7 @@ impl Ended {
             "count" => "that is enough",
             "quiet" => "nothing more came",
             "deadline" => "the time given is over",
-            "failed" => "everybody who answered failed",
+            "failed" => "everybody who took it failed",
             "overflow" => "more came than there is room for (-o max_answers, max_answer_bytes)",
             "interrupted" => "the connection was lost while it waited; answers may be missing",
             other => other,

@@ -209,7 +209,11 @@ impl Server<'_> {
         let service = record.name(data);
         let head: Value = serde_json::from_slice(record.extra(data)).unwrap_or_default();
         let asked = Asked { service, head: &head };
-        let who = format!("[{}] {}", String::from_utf8_lossy(service), asked.text("from"));
+        let from = asked.text("from");
+        let who = Who {
+            service: String::from_utf8_lossy(service).into_owned(),
+            name: if from.is_empty() { "who asked" } else { from }.to_owned(),
+        };
         let body = record.payload(data);
         if self.args.echo {
             return self.shared.answer(ticket, &who, began, Outcome::Answer(body.to_vec()));
@@ -241,6 +245,13 @@ impl Server<'_> {
     }
 }
 
+/// Who asks, and what.
+#[derive(Clone)]
+struct Who {
+    service: String,
+    name: String,
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
@@ -253,7 +264,7 @@ impl Shared {
     }
 
     /// Ends a request, and says how.
-    fn answer(&self, ticket: u64, who: &str, began: Instant, outcome: Outcome) {
+    fn answer(&self, ticket: u64, Who { service, name }: &Who, began: Instant, outcome: Outcome) {
         let said = match &outcome {
             Outcome::Answer(body) => {
                 let said = self.buffer.say(self.id, ticket, Say::Answer { body, headers: b"", last: true });
@@ -272,13 +283,18 @@ impl Shared {
         };
         let took = began.elapsed();
         match (outcome, said) {
-            (Outcome::GivenUp, _) => self.note(Tone::Warn, &format!("{who}: given up after {took:.1?}")),
-            (_, Err(error)) => self.note(Tone::Bad, &format!("{who}: {}", error.message())),
+            (Outcome::GivenUp, _) => {
+                self.note(Tone::Warn, &format!("[{service}] given up after {took:.1?}: {name} does not wait any more"));
+            }
+            (_, Err(error)) => self.note(Tone::Bad, &format!("[{service}] no answer to {name}: {}", error.message())),
             (Outcome::Answer(body), Ok(())) => {
-                self.note(Tone::Dim, &format!("{who}: {} in {took:.1?}", count(body.len() as u64, "byte")));
+                self.note(
+                    Tone::Dim,
+                    &format!("[{service}] {} to {name} in {took:.1?}", count(body.len() as u64, "byte")),
+                );
             }
             (Outcome::Failed { code, message, .. }, Ok(())) => {
-                self.note(Tone::Bad, &format!("{who}: {code} in {took:.1?}: {message}"));
+                self.note(Tone::Bad, &format!("[{service}] {code} to {name} in {took:.1?}: {message}"));
             }
         }
     }
