@@ -36,7 +36,7 @@ type Client struct {
 }
 
 // Connect connects, and waits until the link is up, ConnectTimeout is over or ctx ends; the error says why the last attempt failed.
-// An empty url is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, else localhost:6379.
+// An empty url is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, else localhost:6379.
 func Connect(ctx context.Context, url string, options ...Option) (*Client, error) {
 	if found := native.LibraryABI(); found != native.ABI {
 		said := fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI)
