@@ -1,5 +1,5 @@
 // Package redmux is one Redis connection for every conversation: the subscriptions, patterns and promises of a program share one
-// connection to hear and one to speak, both made again for ever, and the program is told what it missed.
+// connection to hear and one to speak, both made again for ever, and the program is told when it may have missed something.
 //
 //	client, err := redmux.Connect(ctx, "redis://localhost")
 //	sub, err := client.Subscribe(ctx, "news", "sport")

@@ -213,7 +213,9 @@ impl Server<'_> {
         let service = record.name(data);
         let head: Value = serde_json::from_slice(record.extra(data)).unwrap_or_default();
         let asked = Asked { service, head: &head };
-        let who = format!("[{}] {}", String::from_utf8_lossy(service), asked.text("from"));
+        // Only a peer that is not ours leaves its name out.
+        let from = Some(asked.text("from")).filter(|from| !from.is_empty()).unwrap_or("nameless");
+        let who = format!("[{}] {from}", String::from_utf8_lossy(service));
         let body = record.payload(data);
         if self.args.echo {
             return self.shared.answer(ticket, &who, began, Outcome::Answer(body.to_vec()));

@@ -34,7 +34,7 @@ characters in messages are written out.";
 /// What a format may name.
 const NAMES: [&str; 6] = ["payload", "channel", "pattern", "time", "number", "bytes"];
 
-/// Hear channels and patterns, and be told what was missed
+/// Hear channels and patterns, and be told when messages may be missing
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
