@@ -51,7 +51,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
         let lent = inbox.take(None)?;
         for record in lent.records() {
             if record.is(Kind::End) {
-                let report: Value = serde_json::from_slice(record.payload(lent.data())).unwrap_or_default();
+                let report: Value = serde_json::from_slice(record.extra(lent.data())).unwrap_or_default();
                 let status = Status::from_code(record.status).unwrap_or(Status::Internal);
                 break 'asking (status, text(&report, "message").to_owned());
             }
