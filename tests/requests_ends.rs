@@ -132,6 +132,9 @@ fn a_responder_that_may_not_listen_is_refused() {
     let id = try_serve(&client, &tap, b"x", &[]).unwrap();
     let refused = tap.wait(Kind::Refused);
     assert_eq!((refused.source, refused.channel()), (id, "x".into()));
+    client.hub().wait_allowed(id, ticket_in(&tap, 7)).unwrap();
+    let done = tap.wait(Kind::Done);
+    assert_eq!((done.status(), done.text().as_str()), (Status::Refused, "refused by ACL (NOPERM) for user \"server\""));
     client.buffer().unwrap().close_service(id).unwrap();
     tap.wait(Kind::Closed);
 }

@@ -40,7 +40,7 @@ public abstract class KeyedOptions
 /// </code></example>
 public sealed class RedmuxOptions : KeyedOptions
 {
-    /// <summary>Where Redis is. Null is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT and REDIS_PASSWORD, else localhost:6379.</summary>
+    /// <summary>Where Redis is. Null is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME and REDIS_PASSWORD, else localhost:6379.</summary>
     public string? Url { get; set; }
 
     /// <summary>The connection's name, as CLIENT LIST shows it.</summary>

@@ -38,7 +38,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     internal ClientCore Core { get; }
 
     /// <summary>Connects, and waits until the link is up.</summary>
-    /// <param name="url">Where Redis is; null is the environment's (REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, else
+    /// <param name="url">Where Redis is; null is the environment's (REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, else
     /// localhost:6379).</param>
     /// <param name="ct">Ends the attempt.</param>
     /// <exception cref="RedmuxTimeoutException">It is not up in time; the message says why the last attempt failed.</exception>

@@ -1483,7 +1483,8 @@ int32_t redmux_responder_open(struct redmux_client client,
                               struct redmux_error **out_error);
 
 /**
- * Completes with done when Redis has the service's name, so that requests come; at once if it has.
+ * Completes with done when Redis has the service's name, so that requests come; at once if it has. REDMUX_ERR_REFUSED: the
+ * user may not listen there (ACL); the responder stays, and is tried again.
  *
  * inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: 0 is the client's option timeout,
  * -1 for ever. Any thread, also inside a callback.
@@ -1494,7 +1495,8 @@ int32_t redmux_responder_active(struct redmux_responder responder,
                                 int64_t timeout_ms);
 
 /**
- * Waits until Redis has the service's name, so that requests come.
+ * Waits until Redis has the service's name, so that requests come. REDMUX_ERR_REFUSED: the user may not listen there (ACL);
+ * the responder stays, and is tried again.
  *
  * timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error is
  * owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.

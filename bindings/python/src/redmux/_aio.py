@@ -56,7 +56,7 @@ def connect(
 ) -> Opening[Client]:
     """Connects, and waits until the link is up or `connect_timeout` (seconds) is over.
 
-    url: None is the environment's (`REDIS_URL`, else `REDIS_HOST`, `REDIS_PORT`, `REDIS_PASSWORD`, else localhost:6379).
+    url: None is the environment's (`REDIS_URL`, else `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD`, else localhost:6379).
     lazy: return at once; the server may come later. address, credentials: asked at each attempt to connect; they return
     `(host, port)` or the path of a socket, and `(user, password)` or a password, and may be coroutines. on_state: called
     with each change and its reason. options: those of docs/options.md, durations in seconds.

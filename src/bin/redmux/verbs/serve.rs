@@ -35,7 +35,8 @@ first line of its stderr (status 75: trying again may help). When nobody waits a
 SIGTERM, and SIGKILL a second later, with everything that it started.
 
 Ctrl-C takes no more requests in, gives those in work a moment, and tells whoever still waits.
-Lines with -- are on stderr, and say what was answered. A version for `redmux services`: -o version=1.2";
+Lines with -- are on stderr, and say what was answered. A version for `redmux services`:
+-o version=1.2";
 
 /// Answer requests, by echo or with a command
 #[derive(clap::Args)]
@@ -98,6 +99,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
             fewer: Condvar::new(),
         }),
         args,
+        namespace: client.options().text(Key::Namespace),
         given_up: Vec::new(),
     };
     let served = server.serve(&inbox);
@@ -127,6 +129,7 @@ fn close(client: &Client) {
 
 struct Server<'a> {
     args: &'a Args,
+    namespace: &'a str,
     shared: Arc<Shared>,
     /// Commands that were told to end, and when they are ended.
     given_up: Vec<(Instant, Arc<Running>)>,
@@ -196,7 +199,8 @@ impl Server<'_> {
             shared.note(Tone::Bad, &format!("{text}; from here requests may be missing"));
         } else if record.is(Kind::Refused) {
             let text = format!(
-                "[{service}]: {text}; the user needs the channels of services, `redmux doctor` looks at its rights"
+                "[{service}]: {text}; the user needs the channels of requests: ACL SETUSER <user> '&{}:*'",
+                self.namespace
             );
             return Err(Failure::new(Exit::Refused, text));
         }
@@ -209,10 +213,11 @@ impl Server<'_> {
         let service = record.name(data);
         let head: Value = serde_json::from_slice(record.extra(data)).unwrap_or_default();
         let asked = Asked { service, head: &head };
+        // Only a peer that is not ours leaves its name out.
         let from = asked.text("from");
         let who = Who {
             service: String::from_utf8_lossy(service).into_owned(),
-            name: if from.is_empty() { "who asked" } else { from }.to_owned(),
+            name: if from.is_empty() { "nameless" } else { from }.to_owned(),
         };
         let body = record.payload(data);
         if self.args.echo {
