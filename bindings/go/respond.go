@@ -21,7 +21,8 @@ type Request struct {
 	Again     bool
 	responder *Responder
 	ticket    uint64
-	cancel    context.CancelFunc
+	said      bool // its last answer ended it
+	context   asker
 }
 
 // Text is the request as a string.
@@ -38,7 +39,10 @@ func (r *Request) Answer(data []byte, headers map[string]string) error {
 func (r *Request) answer(data []byte, headers map[string]string, last bool) error {
 	status := native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), last)
 	if status == native.Cancelled || status == native.Closed {
-		r.cancel() // the library's word that nobody waits is still to come
+		r.context.look(true) // the library's word that nobody waits is still to come
+	}
+	if last {
+		r.said = status == native.OK
 	}
 	return check(status, "answer")
 }
@@ -56,7 +60,9 @@ type Responder struct {
 	stream  *stream
 	context context.Context
 	cancel  context.CancelFunc
-	working sync.Map // the ends of the handlers' contexts, by ticket
+
+	mu      sync.Mutex
+	working map[uint64]*Request // by ticket
 }
 
 // Respond serves a service, and returns when Redis has its name. Each request is handled on a goroutine of its own, at most
@@ -67,7 +73,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 	if err != nil {
 		return nil, err
 	}
-	r := &Responder{client: c, what: what, handler: handler, stream: stream}
+	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]*Request{}}
 	r.context, r.cancel = context.WithCancel(c.core.context)
 	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(collect(options).options))
 	if failure != nil {
@@ -104,8 +110,11 @@ func (r *Responder) record(one *native.Record, data []byte) {
 	case native.KindRequest:
 		r.begin(one, data)
 	case native.KindCancel:
-		if cancel, is := r.working.Load(one.Number); is {
-			cancel.(context.CancelFunc)()
+		r.mu.Lock()
+		request := r.working[one.Number]
+		r.mu.Unlock()
+		if request != nil {
+			request.context.look(true)
 		}
 	case native.KindClosed:
 		_ = r.Close()
@@ -119,29 +128,58 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 	request := &Request{
 		Service: string(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
+		context: asker{of: r.context, until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
 	}
-	ctx, cancel := context.WithCancel(r.context)
-	request.cancel, ctx = cancel, asker{context.WithValue(ctx, traced{}, h.H["traceparent"]), time.Unix(0, int64(one.Aux))}
-	r.working.Store(request.ticket, cancel)
-	go r.handle(ctx, request)
+	r.mu.Lock()
+	r.working[request.ticket] = request
+	r.mu.Unlock()
+	go r.handle(request)
 }
 
-// asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks.
+// asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks. What
+// can be waited for is made when somebody looks, which most handlers never do.
 type asker struct {
-	context.Context
+	of    context.Context // the responder's
 	until time.Time
+	trace string
+
+	mu     sync.Mutex
+	over   bool
+	inner  context.Context
+	cancel context.CancelFunc
 }
 
-func (a asker) Deadline() (time.Time, bool) { return a.until, true }
+// look ends it, or makes what can be waited for.
+func (a *asker) look(end bool) context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.over = a.over || end; a.inner == nil && !end {
+		a.inner, a.cancel = context.WithCancel(a.of)
+	}
+	if a.over && a.cancel != nil {
+		a.cancel()
+	}
+	return a.inner
+}
 
-func (r *Responder) handle(ctx context.Context, request *Request) {
+func (a *asker) Deadline() (time.Time, bool) { return a.until, true }
+func (a *asker) Done() <-chan struct{}       { return a.look(false).Done() }
+func (a *asker) Err() error                  { return a.look(false).Err() }
+func (a *asker) Value(key any) any {
+	if key == (traced{}) {
+		return a.trace
+	}
+	return a.look(false).Value(key)
+}
+
+func (r *Responder) handle(request *Request) {
 	defer r.left(request)
 	var data []byte
-	err := safely(func() (err error) { data, err = r.handler(ctx, request); return })
+	err := safely(func() (err error) { data, err = r.handler(&request.context, request); return })
 	if err == nil && data != nil {
 		err = request.answer(data, nil, true)
 	}
-	if err == nil || ctx.Err() != nil {
+	if err == nil || request.context.Err() != nil {
 		return // all is said, or nobody hears it
 	}
 	var remote *RemoteError
@@ -154,7 +192,11 @@ func (r *Responder) handle(ctx context.Context, request *Request) {
 
 // left ends the request, however its handler was left.
 func (r *Responder) left(request *Request) {
-	r.working.Delete(request.ticket)
-	request.cancel()
-	native.EndRequest(r.stream.handle, request.ticket) // harmless where its last answer ended it
+	r.mu.Lock()
+	delete(r.working, request.ticket)
+	r.mu.Unlock()
+	request.context.look(true)
+	if !request.said {
+		native.EndRequest(r.stream.handle, request.ticket) // harmless where something ended it
+	}
 }
