@@ -246,7 +246,10 @@ impl<'a> Session<'a> {
     /// Serves until the link fails, or until the client is stopped or closed: then there is no fault.
     async fn turns(&mut self) -> Option<(Status, String)> {
         let hub = self.hub;
-        let mut control = hub.control.subscribe();
+        let control = hub.control.subscribe();
+        // Once, not in each turn: to enter its list and leave it again is a good part of what a lone message costs.
+        let mut told = control.clone();
+        let mut told = pin!(told.changed());
         let mut sleep = pin!(tokio::time::sleep_until(self.next_timer().into()));
         let mut armed = self.next_timer();
         let mut work = pin!(hub.work.notified());
@@ -265,22 +268,19 @@ impl<'a> Session<'a> {
                 armed = next;
                 sleep.as_mut().reset(next.into());
             }
-            let wake = {
-                let mut control = pin!(control.changed());
-                poll_fn(|cx| {
-                    if let Poll::Ready(wake) = self.poll_socket(cx) {
-                        return Poll::Ready(wake);
-                    }
-                    if work.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Wake::Work);
-                    }
-                    if control.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Wake::Control);
-                    }
-                    sleep.as_mut().poll(cx).map(|()| Wake::Timer)
-                })
-                .await
-            };
+            let wake = poll_fn(|cx| {
+                if let Poll::Ready(wake) = self.poll_socket(cx) {
+                    return Poll::Ready(wake);
+                }
+                if work.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Wake::Work);
+                }
+                if told.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Wake::Control);
+                }
+                sleep.as_mut().poll(cx).map(|()| Wake::Timer)
+            })
+            .await;
             let result = match wake {
                 Wake::Wrote(result) => self.wrote(result),
                 Wake::Read(result) => {

@@ -544,11 +544,6 @@
 #define REDMUX_ABI_VERSION 1
 
 /**
- * The longest head, its newline included; one that is longer is no head.
- */
-#define MAX_HEAD (64 * 1024)
-
-/**
  * What went wrong: a status, a sentence that says what happened, to what, and what to do, and Redis' own error word.
  * A pointer for one is written only when the call fails: begin with NULL, and set it to NULL after redmux_error_free.
  *
@@ -915,9 +910,9 @@ int32_t redmux_client_wait(struct redmux_client client,
 int32_t redmux_client_wake(struct redmux_client client);
 
 /**
- * A descriptor that is readable exactly while some inbox waits in the ready list; for poll, epoll and event loops. Do
- * not read, write or close it; it is closed with the client, so watch a dup of it if you may outlive that: the dup stays
- * readable when the client has ended. Drain it with redmux_client_wait(client, 0, ...).
+ * A descriptor that is readable while some inbox waits in the ready list, and until a redmux_client_wait finds none; for
+ * poll, epoll and event loops. Do not read, write or close it; it is closed with the client, so watch a dup of it if you
+ * may outlive that: the dup stays readable when the client has ended. Drain it with redmux_client_wait(client, 0, ...).
  *
  * out_fd: borrowed for the call, written on success. Any thread.
  */
@@ -1698,8 +1693,8 @@ int32_t redmux_subscription_clear_wait(struct redmux_subscription subscription,
                                        struct redmux_error **out_error);
 
 /**
- * Unsubscribes, delivers what comes until the server confirms, and closes: closed is the subscription's last record,
- * and done follows. The handle stays until redmux_subscription_close, which is then harmless.
+ * Delivers everything that was published before, unsubscribes, and closes: closed is the subscription's last record, and
+ * done follows. The handle stays until redmux_subscription_close, which is then harmless.
  *
  * inbox: where done comes; {0} is the subscription's own. token: comes back in it. timeout_ms: when it is closed without
  * the server's word; 0 is the client's option timeout, -1 never. Any thread, also inside a callback.
@@ -1710,7 +1705,8 @@ int32_t redmux_subscription_drain(struct redmux_subscription subscription,
                                   int64_t timeout_ms);
 
 /**
- * Unsubscribes, waits for the server's word, and closes: closed is then in the inbox, behind everything that came.
+ * Delivers everything that was published before, unsubscribes, waits for the server's word, and closes: closed is then in
+ * the inbox, behind everything that came.
  *
  * timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error
  * is owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
