@@ -65,9 +65,14 @@ def checked(call: Callable[[Any], int], what: str) -> None:
     error = ctypes.c_void_p()
     status = call(ctypes.byref(error))
     if status != OK:
-        sentence = lib.error_message(error).decode(errors="replace")
-        lib.error_free(error)
-        raise failure(status, what, sentence)
+        raise explained(status, error, what)
+
+
+def explained(status: int, error: ctypes.c_void_p, what: str) -> errors.Error:
+    """The exception for a status and the sentence that came with it."""
+    sentence = lib.error_message(error).decode(errors="replace")
+    lib.error_free(error)
+    return failure(status, what, sentence)
 
 
 def millis(timeout: float | None) -> int:
@@ -389,6 +394,7 @@ class CoreSubscription(Owner):
         self._block = client._block
         self._pending: Any = iter(())
         self._over: int | None = None  # the status of its end, once that was read
+        self._behind = 0  # how many records the last take left
         self._pid = os.getpid()
         self._closed = False
         if pattern is None:
@@ -473,8 +479,8 @@ class CoreSubscription(Owner):
             return True
         if status != OK:
             raise failure(status, "read", "another reader is in this subscription" if status == BUSY else "")
-        records, blob, more = block.copy()
-        if not more:  # who waits holds no block
+        records, blob, self._behind = block.copy()
+        if not self._behind:  # who waits holds no block
             lib.block_release(block.address)
         events = decode_events(records, blob, self._client._names, word)
         if events and type(events[-1]) is End:
