@@ -78,7 +78,6 @@ type gather struct {
 
 	mu     sync.Mutex
 	came   []Answer
-	room   [1]Answer // of the first, which is most often the only one
 	enough bool
 	errors []*RemoteError
 	over   bool // what is said of its end is below, and read by who asks
@@ -103,25 +102,14 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 		_ = json.Unmarshal(r.Extra(data), &h)
 		g.errors = append(g.errors, &RemoteError{h.Code, h.Message, h.Retriable, h.Name, int(r.Status)})
 	case !g.enough:
-		if g.came == nil {
-			g.came = g.room[:0]
-		}
 		own := append(append(make([]byte, 0, r.ExtraLen+r.DataLen), r.Extra(data)...), r.Data(data)...)
 		g.came = append(g.came, Answer{
-			Service: g.name(r.Name(data)), Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
+			Service: g.service, Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
 			line: own[:r.ExtraLen], Data: own[r.ExtraLen:len(own):len(own)],
 		})
 		g.signal.wake()
 	}
 	return false
-}
-
-// name is the service that was asked, without another string for it.
-func (g *gather) name(of []byte) string {
-	if string(of) == g.service {
-		return g.service
-	}
-	return string(of)
 }
 
 // result is its end, once it has ended; nil before.

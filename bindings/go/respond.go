@@ -23,6 +23,7 @@ type Request struct {
 	ticket    uint64
 	said      bool // its last answer ended it
 	context   asker
+	cancel    context.CancelFunc
 }
 
 // Text is the request as a string.
@@ -39,7 +40,7 @@ func (r *Request) Answer(data []byte, headers map[string]string) error {
 func (r *Request) answer(data []byte, headers map[string]string, last bool) error {
 	status := native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), last)
 	if status == native.Cancelled || status == native.Closed {
-		r.context.look(true) // the library's word that nobody waits is still to come
+		r.cancel() // the library's word that nobody waits is still to come
 	}
 	if last {
 		r.said = status == native.OK
@@ -60,9 +61,7 @@ type Responder struct {
 	stream  *stream
 	context context.Context
 	cancel  context.CancelFunc
-
-	mu      sync.Mutex
-	working map[uint64]*Request // by ticket
+	working sync.Map // the ends of the handlers' contexts, by ticket
 }
 
 // Respond serves a service, and returns when Redis has its name. Each request is handled on a goroutine of its own, at most
@@ -73,7 +72,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 	if err != nil {
 		return nil, err
 	}
-	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]*Request{}}
+	r := &Responder{client: c, what: what, handler: handler, stream: stream}
 	r.context, r.cancel = context.WithCancel(c.core.context)
 	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(collect(options).options))
 	if failure != nil {
@@ -110,11 +109,8 @@ func (r *Responder) record(one *native.Record, data []byte) {
 	case native.KindRequest:
 		r.begin(one, data)
 	case native.KindCancel:
-		r.mu.Lock()
-		request := r.working[one.Number]
-		r.mu.Unlock()
-		if request != nil {
-			request.context.look(true)
+		if cancel, is := r.working.Load(one.Number); is {
+			cancel.(context.CancelFunc)()
 		}
 	case native.KindClosed:
 		_ = r.Close()
@@ -128,48 +124,27 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 	request := &Request{
 		Service: string(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
-		context: asker{of: r.context, until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
+		context: asker{until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
 	}
-	r.mu.Lock()
-	r.working[request.ticket] = request
-	r.mu.Unlock()
+	request.context.Context, request.cancel = context.WithCancel(r.context)
+	r.working.Store(request.ticket, request.cancel)
 	go r.handle(request)
 }
 
-// asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks. What
-// can be waited for is made when somebody looks, which most handlers never do.
+// asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks.
 type asker struct {
-	of    context.Context // the responder's
+	context.Context
 	until time.Time
 	trace string
-
-	mu     sync.Mutex
-	over   bool
-	inner  context.Context
-	cancel context.CancelFunc
-}
-
-// look ends it, or makes what can be waited for.
-func (a *asker) look(end bool) context.Context {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.over = a.over || end; a.inner == nil && !end {
-		a.inner, a.cancel = context.WithCancel(a.of)
-	}
-	if a.over && a.cancel != nil {
-		a.cancel()
-	}
-	return a.inner
 }
 
 func (a *asker) Deadline() (time.Time, bool) { return a.until, true }
-func (a *asker) Done() <-chan struct{}       { return a.look(false).Done() }
-func (a *asker) Err() error                  { return a.look(false).Err() }
+
 func (a *asker) Value(key any) any {
 	if key == (traced{}) {
 		return a.trace
 	}
-	return a.look(false).Value(key)
+	return a.Context.Value(key)
 }
 
 func (r *Responder) handle(request *Request) {
@@ -192,10 +167,8 @@ func (r *Responder) handle(request *Request) {
 
 // left ends the request, however its handler was left.
 func (r *Responder) left(request *Request) {
-	r.mu.Lock()
-	delete(r.working, request.ticket)
-	r.mu.Unlock()
-	request.context.look(true)
+	r.working.Delete(request.ticket)
+	request.cancel()
 	if !request.said {
 		native.EndRequest(r.stream.handle, request.ticket) // harmless where something ended it
 	}
