@@ -92,7 +92,7 @@ class Client(core.CoreClient):
         self._refused: dict[int, list[str]] = {}
         self._actives: dict[int, asyncio.Future[None]] = {}
         self._waiters: dict[int, asyncio.Future[None]] = {}
-        self._filled: dict[int, bool] = {}  # of each subscription's inbox: whether there may be something in it
+        self._filled: dict[int, bool] = {}  # of the inboxes that are read: whether there may be something in it
         self._gathers: weakref.WeakValueDictionary[int, Gather] = weakref.WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = (ctypes.c_uint64 * 64)()
@@ -166,9 +166,7 @@ class Client(core.CoreClient):
         except Exception:
             self._refuse(question, what)
 
-    def _keep(
-        self, work: Coroutine[Any, Any, None], ended: Callable[[asyncio.Task[None]], None] | None = None
-    ) -> asyncio.Task[None]:
+    def _keep(self, work: Coroutine[Any, Any, None], ended: Callable[[Any], None] | None = None) -> asyncio.Task[None]:
         """Runs it; `ended` forgets it in `_tasks` then."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
@@ -544,10 +542,6 @@ class Subscription(core.CoreSubscription):
 
     _client: Client
 
-    def __init__(self, client: Client, options: dict[str, Any], pattern: str | bytes | None) -> None:
-        super().__init__(client, options, pattern)
-        client._filled[self._inbox] = True
-
     async def add(self, *channels: str | bytes, timeout: float | None = None) -> None:
         """Adds channels and waits until Redis confirmed them. `RefusedError.names` are left out; the others are active.
 
@@ -591,7 +585,7 @@ class Subscription(core.CoreSubscription):
             if self._over is not None:
                 self._finished()
                 return False
-            if filled[self._inbox]:
+            if filled.setdefault(self._inbox, True):
                 came = self._take(lib.poll, 0, self._block)
                 filled[self._inbox] = came and self._behind > 0  # what comes from now on is told by the reader
                 if came:
@@ -807,7 +801,7 @@ class Gather(CoreGather):
     async def _more(self) -> Answer | None:
         """The next answer; None at the end."""
         while not self._came:
-            if self._ended:
+            if self._last is not None:
                 return None
             if self._waiter is not None:
                 raise failure(core.BUSY, self._what, "another task reads its answers")

@@ -139,41 +139,32 @@ class Result:
 class CoreGather:
     """One request, and its answers as they come. Asked as soon as it is made; dropped or left early it is given up."""
 
-    _ended = False
-    _last: Record | None = None  # its end as it came: most who ask want an answer, and nothing of its end
+    _last: Record | None = None  # its end as it came: most who ask want an answer, and nothing of that
     _end: Result | None = None
 
     def __init__(
         self, client: Any, inbox: int, service: str | bytes, data: Any, json: Any, timeout: float | None,
         until: Callable[[Answer], Any] | None, headers: Headers | None, options: dict[str, Any],
     ) -> None:
-        self._client, self._until, self._service = client, until, to_name(service)
+        name = to_name(service)
+        self._client, self._until, self._what = client, until, f"request to {to_text(name)!r}"
         self._came: deque[Answer] = deque()
         self.errors: list[RemoteError] = []
         self._over, self._pid, self._token = False, os.getpid(), next(client._tokens)
         payload = b"" if data is None and json is UNSET else payload_of(data, json)
         if trace := TRACE.get():
             headers = {"traceparent": trace, **(headers or {})}
-        name, head, limit = self._service, encoded(headers), millis(timeout)
-        handle, error = ctypes.c_uint64(), ctypes.c_void_p()
+        head, limit, handle = encoded(headers), millis(timeout), ctypes.c_uint64()
         if client._closed:
             raise failure(CLOSED_STATUS, self._what)
         prepared = client._prepared(options) if options else 0
         try:
-            status = lib.gather_open(
-                client._handle, inbox, name, len(name), payload, len(payload), head, len(head), prepared, self._token, limit,
-                ctypes.byref(handle), ctypes.byref(error),
-            )
-            if status != OK:
-                raise core.explained(status, error, self._what)
+            parts = name, len(name), payload, len(payload), head, len(head), prepared, self._token, limit
+            core.checked(lambda error: lib.gather_open(client._handle, inbox, *parts, ctypes.byref(handle), error), self._what)
         finally:
             if prepared:
                 lib.options_free(prepared)
         self._id = handle.value
-
-    @property
-    def _what(self) -> str:
-        return f"request to {to_text(self._service)!r}"
 
     @property
     def end(self) -> Result | None:
@@ -198,8 +189,8 @@ class CoreGather:
                 kind(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
             )
         elif record.kind == END:
-            self._last, self._ended = record, True
-        return self._ended
+            self._last = record
+        return self._last is not None
 
     def _result(self, record: Record) -> Result:
         said = json_module.loads(record.extra)
@@ -214,9 +205,8 @@ class CoreGather:
 
     def _abandon(self) -> None:
         """Its client is gone."""
-        if not self._ended:
-            self._end = Result("closed", [], self.errors, [], None, 0.0, 0, 0, failure(CLOSED_STATUS, self._what))
-            self._ended = True
+        said = b'{"expected":null,"missing":[],"duplicates":0,"late":0}'
+        self._last = self._last or Record(END, 0, CLOSED_STATUS, 0, self._token, REASONS.index("closed"), 0, b"", said, b"")
 
     def _next(self) -> Answer:
         answer = self._came.popleft()
@@ -243,11 +233,11 @@ class CoreGather:
         self._leave(GIVEN_UP)
 
     def _leave(self, reason: int) -> None:
-        if not self._ended and self._pid == os.getpid():
+        if self._last is None and self._pid == os.getpid():
             lib.gather_stop(self._client._handle, self._id, reason)
 
     def __del__(self) -> None:
-        if not self._ended and hasattr(self, "_id"):
+        if self._last is None and hasattr(self, "_id"):
             self.cancel()
 
 
@@ -286,9 +276,8 @@ class CoreResponder(core.Owner):
         self._client._responders.pop(self._inbox, None)
 
     def _take_requests(self) -> None:
-        more = 1
-        while more and not self._closed and lib.poll(self._inbox, 0, self._block.address) == OK:
-            records, blob, more = self._block.copy()
+        while not self._closed and lib.poll(self._inbox, 0, self._block.address) == OK:
+            records, blob, _ = self._block.copy()
             lib.block_release(self._block.address)
             for record in decode_records(records, blob):
                 if record.kind == REQUEST:
@@ -310,10 +299,7 @@ class CoreResponder(core.Owner):
         return TRACE.set(request.headers.get("traceparent", "") if b'"traceparent"' in request._line else "")
 
     def _say(self, ticket: int, value: Any, last: bool) -> None:
-        if isinstance(value, Reply):
-            data, head = value.data, encoded(value.headers)
-        else:
-            data, head = payload_of(value, UNSET), b""
+        data, head = (value.data, encoded(value.headers)) if isinstance(value, Reply) else (payload_of(value, UNSET), b"")
         status = lib.responder_answer(self._handle, ticket, data, len(data), head, len(head), last)
         if status not in (OK, CLOSED_STATUS, CANCELLED_STATUS):  # that nobody waits any more is told by a cancel
             raise failure(status, f"answer of {self.service!r}")

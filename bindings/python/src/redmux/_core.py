@@ -65,14 +65,9 @@ def checked(call: Callable[[Any], int], what: str) -> None:
     error = ctypes.c_void_p()
     status = call(ctypes.byref(error))
     if status != OK:
-        raise explained(status, error, what)
-
-
-def explained(status: int, error: ctypes.c_void_p, what: str) -> errors.Error:
-    """The exception for a status and the sentence that came with it."""
-    sentence = lib.error_message(error).decode(errors="replace")
-    lib.error_free(error)
-    return failure(status, what, sentence)
+        sentence = lib.error_message(error).decode(errors="replace")
+        lib.error_free(error)
+        raise failure(status, what, sentence)
 
 
 def millis(timeout: float | None) -> int:
