@@ -43,6 +43,12 @@ internal static class Asking
     {
         await using var responder = await client.RespondAsync("bench", request => new(request.Data));
         Console.WriteLine("ready");
+        // On a thread of its own: on a machine of one processor the pool has one, and makes another half a second after that one blocks.
+        await Task.Factory.StartNew(Tell, CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    }
+
+    private static void Tell()
+    {
         while (Console.ReadLine() is not null)
         {
             Console.WriteLine($"{{\"cpu_ns\": {Environment.CpuUsage.TotalTime.Ticks * 100}}}");
