@@ -127,15 +127,15 @@ internal sealed class ClientCore
     private unsafe void Read()
     {
         ulong* ready = stackalloc ulong[64];
-        nuint count;
         PollFd watched = new() { Descriptor = _descriptor, Events = PollFd.In };
         try
         {
             while (true)
             {
                 _ = Native.poll(&watched, 1, -1); // a signal only makes it look for nothing
-                int status;
-                while ((status = Native.redmux_client_wait(Handle, 0, ready, 64, &count)) == Native.Ok && count > 0)
+                (nuint count, int status) = (64, Native.Ok);
+                // Fewer than there is room for are all: what comes now makes the descriptor readable again.
+                while (count == 64 && (status = Native.redmux_client_wait(Handle, 0, ready, 64, &count)) == Native.Ok)
                 {
                     for (int index = 0; index < (int)count; index++)
                     {
@@ -199,13 +199,6 @@ internal sealed class ClientCore
         {
             case Native.Refused or Native.Active or Native.Answer: Tokens.Find(record.Token)?.Note(record, data); break;
             case Native.Done or Native.Published or Native.Promise or Native.End: Tokens.Remove(record.Token)?.Ended(record, data); break;
-        }
-    }
-
-    private void TakeEvents()
-    {
-        while (Each(Events, 0, OnEvent))
-        {
         }
     }
 
@@ -304,7 +297,7 @@ internal sealed class ClientCore
     {
         if (Interlocked.Exchange(ref _released, 1) != 0) { return; }
         Volatile.Write(ref _closed, 1);
-        TakeEvents();
+        while (Each(Events, 0, OnEvent)) { }
         foreach (Source source in _subscriptions.Values.Concat(_sets.Keys))
         {
             source.Close();
