@@ -71,6 +71,17 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
         Assert.Contains($"```csharp\n{example}```", readme, StringComparison.Ordinal);
     }
 
+    /// <summary>Its two parts stand in the file of documented examples, which is run.</summary>
+    [Fact]
+    public async Task The_readme_of_messaging_is_what_is_run()
+    {
+        string readme = await File.ReadAllTextAsync(Path.Combine(Place.Package, "src/Redmux.MessagingBuffer/README.md"));
+        string documented = Squeezed(await File.ReadAllTextAsync(Path.Combine(Place.Package, "tests/Redmux.Tests/DocumentedMessaging.cs")));
+        MatchCollection programs = Regex.Matches(readme, @"```csharp\n(.*?)```", RegexOptions.Singleline);
+        Assert.Equal(2, programs.Count);
+        Assert.All(programs, program => Assert.Contains(Squeezed(program.Groups[1].Value), documented, StringComparison.Ordinal));
+    }
+
     // --- the examples
 
     private Running Start(params string[] arguments) => new("Examples", "", [arguments[0], Server.Url, .. arguments.Skip(1)]);

@@ -1,4 +1,7 @@
 using System.Text.Json.Serialization;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Redmux.MessagingBuffer;
@@ -6,7 +9,7 @@ using Xunit;
 
 namespace Redmux.Tests;
 
-/// <summary>The examples of the doc comments of Redmux.MessagingBuffer, word for word.</summary>
+/// <summary>The examples of the doc comments of Redmux.MessagingBuffer and the program of its README, word for word.</summary>
 internal sealed class DocumentedMessaging(string url)
 {
     private string Url => url;
@@ -20,6 +23,23 @@ internal sealed class DocumentedMessaging(string url)
         Assert.Equal("hello ann", (await new GreetingBuffer(messaging, new GreetingRequest { Who = "ann" }).SendRequestAsync()).Text);
         await messaging.UnsubscribeRequestAsync<GreetingRequest>();
         await AskAsync(messaging);
+        await ReadmeAsync();
+    }
+
+    private async Task ReadmeAsync()
+    {
+        var builder = Host.CreateApplicationBuilder();
+        builder.Configuration.AddInMemoryCollection([new("Redis:RedisConnexionStrings:0", Url), new("Logging:LogLevel:Default", "Warning")]);
+        builder.Services.AddMessagingBuffer(builder.Configuration.GetSection("Redis"), messaging => messaging
+            .AddBuffer<CountBuffer, CountRequest, CountResponse, CountHandler>());
+        using var host = builder.Build();
+        await host.StartAsync(); // its handler serves from here on
+
+        var buffer = host.Services.GetRequiredService<CountBuffer>();
+        var total = await buffer.SendRequestAsync(); // what came until Timeout; never an exception for who is silent
+        Console.WriteLine($"{total.Count}: {buffer.End!.Reason}, {buffer.End.Answers} of {buffer.End.Expected}, missing {string.Join(", ", buffer.End.Missing)}");
+        Assert.Equal((5, GatherReason.All), (total.Count, buffer.End.Reason));
+        await host.StopAsync();
     }
 
     private static RedisOptions Options()
@@ -60,6 +80,20 @@ internal sealed class GreetingHandler(ILogger<GreetingHandler> logger, IMessagin
 internal sealed class GreetingBuffer(IMessaging messaging, GreetingRequest request) : RequestBufferBase<GreetingRequest, GreetingResponse>(messaging, request)
 {
     protected override GreetingResponse Aggregate() => new() { Text = string.Join(", ", ResponseCollection.Select(one => one.Text)) };
+}
+
+public sealed class CountRequest : RequestBase { public int First { get; set; } }
+public sealed class CountResponse : ResponseBase { public int Count { get; set; } }
+
+public sealed class CountHandler(ILogger<CountHandler> logger, IMessaging messaging) : HandlerBase<CountRequest>(logger, messaging)
+{
+    public override Task HandleAsync(string correlationId, CountRequest request, CancellationToken ct) =>
+        Respond(correlationId, new CountResponse { Count = 5 });
+}
+
+public sealed class CountBuffer(IMessaging messaging, CountRequest request) : RequestBufferBase<CountRequest, CountResponse>(messaging, request)
+{
+    protected override CountResponse Aggregate() => new() { Count = Request.First + ResponseCollection.Sum(response => response.Count) };
 }
 
 [JsonSerializable(typeof(GreetingRequest)), JsonSerializable(typeof(GreetingResponse))]
