@@ -169,6 +169,10 @@ fn p4_waiting_for_activation_ends_at_once_when_active_at_a_close_or_at_its_deadl
     let (early, closed) = (set(&client, &tap, 1, b"a:"), set(&client, &tap, 2, b"b:"));
     hub.wait_active(early, until(10, Instant::now())).unwrap();
     assert_eq!(tap.done(10).status(), Status::Timeout);
+    eventually("the deadline says why nothing is active", PATIENCE, || {
+        hub.wait_active(early, until(15, Instant::now())).unwrap();
+        tap.done(15).text().starts_with("connect to ")
+    });
     hub.wait_active(closed, endless(11)).unwrap();
     hub.close_source(closed).unwrap();
     assert_eq!(tap.done(11).status(), Status::Closed);

@@ -612,6 +612,7 @@ impl Mux {
                 format!("{names} wanted{why}")
             }
             What::Ready if status == Status::Timeout => self.events.last_failure(),
+            What::Active { .. } if status == Status::Timeout && !self.online => self.events.last_failure(),
             What::Leave { .. } if status == Status::Timeout => "the server has not confirmed yet".to_owned(),
             _ => String::new(),
         };
