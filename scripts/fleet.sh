@@ -3,9 +3,11 @@
 #
 #   fleet_start     starts them
 #   fleet_tour      asks each over HTTP for what every one holds, and shows a table
+#   fleet_census    asks everybody for one thing, and shows who had it, who had not, and the sum
 #   fleet_losses    kills one instance in its work, and one link, and shows that the results say so
 
 declare -a fleet=() fleet_http=() fleet_holds=()
+declare -A slow_ones=()
 
 # fleet_join NAME PROGRAM RESOURCE=VALUE...: one more instance; its first line says where it answers over HTTP, if it does.
 fleet_join() {
@@ -78,17 +80,55 @@ fleet_ask() {
     local wanted=$1 status=0 text
     shift
     "$target/release/redmux" -u "$REDIS_URL" request resource boat --json >"$work/asked.out" 2>/dev/null || status=$?
-    sed 's/^/   asked    | /' "$work/asked.out"
+    fleet_table
     [ "$status" -eq "$wanted" ] || fail "the request ended with status $status instead of $wanted"
     for text in "$@"; do
         grep -qF -- "$text" "$work/asked.out" || fail "the result does not say $text"
     done
 }
 
+# What the last request heard, an instance a line, and how it ended.
+fleet_table() {
+    local name end answer said after
+    end=$(grep '"kind":"end"' "$work/asked.out") || fail "the request did not end"
+    printf '   %-10s %-40s %s\n' instance said after
+    for name in "${fleet_holds[@]%% *}" "${!slow_ones[@]}"; do
+        answer=$(grep '"kind":"answer"' "$work/asked.out" | grep -F "\"name\":\"$name\"" || true)
+        after=
+        if [ -n "$answer" ]; then
+            said=$(sed 's/.*"payload":"\(.*\)","seq".*/\1/; s/\\"/"/g' <<<"$answer")
+            after="$(fleet_field ms "$answer") ms"
+        elif [[ "$end" == *"\"name\":\"$name\""* ]]; then
+            said="took it and did not finish"
+        elif [[ "$end" == *'"reason":"all"'* ]]; then
+            said="does not have it"
+        else
+            said="not heard before the end"
+        fi
+        printf '   %-10s %-40s %s\n' "$name" "$said" "$after" | sed 's/ *$//'
+    done
+    local key
+    printf '   together:'
+    for key in answers expected missing_count ms reason; do
+        printf '  %s %s' "$key" "$(fleet_field "$key" "$end")"
+    done
+    echo
+}
+
+fleet_field() { # KEY LINE
+    sed 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/' <<<"$2"
+}
+
+fleet_census() {
+    fleet_ask 0 '"answers":1' '"missing_count":0' "\"expected\":${#fleet_holds[@]}" '"reason":"all"'
+}
+
 # fleet_slow NAME: an instance that takes a request and goes on with it for a minute.
 fleet_slow() {
     "$target/release/redmux" -u "$REDIS_URL" serve resource --name "$1" -- sleep 60 >"$work/$1.out" 2>&1 &
     pid[$1]=$!
+    slow_ones[$1]=1
+    disown "$!" # the shell says nothing of its end
     local tries
     for tries in {1..400}; do
         ! grep -q serving "$work/$1.out" || return 0
@@ -114,8 +154,7 @@ fleet_losses() {
     fleet_slow slow-1
     fleet_when_taken slow-1 kill -KILL "${pid[slow-1]}"
     fleet_ask 7 '"name":"slow-1"' '"missing_count":1' '"reason":"all"'
-    wait "${pid[slow-1]}" 2>/dev/null || true
-    unset "pid[slow-1]"
+    unset "pid[slow-1]" "slow_ones[slow-1]"
     act "while another slow one works, Redis cuts every subscriber: the request says that it was interrupted, and keeps what came"
     fleet_slow slow-2
     fleet_when_taken slow-2 ask_redis CLIENT KILL TYPE pubsub

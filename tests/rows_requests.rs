@@ -496,3 +496,25 @@ fn nothing_is_left_of_requests_and_responders() {
         server.conn().command(&["PUBSUB", "CHANNELS", "redmux:svc:*"]).items().is_empty()
     });
 }
+
+#[test]
+fn r5_a_flood_of_strangers_is_counted_and_told_once_a_second() {
+    let server = Server::start();
+    let (asker, mut events) = open_with_events(&server.url(), &[]);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    let mut asked = ask(&asker, b"x", b"", &[]);
+    let request = service.request();
+    let reply = head(&request)["reply"].as_str().unwrap().to_owned();
+    let began = std::time::Instant::now();
+    let mut conn = server.conn();
+    for _ in 0..500 {
+        conn.publish(reply.as_bytes(), b"nonsense");
+    }
+    service.answer(&request, b"");
+    asked.result().expect(Reason::All);
+    let seconds = began.elapsed().as_secs() as usize;
+    assert_eq!(stat(&asker, &["requests", "malformed"]), 500);
+    let told =
+        events.rest().iter().filter(|event| event.kind == Kind::Log && event.text().contains("not a frame")).count();
+    assert!((1..=seconds + 1).contains(&told), "{told} lines in {seconds} s");
+}

@@ -31,7 +31,7 @@ func read(t *testing.T, path string) string {
 
 func TestTheHeaderInTheModuleIsTheLibrarys(t *testing.T) {
 	if read(t, "internal/native/redmux.h") != read(t, root+"/include/redmux.h") {
-		t.Fatal("internal/native/redmux.h is an old copy: cp include/redmux.h bindings/go/internal/native/")
+		t.Fatal("internal/native/redmux.h is an old copy: make header")
 	}
 }
 

@@ -59,6 +59,8 @@ fn run(pieces: &[&[u8]]) -> (Vec<Message>, bool) {
     }
     mux.link_down(Some((Status::LinkLost, "it ended")), 0, Instant::now());
     let messages = inboxes.iter().enumerate().flat_map(|(at, inbox)| taken(at, inbox)).collect();
+    // An inbox and the ready list that it is on hold each other.
+    inboxes.iter().for_each(|inbox| inbox.close(None).unwrap());
     (messages, failed)
 }
 

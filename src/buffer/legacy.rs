@@ -8,7 +8,7 @@ use super::collect::{Reason, Verdict};
 use super::{Buffer, State};
 use crate::error::{Error, Result, Status};
 use crate::inbox::{Kind as Rec, Record, RecordIn};
-use crate::mux::events::Level;
+use crate::mux::events::Often;
 use crate::mux::promise::literal;
 use crate::sync::Arc;
 use serde::Deserialize;
@@ -111,14 +111,15 @@ impl Buffer {
             Ok(said) => said,
             Err(error) => {
                 self.counted.malformed.fetch_add(1, Ordering::Relaxed);
-                self.hub.events.log(Level::Warn, &format!("an answer that is no JSON object: {error}"));
+                self.hub.events.often(Often::Malformed, || format!("an answer that is no JSON object: {error}"));
                 return;
             }
         };
         if Some(&*said.id) != gather.legacy_id() {
             self.counted.late.fetch_add(1, Ordering::Relaxed);
-            let text = format!("an answer with the CorrelationId {:?} of another request", said.id);
-            self.hub.events.log(Level::Warn, &text);
+            self.hub
+                .events
+                .often(Often::Late, || format!("an answer with the CorrelationId {:?} of another request", said.id));
             return;
         }
         // One answer each, and nothing but a name says whose: each is a responder of its own.

@@ -8,17 +8,18 @@ use super::{Buffer, FRAME_TIME, State, TOKEN_CANCEL, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
-use crate::mux::events::Level;
+use crate::mux::events::Often;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
+use crate::proto::json;
 use crate::proto::resp::Limits;
 use crate::runtime::next_id;
 use crate::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use serde_json::json;
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -280,7 +281,11 @@ impl Buffer {
     }
 
     fn unique_id(&self, id: u64) -> String {
-        format!("{}.{id:x}", self.instance)
+        let mut text = String::with_capacity(self.instance.len() + 17);
+        text.push_str(&self.instance);
+        // Writing into memory cannot fail.
+        let _ = write!(text, ".{id:x}");
+        text
     }
 
     fn frame_of(
@@ -468,8 +473,9 @@ impl Buffer {
         let Some((id, gather)) = found.and_then(|id| Some((id, state.requests.open.get_mut(&id)?))) else {
             self.counted.late.fetch_add(1, Ordering::Relaxed);
             if matches!(frame.kind, Kind::Part | Kind::Error) || head.seq.is_some() {
-                let text = format!("an answer of {:?} to a request that is not open: {:?}", head.name, head.id);
-                self.hub.events.log(Level::Warn, &text);
+                self.hub.events.often(Often::Late, || {
+                    format!("an answer of {:?} to a request that is not open: {:?}", head.name, head.id)
+                });
             }
             return;
         };
@@ -490,7 +496,7 @@ impl Buffer {
             // It would be taken for the end of its responder, and what comes behind it would be lost.
             Kind::Part if head.seq.is_none() => {
                 self.counted.malformed.fetch_add(1, Ordering::Relaxed);
-                self.hub.events.log(Level::Warn, &format!("a part without seq, of {:?}", head.name));
+                self.hub.events.often(Often::Malformed, || format!("a part without seq, of {:?}", head.name));
             }
             Kind::Part | Kind::End => match head.seq {
                 Some(seq) => {
@@ -623,7 +629,7 @@ impl Buffer {
             number: reason as u64,
             aux: gather.collect.elapsed(Instant::now()).as_nanos() as u64,
             name: if gather.service.len() <= 512 { &gather.service } else { &[] },
-            extra: extra.as_bytes(),
+            extra: &extra,
             ..RecordIn::new(Rec::End, id, gather.token)
         };
         gather.inbox.complete_quietly(&record, END_ROOM);
@@ -672,25 +678,43 @@ impl Buffer {
 }
 
 /// What an end says: counts, and who is missing, as many as there is room for.
-fn said(gather: &Gather, why: Option<&str>) -> String {
+fn said(gather: &Gather, why: Option<&str>) -> Vec<u8> {
     let report = gather.collect.report();
     let most = END_ROOM - RECORD_SIZE - 512;
-    let (answers, errors, duplicates, late) = (report.answers, report.errors, report.duplicates, report.late);
-    let expected = report.expected.map_or_else(|| "null".to_owned(), |expected| expected.to_string());
     let count = report.missing.len();
-    let message = why.map(|why| json!(crate::mux::ops::cut(why, 300)).to_string());
-    let message = message.map(|message| format!(",\"message\":{message}")).unwrap_or_default();
+    let counted = |text: &mut Vec<u8>, key: &[u8], count: u64| {
+        text.extend_from_slice(key);
+        json::number(text, count);
+    };
     for kept in [count, 16, 4, 0] {
-        let missing: Vec<_> =
-            report.missing.iter().take(kept).map(|(by, name)| json!({"by": by, "name": name})).collect();
-        let missing = if missing.is_empty() { "[]".to_owned() } else { json!(missing).to_string() };
-        let text = format!(
-            "{{\"expected\":{expected},\"answers\":{answers},\"errors\":{errors},\"missing\":{missing},\
-             \"missing_count\":{count},\"duplicates\":{duplicates},\"late\":{late}{message}}}"
-        );
+        let mut text = Vec::with_capacity(192);
+        text.extend_from_slice(b"{\"expected\":");
+        match report.expected {
+            Some(expected) => json::number(&mut text, expected),
+            None => text.extend_from_slice(b"null"),
+        }
+        counted(&mut text, b",\"answers\":", report.answers);
+        counted(&mut text, b",\"errors\":", report.errors);
+        text.extend_from_slice(b",\"missing\":[");
+        for (at, (by, name)) in report.missing.iter().take(kept).enumerate() {
+            text.extend_from_slice(if at == 0 { b"{\"by\":" } else { b",{\"by\":" });
+            json::string(&mut text, by);
+            text.extend_from_slice(b",\"name\":");
+            json::string(&mut text, name);
+            text.push(b'}');
+        }
+        text.push(b']');
+        counted(&mut text, b",\"missing_count\":", count as u64);
+        counted(&mut text, b",\"duplicates\":", report.duplicates);
+        counted(&mut text, b",\"late\":", report.late);
+        if let Some(why) = why {
+            text.extend_from_slice(b",\"message\":");
+            json::string(&mut text, crate::mux::ops::cut(why, 300));
+        }
+        text.push(b'}');
         if text.len() <= most || kept == 0 {
             return text;
         }
     }
-    String::new()
+    Vec::new()
 }

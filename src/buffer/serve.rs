@@ -6,7 +6,7 @@
 use super::{Buffer, State, TOKEN_CLAIM, legacy};
 use crate::error::Status;
 use crate::inbox::{Kind as Rec, RecordIn};
-use crate::mux::events::Level;
+use crate::mux::events::Often;
 use crate::proto::envelope::{Frame, Head, Kind};
 use crate::sync::{Arc, Mutex, lock};
 use crate::sys::PerProcess;
@@ -304,8 +304,9 @@ impl Buffer {
         responder.requests += 1;
         if responder.is_full() {
             responder.errors += 1;
-            let text = format!("a request {correlation:?} was not taken: {} are in work", responder.handed);
-            self.hub.events.log(Level::Warn, &text);
+            self.hub.events.often(Often::NotTaken, || {
+                format!("a request {correlation:?} was not taken: {} are in work", responder.handed)
+            });
             return;
         }
         let line = json!({"id": correlation, "channel": String::from_utf8_lossy(channel), "attempt": 1}).to_string();
@@ -358,7 +359,7 @@ impl Buffer {
             self.decline(&by, &request.id, &request.reply);
         } else {
             let text = format!("a request could not be claimed for its queue group: {text}");
-            self.hub.events.log(Level::Warn, &text);
+            self.hub.events.often(Often::NotTaken, || text.clone());
             self.refuse(&by, &request.id, &request.reply, "CLAIM", &text);
         }
         self.settle_drain(state, id);

@@ -5,7 +5,7 @@ use super::{Buffer, State, TOKEN_ANSWER, TOKEN_CANCEL, TOKEN_CLAIM};
 use crate::error::Status;
 use crate::inbox::record::ACTIVE_NAME;
 use crate::inbox::{Kind as Rec, Record, RecordIn};
-use crate::mux::events::Level;
+use crate::mux::events::Often;
 use crate::mux::hub::{Either, Run, race};
 use crate::proto::envelope::{self, Frame};
 use crate::sync::Arc;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 /// Runs until the client closes.
 pub(super) async fn run(buffer: Arc<Buffer>) {
     let mut control = buffer.hub.control.subscribe();
+    let mut closed = pin!(control.wait_for(|run| *run == Run::Closed));
     // Also after a defect, here or in another task: nobody else would end what is open.
     let _closes = Closes(Arc::clone(&buffer));
     // One sleep for ever, moved only when something is due earlier: each time that one is begun the runtime wakes itself.
@@ -40,7 +41,7 @@ pub(super) async fn run(buffer: Arc<Buffer>) {
                 None => std::future::pending().await,
             }
         };
-        if let Either::Right(_) = race(race(notified, slept), control.wait_for(|run| *run == Run::Closed)).await {
+        if let Either::Right(_) = race(race(notified, slept), closed.as_mut()).await {
             return;
         }
     }
@@ -144,8 +145,9 @@ impl Buffer {
             Ok(frame) => frame,
             Err(why) => {
                 self.counted.malformed.fetch_add(1, Ordering::Relaxed);
-                let channel = String::from_utf8_lossy(record.name(data)).into_owned();
-                self.hub.events.log(Level::Warn, &format!("not a frame, on {channel:?}: {why}"));
+                self.hub.events.often(Often::Malformed, || {
+                    format!("not a frame, on {:?}: {why}", String::from_utf8_lossy(record.name(data)))
+                });
                 return;
             }
         };
@@ -180,17 +182,20 @@ impl Buffer {
         if record.status == Status::Ok.code() && record.number == 1 {
             return;
         }
-        let told = match record.number {
-            0 if record.status == Status::Ok.code() => {
-                self.counted.unheard.fetch_add(1, Ordering::Relaxed);
+        if record.number > 1 {
+            self.hub.events.often(Often::Overheard, || {
+                let count = record.number;
+                format!("an answer reached {count} receivers: somebody else listens to the channel of who asked")
+            });
+            return;
+        }
+        self.counted.unheard.fetch_add(1, Ordering::Relaxed);
+        self.hub.events.often(Often::Unheard, || {
+            if record.status == Status::Ok.code() {
                 "an answer reached nobody: who asked is gone".to_owned()
-            }
-            0 => {
-                self.counted.unheard.fetch_add(1, Ordering::Relaxed);
+            } else {
                 format!("an answer was lost: {text}")
             }
-            n => format!("an answer reached {n} receivers: somebody else listens to the channel of who asked"),
-        };
-        self.hub.events.log(Level::Warn, &told);
+        });
     }
 }

@@ -44,8 +44,6 @@ impl Inbox {
         state.running = false;
         let again = !state.queue.is_empty() || state.phase == Phase::Ending;
         state.scheduled = again;
-        drop(state);
-        self.quiet.notify_all();
         again
     }
 

@@ -1,8 +1,10 @@
 //! The ready list of a client: which inboxes have something to take. It is to inboxes what epoll is to sockets.
 //!
 //! An inbox enters when it becomes non-empty or ends, and again when a take leaves records behind. The descriptor is
-//! readable exactly while the list is not empty; when the client has ended it stays readable, so that who watches a dup of
-//! it cannot miss the end. Lock order: an inbox' lock is never held while this one is taken.
+//! readable while the list is not empty; when the client has ended it stays readable, so that who watches a dup of it cannot
+//! miss the end. It is raised when the lock is gone, or whoever watches would wake up and run into it; so it may be raised
+//! for what was taken meanwhile, and a wait that finds nothing clears it. Lock order: an inbox' lock is never held while
+//! this one is taken.
 //!
 //! The list holds its inboxes, and they hold it: `clear` ends that when the client is closed, and `forget` when one of
 //! its inboxes is.
@@ -15,6 +17,7 @@ use crate::sys::Event;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
@@ -25,7 +28,8 @@ struct List {
     cleared: bool,
     /// Somebody has waited, or watches the descriptor.
     watched: bool,
-    event: Option<Event>,
+    /// How many wait now. To notify nobody would be a system call all the same.
+    waiting: usize,
 }
 
 /// The list, and whoever waits for it.
@@ -33,6 +37,7 @@ struct List {
 pub struct Ready {
     list: Mutex<List>,
     filled: Condvar,
+    event: OnceLock<Event>,
 }
 
 impl Ready {
@@ -47,13 +52,14 @@ impl Ready {
             return;
         }
         list.inboxes.push_back(Arc::clone(inbox));
-        if list.inboxes.len() == 1
-            && let Some(event) = &list.event
-        {
+        let (first, waiting) = (list.inboxes.len() == 1, list.waiting > 0);
+        drop(list);
+        if first && let Some(event) = self.event.get() {
             event.raise();
         }
-        drop(list);
-        self.filled.notify_one();
+        if waiting {
+            self.filled.notify_one();
+        }
     }
 
     /// The inbox was closed: whoever watches is told; where nobody does, nothing of it stays on the list.
@@ -79,10 +85,8 @@ impl Ready {
                 let popped: Vec<_> = list.inboxes.drain(..count).collect();
                 popped.iter().for_each(|inbox| inbox.clear_listed());
                 if list.inboxes.is_empty() {
-                    if let Some(event) = &list.event {
-                        event.clear();
-                    }
-                } else {
+                    self.clear_event();
+                } else if list.waiting > 0 {
                     self.filled.notify_one();
                 }
                 return Ok(popped);
@@ -98,6 +102,7 @@ impl Ready {
                 (Some(_), Some(deadline)) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
+                        self.clear_event();
                         return Err(Status::Timeout);
                     }
                     Some(left)
@@ -107,7 +112,16 @@ impl Ready {
             if inside_callback() {
                 return Err(Status::WouldDeadlock);
             }
+            list.waiting += 1;
             list = wait(&self.filled, list, left);
+            list.waiting -= 1;
+        }
+    }
+
+    /// Under the lock of an empty list: what enters later raises it again.
+    fn clear_event(&self) {
+        if let Some(event) = self.event.get() {
+            event.clear();
         }
     }
 
@@ -121,16 +135,14 @@ impl Ready {
     pub fn fd(&self) -> io::Result<RawFd> {
         let mut list = lock(&self.list);
         list.watched = true;
-        if let Some(event) = &list.event {
+        if let Some(event) = self.event.get() {
             return Ok(event.fd());
         }
         let event = Event::new()?;
         if !list.inboxes.is_empty() {
             event.raise();
         }
-        let fd = event.fd();
-        list.event = Some(event);
-        Ok(fd)
+        Ok(self.event.get_or_init(|| event).fd())
     }
 
     /// Ends every wait once the list is empty. Inboxes that still hold records enter it as before.
@@ -147,10 +159,10 @@ impl Ready {
         list.cleared = true;
         let inboxes = std::mem::take(&mut list.inboxes);
         inboxes.iter().for_each(|inbox| inbox.clear_listed());
-        if let Some(event) = &list.event {
+        drop(list);
+        if let Some(event) = self.event.get() {
             event.raise();
         }
-        drop(list);
         self.filled.notify_all();
         drop(inboxes);
     }

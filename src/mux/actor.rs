@@ -37,6 +37,8 @@ const FAIR_BYTES: usize = 256 * 1024;
 /// How much is read before whoever waits for it is told, while there is more to read. To be woken for each 64 KiB cost a
 /// taker on the same processor more than the messages in them; a read that leaves the socket empty is told at once.
 const UNTOLD_BYTES: usize = 256 * 1024;
+/// So long after a message its like are expected: names are subscribed in small portions meanwhile.
+const BUSY: Duration = Duration::from_millis(100);
 /// How many refused names are tried again at a time.
 const RETRY_NAMES: usize = 64;
 
@@ -108,6 +110,9 @@ struct Session<'a> {
     last_byte: u64,
     /// Bytes that were read since takers were told.
     untold: usize,
+    /// Messages so far, and until when more are expected.
+    received: u64,
+    busy_until: Instant,
     sent_at: Option<Instant>,
     gather_until: Option<Instant>,
     retry_at: Instant,
@@ -211,6 +216,8 @@ impl<'a> Session<'a> {
             health: Health::new(hub.settings.ping_interval, hub.settings.ping_timeout, now),
             last_byte: unix_ns(),
             untold: 0,
+            received: lock(&hub.mux).received,
+            busy_until: now,
             sent_at: None,
             gather_until: None,
             retry_at: now + hub.settings.refused_retry,
@@ -246,7 +253,10 @@ impl<'a> Session<'a> {
     /// Serves until the link fails, or until the client is stopped or closed: then there is no fault.
     async fn turns(&mut self) -> Option<(Status, String)> {
         let hub = self.hub;
-        let mut control = hub.control.subscribe();
+        let control = hub.control.subscribe();
+        // Once, not in each turn: to enter its list and leave it again is a good part of what a lone message costs.
+        let mut told = control.clone();
+        let mut told = pin!(told.changed());
         let mut sleep = pin!(tokio::time::sleep_until(self.next_timer().into()));
         let mut armed = self.next_timer();
         let mut work = pin!(hub.work.notified());
@@ -265,22 +275,19 @@ impl<'a> Session<'a> {
                 armed = next;
                 sleep.as_mut().reset(next.into());
             }
-            let wake = {
-                let mut control = pin!(control.changed());
-                poll_fn(|cx| {
-                    if let Poll::Ready(wake) = self.poll_socket(cx) {
-                        return Poll::Ready(wake);
-                    }
-                    if work.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Wake::Work);
-                    }
-                    if control.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Wake::Control);
-                    }
-                    sleep.as_mut().poll(cx).map(|()| Wake::Timer)
-                })
-                .await
-            };
+            let wake = poll_fn(|cx| {
+                if let Poll::Ready(wake) = self.poll_socket(cx) {
+                    return Poll::Ready(wake);
+                }
+                if work.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Wake::Work);
+                }
+                if told.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Wake::Control);
+                }
+                sleep.as_mut().poll(cx).map(|()| Wake::Timer)
+            })
+            .await;
             let result = match wake {
                 Wake::Wrote(result) => self.wrote(result),
                 Wake::Read(result) => {
@@ -448,6 +455,12 @@ impl<'a> Session<'a> {
             return;
         }
         let mut mux = lock(&self.hub.mux);
+        let received = mux.received;
+        if received != self.received {
+            self.received = received;
+            self.busy_until = now + BUSY;
+        }
+        mux.registry.set_busy(now < self.busy_until);
         self.gather_until = None;
         let mut commands = 0;
         loop {

@@ -6,6 +6,7 @@
 use super::unix_ns;
 use crate::inbox::{Inbox, Kind, RecordIn};
 use crate::sync::{Arc, Mutex, lock};
+use std::time::{Duration, Instant};
 
 /// How much a line of log matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,18 +42,49 @@ pub enum State {
     Subscribed = 8,
 }
 
+/// What others can cause with each message of theirs.
+#[derive(Debug, Clone, Copy)]
+pub enum Often {
+    /// It is no frame of requests and answers, or makes no sense.
+    Malformed,
+    /// An answer to no request that is open.
+    Late,
+    /// An answer that nobody received.
+    Unheard,
+    /// An answer that others received too.
+    Overheard,
+    /// A request that there is no room for, or that the server refused to claim.
+    NotTaken,
+    /// A post that the server refused.
+    PostRefused,
+    /// A message over `max_payload`.
+    TooLarge,
+}
+
+/// Lines of one kind: when one was told last, and how many were not since.
+type Untold = (Option<Instant>, u64);
+
+/// How often a line of one kind is told.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
 /// The way to the event inbox.
 #[derive(Debug, Clone)]
 pub struct Events {
     inbox: Option<Arc<Inbox>>,
     level: u8,
     last_failure: Arc<Mutex<String>>,
+    often: Arc<Mutex<[Untold; Often::TooLarge as usize + 1]>>,
 }
 
 impl Events {
     /// Lines up to `level` (0 is none) go into `inbox`, if there is one.
     pub fn new(inbox: Option<Arc<Inbox>>, level: u8) -> Events {
-        Events { inbox, level, last_failure: Arc::new(Mutex::new(String::new())) }
+        Events {
+            inbox,
+            level,
+            last_failure: Arc::new(Mutex::new(String::new())),
+            often: Arc::new(Mutex::new(Default::default())),
+        }
     }
 
     /// The event inbox.
@@ -69,6 +101,28 @@ impl Events {
                 extra: text.as_bytes(),
                 ..RecordIn::new(Kind::Log, 0, 0)
             });
+        }
+    }
+
+    /// A warning that somebody else could cause a million times: one a second is told, with a count of the others.
+    pub fn often(&self, what: Often, text: impl FnOnce() -> String) {
+        if self.inbox.is_none() || Level::Warn as u8 > self.level {
+            return;
+        }
+        let now = Instant::now();
+        let untold = {
+            let mut often = lock(&self.often);
+            let Some((told, untold)) = often.get_mut(what as usize) else { return };
+            if told.is_some_and(|told| now < told + TOLD_EVERY) {
+                *untold += 1;
+                return;
+            }
+            *told = Some(now);
+            std::mem::take(untold)
+        };
+        match untold {
+            0 => self.log(Level::Warn, &text()),
+            n => self.log(Level::Warn, &format!("{} (and {n} more like it before)", text())),
         }
     }
 

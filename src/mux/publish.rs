@@ -6,7 +6,7 @@
 //! was given and nobody answered is `UNKNOWN` when the link is lost.
 
 use super::actor::authenticated;
-use super::events::Level;
+use super::events::Often;
 use super::hub::Hub;
 use super::ops::{Outcome, cut};
 use super::outgoing::{Job, Outgoing, Pending, Told};
@@ -383,8 +383,9 @@ impl Answers<'_> {
             (Job::Post, Reply::Error(line)) => {
                 self.hub.counters.publish_lost.fetch_add(1, Ordering::Relaxed);
                 self.hub.events.posts_lost(1, Status::Redis.code());
-                let text = format!("a post was refused: {}", String::from_utf8_lossy(line));
-                self.hub.events.log(Level::Warn, &text);
+                self.hub
+                    .events
+                    .often(Often::PostRefused, || format!("a post was refused: {}", String::from_utf8_lossy(line)));
             }
             (Job::Authenticate { op }, Reply::Error(line)) => {
                 let refused = (Status::Auth, String::from_utf8_lossy(line).into_owned());

@@ -108,7 +108,10 @@ impl<'a> Session<'a> {
     /// Serves until the link fails, or until the client is stopped or closed.
     async fn serve(mut self) -> Option<String> {
         let hub = self.hub;
-        let mut control = hub.control.subscribe();
+        let control = hub.control.subscribe();
+        // Once, not in each turn: to enter its list and leave it again is a good part of what a lone message costs.
+        let mut told = control.clone();
+        let mut told = pin!(told.changed());
         let mut work = pin!(hub.publish_work.notified());
         let mut armed = self.health.deadline();
         let mut sleep = pin!(tokio::time::sleep_until(armed.into()));
@@ -123,22 +126,19 @@ impl<'a> Session<'a> {
                 armed = next;
                 sleep.as_mut().reset(armed.into());
             }
-            let wake = {
-                let mut control = pin!(control.changed());
-                poll_fn(|cx| {
-                    if let Poll::Ready(wake) = self.poll_socket(cx) {
-                        return Poll::Ready(wake);
-                    }
-                    if control.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Wake::Control);
-                    }
-                    if work.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(Wake::Work);
-                    }
-                    sleep.as_mut().poll(cx).map(|()| Wake::Timer)
-                })
-                .await
-            };
+            let wake = poll_fn(|cx| {
+                if let Poll::Ready(wake) = self.poll_socket(cx) {
+                    return Poll::Ready(wake);
+                }
+                if told.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Wake::Control);
+                }
+                if work.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Wake::Work);
+                }
+                sleep.as_mut().poll(cx).map(|()| Wake::Timer)
+            })
+            .await;
             let result = match wake {
                 Wake::Wrote => Ok(()),
                 Wake::Control => return None,

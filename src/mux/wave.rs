@@ -316,8 +316,9 @@ impl Mux {
             Some(pattern) => (Kind::Pattern, pattern),
             None => (Kind::Channel, channel),
         };
-        let text = format!("a message of {len} bytes on {:?} is over max_payload", String::from_utf8_lossy(channel));
-        self.events.log(super::events::Level::Warn, &text);
+        self.events.often(super::events::Often::TooLarge, || {
+            format!("a message of {len} bytes on {:?} is over max_payload", String::from_utf8_lossy(channel))
+        });
         let Some(id) = self.registry.names().find(kind, name) else { return };
         let Some(entry) = self.registry.names().get(id) else { return };
         for &slot in entry.listeners.clone().as_slice() {

@@ -3,6 +3,7 @@
 //! A person can read it in `redis-cli`, and any language can speak it: `docs/wire.md` is the page for whoever writes a
 //! peer. Keys that are not known are ignored; strings are borrowed from the payload unless they hold escapes.
 
+use crate::proto::json::{self, Value};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -161,82 +162,103 @@ impl<'a> Head<'a> {
         out.extend_from_slice(b"{\"v\":1,\"k\":\"");
         out.extend_from_slice(self.k.as_bytes());
         out.push(b'"');
-        text(&mut out, "id", &self.id);
+        text(&mut out, b",\"id\":", &self.id);
         if let Some((first, rest)) = self.ids.split_first() {
             out.extend_from_slice(b",\"ids\":[");
-            string(&mut out, first);
+            json::string(&mut out, first);
             for id in rest {
                 out.push(b',');
-                string(&mut out, id);
+                json::string(&mut out, id);
             }
             out.push(b']');
         }
-        text(&mut out, "by", &self.by);
-        text(&mut out, "name", &self.name);
-        number(&mut out, "seq", self.seq);
-        number(&mut out, "n", self.n);
-        text(&mut out, "from", &self.from);
-        text(&mut out, "reply", &self.reply);
-        number(&mut out, "ttl", self.ttl);
-        number(&mut out, "attempt", Some(self.attempt.into()).filter(|&attempt| attempt > 0));
-        number(&mut out, "expect", self.expect);
-        text(&mut out, "not", &self.not);
-        text(&mut out, "asking", &self.asking);
-        flag(&mut out, "repeat", self.repeat);
-        text(&mut out, "code", &self.code);
-        text(&mut out, "message", &self.message);
-        flag(&mut out, "retriable", self.retriable);
+        text(&mut out, b",\"by\":", &self.by);
+        text(&mut out, b",\"name\":", &self.name);
+        number(&mut out, b",\"seq\":", self.seq);
+        number(&mut out, b",\"n\":", self.n);
+        text(&mut out, b",\"from\":", &self.from);
+        text(&mut out, b",\"reply\":", &self.reply);
+        number(&mut out, b",\"ttl\":", self.ttl);
+        number(&mut out, b",\"attempt\":", Some(self.attempt.into()).filter(|&attempt| attempt > 0));
+        number(&mut out, b",\"expect\":", self.expect);
+        text(&mut out, b",\"not\":", &self.not);
+        text(&mut out, b",\"asking\":", &self.asking);
+        flag(&mut out, b",\"repeat\":", self.repeat);
+        text(&mut out, b",\"code\":", &self.code);
+        text(&mut out, b",\"message\":", &self.message);
+        flag(&mut out, b",\"retriable\":", self.retriable);
         if let Some(h) = self.h {
-            key(&mut out, "h");
+            out.extend_from_slice(b",\"h\":");
             out.extend_from_slice(h.get().as_bytes());
         }
         out.extend_from_slice(b"}\n");
         out.extend_from_slice(body);
         out
     }
+
+    /// The head of a line as nearly all are. `None` where it takes a full parser, also to say what is wrong: what is
+    /// empty, false or 0 is not written, so a place that is taken means that a key came twice.
+    fn usual(line: &'a [u8]) -> Option<Head<'a>> {
+        let mut head = Head::default();
+        json::flat(line, |key, value| {
+            let once = match value {
+                Value::Text(text) => {
+                    let place = match key {
+                        "k" => &mut head.k,
+                        "id" => &mut head.id,
+                        "by" => &mut head.by,
+                        "name" => &mut head.name,
+                        "from" => &mut head.from,
+                        "reply" => &mut head.reply,
+                        "not" => &mut head.not,
+                        "asking" => &mut head.asking,
+                        _ => return None,
+                    };
+                    std::mem::replace(place, Cow::Borrowed(text)).is_empty() && !text.is_empty()
+                }
+                Value::Number(number) if key == "v" => {
+                    std::mem::replace(&mut head.v, VERSION) == 0 && number == u64::from(VERSION)
+                }
+                Value::Number(number) if key == "attempt" => {
+                    std::mem::replace(&mut head.attempt, u32::try_from(number).ok()?) == 0 && number > 0
+                }
+                Value::Number(number) => {
+                    let place = match key {
+                        "seq" => &mut head.seq,
+                        "n" => &mut head.n,
+                        "ttl" => &mut head.ttl,
+                        "expect" => &mut head.expect,
+                        _ => return None,
+                    };
+                    place.replace(number).is_none()
+                }
+                Value::Flag(flag) => key == "repeat" && !std::mem::replace(&mut head.repeat, flag) && flag,
+            };
+            once.then_some(())
+        })?;
+        (head.v == VERSION && !head.k.is_empty()).then_some(head)
+    }
 }
 
-fn key(out: &mut Vec<u8>, key: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(key.as_bytes());
-    out.extend_from_slice(b"\":");
-}
+// Each key as it stands in the line, with what is around it.
 
-fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
     if !value.is_empty() {
-        key(out, name);
-        string(out, value);
+        out.extend_from_slice(key);
+        json::string(out, value);
     }
 }
 
-fn string(out: &mut Vec<u8>, value: &str) {
-    if value.bytes().any(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
-        // Writing a string into memory cannot fail.
-        let _ = serde_json::to_writer(out, value);
-        return;
+fn number(out: &mut Vec<u8>, key: &[u8], value: Option<u64>) {
+    if let Some(value) = value {
+        out.extend_from_slice(key);
+        json::number(out, value);
     }
-    out.push(b'"');
-    out.extend_from_slice(value.as_bytes());
-    out.push(b'"');
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: Option<u64>) {
-    let Some(mut value) = value else { return };
-    key(out, name);
-    let at = out.len();
-    loop {
-        out.push(b'0' + (value % 10) as u8);
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.get_mut(at..).unwrap_or_default().reverse();
-}
-
-fn flag(out: &mut Vec<u8>, name: &str, value: bool) {
+fn flag(out: &mut Vec<u8>, key: &[u8], value: bool) {
     if value {
-        key(out, name);
+        out.extend_from_slice(key);
         out.extend_from_slice(b"true");
     }
 }
@@ -246,7 +268,10 @@ pub fn read(payload: &[u8]) -> Result<Frame<'_>, String> {
     let within = payload.get(..MAX_HEAD).unwrap_or(payload);
     let end = memchr::memchr(b'\n', within).ok_or("there is no head line")?;
     let (line, rest) = payload.split_at_checked(end).ok_or("there is no head line")?;
-    let head: Head<'_> = serde_json::from_slice(line).map_err(|error| format!("the head line: {error}"))?;
+    let head = match Head::usual(line) {
+        Some(head) => head,
+        None => serde_json::from_slice(line).map_err(|error| format!("the head line: {error}"))?,
+    };
     if head.v != VERSION {
         return Err(format!("version {} of the wire format; this speaks {VERSION}", head.v));
     }
@@ -286,6 +311,45 @@ mod tests {
         assert_eq!((frame.kind, frame.body), (Kind::Request, b"a\nb".as_slice()));
         assert_eq!((frame.head.from.as_ref(), frame.head.ttl), ("api \"3\"", Some(4990)));
         assert_eq!(frame.head.h.unwrap().get(), r#"{"traceparent":"00-ab"}"#);
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_long_one_reads() {
+        let head = Head {
+            id: "x.1".into(),
+            by: "é".into(),
+            name: "n".into(),
+            from: "f".into(),
+            reply: "r".into(),
+            not: "x".into(),
+            asking: "a".into(),
+            seq: Some(0),
+            n: Some(7),
+            ttl: Some(u64::MAX / 2),
+            expect: Some(1),
+            attempt: u32::MAX,
+            repeat: true,
+            ..Head::new(Kind::Request)
+        };
+        let frame = head.frame(b"");
+        let line = frame.strip_suffix(b"\n").unwrap();
+        let short = Head::usual(line).expect("our own line is usual");
+        let long: Head<'_> = serde_json::from_slice(line).unwrap();
+        assert_eq!(format!("{short:?}"), format!("{long:?}"));
+        for unusual in [
+            r#"{"v":1}"#,
+            r#"{"v":1,"k":""}"#,
+            r#"{"v":2,"k":"end"}"#,
+            r#"{"v":1,"k":"end","k":"end"}"#,
+            r#"{"v":1,"v":1,"k":"end"}"#,
+            r#"{"v":1,"k":"end","attempt":0,"attempt":1}"#,
+            r#"{"v":1,"k":"end","attempt":4294967296}"#,
+            r#"{"v":1,"k":"end","seq":1,"seq":1}"#,
+            r#"{"v":1,"k":"end","repeat":false}"#,
+            r#"{"v":1,"k":"end","new":1}"#,
+        ] {
+            assert!(Head::usual(unusual.as_bytes()).is_none(), "{unusual}");
+        }
     }
 
     #[test]
