@@ -115,6 +115,11 @@ impl Responder {
         self.handed + self.claiming + self.waiting.len() >= self.concurrency + self.most_waiting
     }
 
+    /// Whether it drains and the server has its name no more.
+    pub(super) fn is_let_go(&self) -> bool {
+        self.draining.is_some() && self.active.is_none()
+    }
+
     /// What it tells about itself.
     pub(super) fn stats(&self) -> Value {
         let average = self.busy.checked_div(u32::try_from(self.answered).unwrap_or(u32::MAX)).unwrap_or_default();
@@ -374,7 +379,7 @@ impl Buffer {
     pub(super) fn settle_drain(&self, state: &mut State, id: u64) {
         let Some(one) = state.responders.all.get(&id) else { return };
         let idle = one.handed == 0 && one.claiming == 0 && one.waiting.is_empty();
-        if one.draining.is_some() && one.active.is_none() && idle {
+        if one.is_let_go() && idle {
             self.close_responder(state, id);
         }
     }

@@ -112,6 +112,10 @@ impl Buffer {
     /// What the link says of a responder's name is a record of the responder.
     fn pass_on(&self, state: &mut State, record: &Record, data: &[u8]) {
         let Some(responder) = state.responders.all.get_mut(&record.source) else { return };
+        if record.is(Rec::Active) && responder.is_let_go() {
+            // A link that comes back finds it whole, without a name: it is not active, or its drain would have no end.
+            return;
+        }
         let kind = if record.is(Rec::Active) {
             responder.active = Some(Instant::now());
             Rec::Active
