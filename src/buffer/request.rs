@@ -508,20 +508,22 @@ impl Buffer {
                 None => drop(gather.collect.finished(&head.by, &head.name, head.n, now)),
             },
             Kind::Error => {
-                if gather.collect.failed(&head.by, &head.name, now) {
-                    let status = if head.code == "BUSY" { Status::Full } else { Status::Remote };
-                    let record = RecordIn {
-                        flags: ANSWER_LAST | ANSWER_FAILED,
-                        status: status.code(),
-                        aux: read_at,
-                        name: &gather.service,
-                        extra: frame.line,
-                        data: frame.body,
-                        ..RecordIn::new(Rec::Answer, id, gather.token)
-                    };
-                    if !gather.inbox.offer_quietly(&record) {
-                        gather.collect.overflow();
-                    }
+                let status = if head.code == "BUSY" { Status::Full } else { Status::Remote };
+                let record = RecordIn {
+                    flags: ANSWER_LAST | ANSWER_FAILED,
+                    status: status.code(),
+                    aux: read_at,
+                    name: &gather.service,
+                    extra: frame.line,
+                    data: frame.body,
+                    ..RecordIn::new(Rec::Answer, id, gather.token)
+                };
+                // Asked before it is counted, as for an answer: the last one ends the request, which has failed then only
+                // if its caller gets to read why.
+                if !gather.inbox.fits(record.cost(), 0) {
+                    gather.collect.overflow();
+                } else if gather.collect.failed(&head.by, name, now) {
+                    gather.inbox.push_quietly(&record);
                 }
             }
             Kind::Declined => gather.collect.declined(&head.by, &head.name, now),

@@ -1,0 +1,36 @@
+//! Requests among strangers and in little room: what others send costs little, what has no room is said so, and what is
+//! refused or repeated confuses nobody.
+#[path = "support/asking.rs"]
+mod asking;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/mod.rs"]
+mod support;
+#[path = "support/tap.rs"]
+mod tap;
+
+use asking::*;
+use peer::*;
+use redmux::buffer::{Ask, Reason, Say};
+use redmux::error::Status;
+use redmux::inbox::Kind;
+use std::time::Duration;
+use support::{PATIENCE, Proxy, Server, eventually};
+use tap::*;
+
+const LONG: Duration = Duration::from_secs(600);
+
+#[test]
+fn an_error_that_finds_no_room_ends_the_request_with_overflow() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    let tap = Tap::with(&asker, &[("inbox_bytes", "8KiB")]);
+    let question = Ask { service: b"x", body: b"", headers: b"", options: asker.options() };
+    let id = asker.buffer().unwrap().ask(&question, ticket_in(&tap, 77)).unwrap();
+    let request = service.request();
+    let message = "m".repeat(9000);
+    service.say(&request, Say::Error { code: "LONG", message: &message, retriable: false });
+    let result = Asked { tap, id }.result().expect(Reason::Overflow);
+    assert_eq!((result.errors.len(), &result.report["errors"]), (0, &0.into()));
+}
