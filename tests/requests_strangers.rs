@@ -21,6 +21,21 @@ use tap::*;
 const LONG: Duration = Duration::from_secs(600);
 
 #[test]
+fn a_request_under_an_old_id_is_cancelled_though_the_old_one_is_not_ended_yet() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    // Many, because requests stand in no order.
+    for _ in 0..20 {
+        let mut asked = ask_for(&asker, b"x", b"", &[("request_id", "mine")], LONG);
+        let request = service.request();
+        asker.buffer().unwrap().stop(asked.id, Reason::Cancelled).unwrap();
+        asked.result().expect(Reason::Cancelled);
+        assert_eq!(service.tap.wait(Kind::Cancel).number, request.number);
+    }
+}
+
+#[test]
 fn an_error_that_finds_no_room_ends_the_request_with_overflow() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);

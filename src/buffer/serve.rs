@@ -394,7 +394,9 @@ impl Buffer {
     }
 
     fn cancelled(&self, state: &mut State, id: u64, head: &Head<'_>) {
-        let found = state.responders.tickets.iter().find(|(_, one)| one.responder == id && one.is_asked(head));
+        // One that was given up before may not be ended yet, and its id used again.
+        let open = |one: &Request| one.responder == id && one.is_asked(head) && !one.given_up;
+        let found = state.responders.tickets.iter().find(|(_, one)| open(one));
         let Some((&ticket, _)) = found else { return };
         self.give_up(state, ticket, Status::Cancelled);
     }
