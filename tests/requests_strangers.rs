@@ -49,3 +49,14 @@ fn an_error_that_finds_no_room_ends_the_request_with_overflow() {
     let result = Asked { tap, id }.result().expect(Reason::Overflow);
     assert_eq!((result.errors.len(), &result.report["errors"]), (0, &0.into()));
 }
+
+#[test]
+fn a_long_question_about_services_is_refused_in_few_words() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let _service = serve(&open(&server.url(), &[]), b"x", &[]);
+    let result = ask_for(&asker, b"$", &[0xff; 100_000], &[("strict", "true")], LONG).result().expect(Reason::Failed);
+    let said = head(&result.errors[0]);
+    assert_eq!(said["code"], "UNKNOWN");
+    assert!(said["message"].as_str().unwrap().len() < 1000, "{said}");
+}
