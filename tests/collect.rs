@@ -449,3 +449,16 @@ fn an_answer_that_was_lost_before_an_end_makes_its_responder_missing() {
     assert_eq!(collect.answer("a", "a", 0, 1, false, now), Verdict::Deliver);
     assert_eq!((collect.ended(), collect.report().missing), (Some(Reason::All), vec![]));
 }
+
+#[test]
+fn there_is_an_end_to_how_many_may_say_that_they_took_it() {
+    let (mut collect, now) = published(u64::MAX, false);
+    let mut taken = 0u64;
+    while collect.ended().is_none() {
+        collect.accepted(&format!("stranger {taken}"), "", now);
+        taken += 1;
+        assert!(taken < 1_000_000, "{taken} are kept, and more would be");
+    }
+    assert_eq!(collect.ended(), Some(Reason::Overflow));
+    assert_eq!(collect.accepted_count(), taken - 1, "who is one too many is nobody");
+}

@@ -60,3 +60,19 @@ fn a_long_question_about_services_is_refused_in_few_words() {
     assert_eq!(said["code"], "UNKNOWN");
     assert!(said["message"].as_str().unwrap().len() < 1000, "{said}");
 }
+
+#[test]
+fn who_says_it_is_somebody_with_an_endless_name_is_nobody() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    let mut asked = ask(&asker, b"x", b"", &[]);
+    let request = service.request();
+    let (id, reply) = (head(&request)["id"].clone(), head(&request)["reply"].clone());
+    let by = "b".repeat(257);
+    let frame = format!("{{\"v\":1,\"k\":\"accepted\",\"id\":{id},\"by\":\"{by}\"}}\n");
+    server.conn().publish(reply.as_str().unwrap().as_bytes(), frame.as_bytes());
+    eventually("it is counted", PATIENCE, || stat(&asker, &["requests", "malformed"]) == 1);
+    service.answer(&request, b"");
+    assert_eq!(asked.result().expect(Reason::All).missing().len(), 0);
+}

@@ -4,11 +4,13 @@
 //! but that PUBLISH. Everything that happens to it goes through `collect.rs`; its end is one record, always.
 
 use super::collect::{Collect, Reason, Rules, Verdict, Window};
+use super::serve::MAX_ID;
 use super::{Buffer, FRAME_TIME, State, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
 use crate::mux::events::Often;
+use crate::mux::ops::cut;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
@@ -441,17 +443,18 @@ impl Buffer {
     pub(super) fn answered(&self, state: &mut State, frame: &Frame<'_>, read_at: u64) {
         let now = Instant::now();
         let head = &frame.head;
-        if head.by.is_empty() {
-            // All that say nothing of who they are would be one responder.
+        if head.by.is_empty() || head.by.len() > MAX_ID {
+            // All that say nothing of who they are would be one responder; and who says too much is kept with all of it.
             self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let name = cut(&head.name, MAX_ID);
         if frame.kind == Kind::Alive {
             for id in &head.ids {
                 if let Some(id) = state.requests.find(&self.instance, id)
                     && let Some(gather) = state.requests.open.get_mut(&id)
                 {
-                    gather.collect.alive(&head.by, &head.name, now);
+                    gather.collect.alive(&head.by, name, now);
                     self.after(state, id, now);
                 }
             }
@@ -470,7 +473,7 @@ impl Buffer {
         let known = gather.collect.accepted_count();
         match frame.kind {
             Kind::Accepted => {
-                if gather.collect.accepted(&head.by, &head.name, now) && gather.tell_accepted {
+                if gather.collect.accepted(&head.by, name, now) && gather.tell_accepted {
                     let record = RecordIn {
                         number: gather.collect.accepted_count(),
                         aux: read_at,
@@ -501,11 +504,11 @@ impl Buffer {
                     };
                     if !gather.inbox.fits(record.cost(), 0) {
                         gather.collect.overflow();
-                    } else if gather.collect.answer(&head.by, &head.name, seq, len, last, now) == Verdict::Deliver {
+                    } else if gather.collect.answer(&head.by, name, seq, len, last, now) == Verdict::Deliver {
                         gather.inbox.push_quietly(&record);
                     }
                 }
-                None => drop(gather.collect.finished(&head.by, &head.name, head.n, now)),
+                None => drop(gather.collect.finished(&head.by, name, head.n, now)),
             },
             Kind::Error => {
                 let status = if head.code == "BUSY" { Status::Full } else { Status::Remote };
@@ -526,7 +529,7 @@ impl Buffer {
                     gather.inbox.push_quietly(&record);
                 }
             }
-            Kind::Declined => gather.collect.declined(&head.by, &head.name, now),
+            Kind::Declined => gather.collect.declined(&head.by, name, now),
             Kind::Request | Kind::Cancel | Kind::Alive => {}
         }
         // The first sign of the first responder is what the accept window is measured by.
@@ -675,7 +678,7 @@ fn said(gather: &Gather, why: Option<&str>) -> Vec<u8> {
         counted(&mut text, b",\"late\":", report.late);
         if let Some(why) = why {
             text.extend_from_slice(b",\"message\":");
-            json::string(&mut text, crate::mux::ops::cut(why, 300));
+            json::string(&mut text, cut(why, 300));
         }
         text.push(b'}');
         if text.len() <= most || kept == 0 {

@@ -25,7 +25,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(10);
 const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The longest id of a request.
-const MAX_ID: usize = 256;
+pub(super) const MAX_ID: usize = 256;
 /// How much of a head line the ids of an `alive` may fill, with escapes to spare.
 const ALIVE_BYTES: usize = 8 * 1024;
 
