@@ -51,6 +51,40 @@ fn an_error_that_finds_no_room_ends_the_request_with_overflow() {
 }
 
 #[test]
+fn a_part_that_has_no_room_on_its_way_leaves_no_hole_in_the_numbers() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let asker = open(&server.url(), &[]);
+    let client = open(&proxy.url(), &[("name", "full"), ("publish_queue", "4KiB")]);
+    let mut service = serve(&client, b"x", &[]);
+    let mut asked = ask(&asker, b"x", b"", &[]);
+    let request = service.request();
+    service.answer(&request, b"");
+    asked.result().expect(Reason::All);
+    let number = proxy.number_of(&link_of(&server, "full", false)["addr"]).expect("through the proxy");
+    let mut asked = ask_for(&asker, b"x", b"", &[("repeatable", "true")], LONG);
+    let request = service.request();
+    proxy.to_server().only(number).stall();
+    let large = vec![b'a'; 1024 * 1024];
+    let part = |body: &[u8]| service.try_say(&request, Say::Answer { body, headers: b"", last: false });
+    let mut said = 0;
+    let refused = loop {
+        match part(&large) {
+            Ok(()) => said += 1,
+            Err(error) => break error.status(),
+        }
+    };
+    assert_eq!((refused, part(&large).unwrap_err().status()), (Status::Full, Status::Full));
+    proxy.pass();
+    eventually("there is room again", PATIENCE, || part(b"small").is_ok());
+    eventually("and for the last one", PATIENCE, || part(b"").is_ok());
+    service.say(&request, Say::End);
+    let result = asked.result().expect(Reason::All);
+    assert_eq!((result.missing().len(), result.answers.len()), (0, said + 2));
+    assert!(result.answers.iter().map(|answer| answer.number).eq(0..said as u64 + 2), "without a hole");
+}
+
+#[test]
 fn a_long_question_about_services_is_refused_in_few_words() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);

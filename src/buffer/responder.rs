@@ -308,7 +308,8 @@ impl Buffer {
         if let (Say::Answer { .. } | Say::Error { .. }, false) = (say, legacy) {
             check_head(&frame, if let Say::Answer { body, .. } = say { body } else { b"" })?;
         }
-        let first = request.said == 0;
+        let number = request.said;
+        let first = number == 0;
         request.said += 1;
         let reply = request.reply.clone();
         if request.repeat {
@@ -328,7 +329,27 @@ impl Buffer {
         }
         // With a completion: an answer that nobody received is worth a line of log.
         let deadline = Instant::now().checked_add(FRAME_TIME);
-        self.hub.publish(reply.as_bytes(), &frame, &self.inbox, TOKEN_ANSWER | (responder & !TOKEN_ANSWER), deadline)
+        let token = TOKEN_ANSWER | (responder & !TOKEN_ANSWER);
+        let sent = self.hub.publish(reply.as_bytes(), &frame, &self.inbox, token, deadline);
+        if sent.is_err() && !last {
+            self.unsay(responder, ticket, number);
+        }
+        sent
+    }
+
+    /// A part could not be sent, which its handler is told. The next one takes its number: who asked would wait for it, and
+    /// name the responder as missing in the end.
+    fn unsay(&self, responder: u64, ticket: u64, number: u64) {
+        let mut state = self.enter();
+        let Responders { all, tickets, .. } = &mut state.responders;
+        let (Some(request), Some(one)) = (tickets.get_mut(&ticket), all.get_mut(&responder)) else { return };
+        // Unless another thread has said more of it since.
+        if request.said == number + 1 {
+            request.said = number;
+            if request.repeat {
+                one.memory.take_back(&request.reply, &request.id);
+            }
+        }
     }
 
     /// A request is over for the application: the next one may come.

@@ -101,6 +101,7 @@ impl Memory {
                 // What came before was too much to remember, and a part is not the whole.
                 return;
             }
+            self.bytes += Memory::cost(&key, &Remembered::default());
             self.order.push_back(key.clone());
         }
         let one = self.frames.entry(key).or_default();
@@ -110,8 +111,19 @@ impl Memory {
         while self.order.len() > Memory::MOST || self.bytes > Memory::MOST_BYTES {
             let Some(oldest) = self.order.pop_front() else { break };
             let gone = self.frames.remove(&oldest).unwrap_or_default();
-            self.bytes -= gone.frames.iter().map(Vec::len).sum::<usize>();
+            self.bytes -= Memory::cost(&oldest, &gone);
         }
+    }
+
+    /// Who asks names the channel: it may be as long as a head line, and is kept twice.
+    fn cost((reply, id): &(String, String), one: &Remembered) -> usize {
+        2 * (reply.len() + id.len()) + one.frames.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// The last frame of a request was not sent after all.
+    pub(super) fn take_back(&mut self, reply: &str, id: &str) {
+        let gone = self.frames.get_mut(&(reply.to_owned(), id.to_owned())).and_then(|one| one.frames.pop());
+        self.bytes -= gone.map_or(0, |frame| frame.len());
     }
 
     /// What was said to a request so far, and whether that is all.
@@ -124,7 +136,7 @@ impl Memory {
     fn forget(&mut self, reply: &str, id: &str) {
         let key = (reply.to_owned(), id.to_owned());
         if let Some(gone) = self.frames.remove(&key) {
-            self.bytes -= gone.frames.iter().map(Vec::len).sum::<usize>();
+            self.bytes -= Memory::cost(&key, &gone);
             self.order.retain(|other| *other != key);
         }
     }
@@ -504,5 +516,34 @@ impl Buffer {
                 self.send(reply.as_bytes(), &head.frame(b""));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded_with_the_names_that_it_is_remembered_by() {
+        let mut memory = Memory::default();
+        let reply = "r".repeat(60_000);
+        let keep = |memory: &mut Memory, n: usize| memory.keep(&reply, &n.to_string(), b"answer", true, true);
+        (0..500).for_each(|n| keep(&mut memory, n));
+        assert!(memory.order.len() * 2 * reply.len() <= Memory::MOST_BYTES, "{} are kept", memory.order.len());
+        assert!(memory.recall(&reply, "499").1 && !memory.recall(&reply, "0").1, "the latest are");
+        (0..500).for_each(|n| memory.forget(&reply, &n.to_string()));
+        assert_eq!((memory.bytes, memory.frames.len(), memory.order.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_remembered() {
+        let mut memory = Memory::default();
+        memory.keep("r", "1", b"never sent", true, false);
+        memory.take_back("r", "1");
+        memory.keep("r", "1", b"sent", true, false);
+        assert_eq!(memory.recall("r", "1"), ([b"sent".to_vec()].as_slice(), false));
+        memory.forget("r", "1");
+        memory.take_back("r", "1");
+        assert_eq!(memory.bytes, 0);
     }
 }
