@@ -115,6 +115,12 @@ impl Requests {
         self.open.get_mut(&id)
     }
 
+    /// Where the answers to a request come from.
+    #[cfg(test)]
+    pub(super) fn source_of(&self, id: u64) -> Option<u64> {
+        self.open.get(&id)?.legacy.or(self.source)
+    }
+
     /// The request in Messaging.Buffer's wire whose answers come from a source.
     pub(super) fn of_legacy_source(&self, source: u64) -> Option<u64> {
         self.legacy.get(&source).copied()
