@@ -85,6 +85,63 @@ fn a_part_that_has_no_room_on_its_way_leaves_no_hole_in_the_numbers() {
 }
 
 #[test]
+fn requests_that_wait_have_their_room_in_the_responders_inbox() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[]);
+    for options in [&[("concurrency", "1")][..], &[("concurrency", "1"), ("group", "g")]] {
+        let tap = Tap::with(&client, &[("inbox_bytes", "8KiB")]);
+        let id = try_serve(&client, &tap, b"x", options).unwrap();
+        let mut service = Service { client: client.clone(), tap, id };
+        service.tap.wait(Kind::Active);
+        let body = [b'a'; 3000];
+        let mut first = ask_for(&asker, b"x", &body, &[("strict", "true")], LONG);
+        let request = service.request();
+        // It is taken, and two fit; what strangers send cannot fill the memory of a busy responder.
+        let mut asked: Vec<_> = (0..6).map(|_| ask_for(&asker, b"x", &body, &[("strict", "true")], LONG)).collect();
+        eventually("four are refused", PATIENCE, || stat(&asker, &["requests", "gathers"]) == 3);
+        service.answer(&request, b"");
+        first.result().expect(Reason::All);
+        for _ in 0..2 {
+            let request = service.request();
+            service.answer(&request, b"");
+        }
+        let results: Vec<_> = asked.iter_mut().map(Asked::result).collect();
+        let refused: Vec<_> = results.iter().filter(|result| result.reason == Reason::Failed as u64).collect();
+        assert_eq!(refused.len(), 4, "{results:?}");
+        assert!(refused.iter().all(|result| head(&result.errors[0])["code"] == "BUSY"));
+        // What waited has given its room back.
+        let held = || service.tap.inbox().counters().bytes;
+        eventually("nothing is held", PATIENCE, || held() == 0);
+        client.buffer().unwrap().close_service(id).unwrap();
+    }
+}
+
+#[test]
+fn a_request_that_is_given_up_while_it_waits_gives_its_room_back() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[]);
+    let mut service = serve(&client, b"x", &[("concurrency", "1")]);
+    let mut first = ask_for(&asker, b"x", b"", &[], LONG);
+    let request = service.request();
+    let held = || service.tap.inbox().counters().bytes;
+    let mut second = ask_for(&asker, b"x", b"waits", &[], LONG);
+    eventually("it waits", PATIENCE, || held() > 0);
+    asker.buffer().unwrap().stop(second.id, Reason::Cancelled).unwrap();
+    second.result().expect(Reason::Cancelled);
+    eventually("it does not any more", PATIENCE, || held() == 0);
+    let mut third = ask_for(&asker, b"x", b"waits", &[], LONG);
+    eventually("another one waits", PATIENCE, || held() > 0);
+    client.buffer().unwrap().close_service(service.id).unwrap();
+    assert_eq!(head(&third.result().expect(Reason::Failed).errors[0])["code"], "CLOSED");
+    first.result();
+    assert_eq!(service.try_say(&request, Say::End).unwrap_err().status(), Status::Closed);
+    assert!(service.tap.rest().iter().all(|event| event.kind != Kind::Request));
+    assert_eq!(service.tap.inbox().counters().bytes, 0);
+}
+
+#[test]
 fn a_long_question_about_services_is_refused_in_few_words() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);

@@ -433,6 +433,7 @@ impl Buffer {
         let unfinished = !tickets.is_empty();
         for ticket in tickets {
             let Some(request) = state.responders.tickets.remove(&ticket) else { continue };
+            responder.inbox.unreserve(request.room);
             if request.is_with_application() && !request.given_up {
                 let record = RecordIn {
                     status: Status::Closed.code(),

@@ -3,6 +3,7 @@
 //! A request is given to the application at once if it has room. An asker hears `accepted` two milliseconds later, unless it
 //! was answered by then, and `alive` each second while the work goes on.
 
+use super::responder::Responder;
 use super::{Buffer, State, TOKEN_CLAIM, legacy};
 use crate::error::Status;
 use crate::inbox::{Kind as Rec, RecordIn};
@@ -48,8 +49,9 @@ pub(super) struct Request {
     pub(super) id: String,
     pub(super) reply: String,
     pub(super) service: Box<[u8]>,
-    /// Head line and body, until the application has them.
+    /// Head line and body, until the application has them, and the room for them in the responder's inbox.
     kept: Option<[Box<[u8]>; 2]>,
+    pub(super) room: usize,
     flags: u16,
     pub(super) repeat: bool,
     at: At,
@@ -172,6 +174,16 @@ fn is_first(word: &str, id: &str) -> bool {
     true
 }
 
+/// The room that a request takes in its responder's inbox, set aside while it waits: what strangers send a responder that
+/// is busy is bounded as what it is given is. `None` if there is none.
+fn room_for(responder: &Responder, waits: bool, service: &[u8], line: &[u8], body: &[u8]) -> Option<usize> {
+    if !waits {
+        return Some(0);
+    }
+    let room = RecordIn { name: service, extra: line, data: body, ..RecordIn::new(Rec::Request, 0, 0) }.cost();
+    responder.inbox.reserve(room).ok().map(|()| room)
+}
+
 impl Buffer {
     /// A frame came for a responder, on the channel of a service.
     pub(super) fn served(&self, state: &mut State, id: u64, channel: &[u8], frame: &Frame<'_>, read_at: u64) {
@@ -241,6 +253,13 @@ impl Buffer {
         }
         let now = Instant::now();
         let claims = !responder.group.is_empty();
+        let waits = claims || responder.handed >= responder.concurrency || !responder.waiting.is_empty();
+        let Some(room) = room_for(responder, waits, service, frame.line, frame.body) else {
+            responder.errors += 1;
+            let by = responder.by.clone();
+            self.refuse(&by, &head.id, &head.reply, "BUSY", "the inbox of the responder is full");
+            return;
+        };
         let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
@@ -250,6 +269,7 @@ impl Buffer {
             reply: head.reply.clone().into_owned(),
             service: service.into(),
             kept: None,
+            room,
             flags: if head.attempt > 1 { REQUEST_AGAIN } else { 0 },
             repeat: head.repeat,
             at: if claims { At::Claiming } else { At::Waiting },
@@ -277,12 +297,13 @@ impl Buffer {
             return;
         }
         state.responders.unaccepted.push_back((now + ACCEPT_AFTER, ticket));
-        let Some(responder) = state.responders.all.get_mut(&id) else { return };
-        if responder.handed < responder.concurrency && responder.waiting.is_empty() {
-            self.hand_out(state, ticket, Some((frame.line, frame.body)));
-        } else {
-            responder.waiting.push_back(ticket);
+        if waits {
             self.keep(state, ticket, frame);
+            if let Some(responder) = state.responders.all.get_mut(&id) {
+                responder.waiting.push_back(ticket);
+            }
+        } else {
+            self.hand_out(state, ticket, Some((frame.line, frame.body)));
         }
     }
 
@@ -300,15 +321,20 @@ impl Buffer {
         if !responder.catch_all && service != &*responder.service || !is_first(&responder.once, correlation) {
             return;
         }
+        if correlation.len() > MAX_ID {
+            self.counted.malformed.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         responder.requests += 1;
-        if responder.is_full() {
+        let line = json!({"id": correlation, "channel": String::from_utf8_lossy(channel), "attempt": 1}).to_string();
+        let room = if responder.is_full() { None } else { room_for(responder, true, service, line.as_bytes(), body) };
+        let Some(room) = room else {
             responder.errors += 1;
             self.hub.events.often(Often::NotTaken, || {
                 format!("a request {correlation:?} was not taken: {} are in work", responder.handed)
             });
             return;
-        }
-        let line = json!({"id": correlation, "channel": String::from_utf8_lossy(channel), "attempt": 1}).to_string();
+        };
         let now = Instant::now();
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
@@ -318,6 +344,7 @@ impl Buffer {
             reply: String::from_utf8_lossy(&legacy::response_channel(correlation)).into_owned(),
             service: service.into(),
             kept: Some([line.into_bytes().into(), body.into()]),
+            room,
             flags: REQUEST_LEGACY,
             repeat: false,
             at: At::Waiting,
@@ -326,7 +353,7 @@ impl Buffer {
             said: 0,
             began: now,
             expires: now + DEFAULT_TTL,
-            until: read_at + DEFAULT_TTL.as_nanos() as u64,
+            until: read_at.saturating_add(DEFAULT_TTL.as_nanos() as u64),
         };
         state.responders.tickets.insert(ticket, request);
         // Only for its clock: nobody there understands that it was accepted.
@@ -352,6 +379,7 @@ impl Buffer {
             return;
         }
         let by = responder.by.clone();
+        responder.inbox.unreserve(std::mem::take(&mut request.room));
         let Some(request) = state.responders.tickets.remove(&ticket) else { return };
         if status == Status::Ok.code() {
             self.decline(&by, &request.id, &request.reply);
@@ -390,7 +418,14 @@ impl Buffer {
             data: body,
             ..RecordIn::new(Rec::Request, request.responder, responder.token)
         };
-        if responder.inbox.offer_quietly(&record) {
+        let placed = match std::mem::take(&mut request.room) {
+            0 => responder.inbox.offer_quietly(&record),
+            room => {
+                responder.inbox.complete_quietly(&record, room);
+                true
+            }
+        };
+        if placed {
             request.at = At::WithApplication;
             responder.handed += 1;
             let inbox = Arc::clone(&responder.inbox);
@@ -421,6 +456,7 @@ impl Buffer {
             let id = request.responder;
             responder.claiming = responder.claiming.saturating_sub(usize::from(request.at == At::Claiming));
             responder.waiting.retain(|&other| other != ticket);
+            responder.inbox.unreserve(request.room);
             state.responders.tickets.remove(&ticket);
             self.settle_drain(state, id);
             return;
