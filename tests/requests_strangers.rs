@@ -142,6 +142,33 @@ fn a_request_that_is_given_up_while_it_waits_gives_its_room_back() {
 }
 
 #[test]
+fn of_responders_that_serve_once_a_busy_one_leaves_the_request_to_another() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let options = [("once", "one of two"), ("concurrency", "1"), ("waiting", "0")];
+    let mut services: Vec<_> = (0..2).map(|_| serve(&open(&server.url(), &[]), b"x", &options)).collect();
+    let mut taken = Vec::new();
+    let mut asked: Vec<_> = (0..2)
+        .map(|n| {
+            let asked = ask_for(&asker, b"x", b"", &[("expect", "1")], LONG);
+            eventually("one of them takes it", PATIENCE, || {
+                for (at, service) in services.iter_mut().enumerate() {
+                    let requests = service.tap.rest().into_iter().filter(|event| event.kind == Kind::Request);
+                    taken.extend(requests.map(|request| (at, request)));
+                }
+                taken.len() > n
+            });
+            asked
+        })
+        .collect();
+    assert_ne!(taken[0].0, taken[1].0, "the one that is busy takes no second one");
+    for (asked, (at, request)) in asked.iter_mut().zip(&taken) {
+        services[*at].answer(request, b"");
+        asked.result().expect(Reason::Count);
+    }
+}
+
+#[test]
 fn a_long_question_about_services_is_refused_in_few_words() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);

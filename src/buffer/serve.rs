@@ -153,17 +153,23 @@ struct Served {
 
 static SERVED: PerProcess<Mutex<Served>> = PerProcess::new(|| Mutex::new(Served::default()));
 
-/// Whether a request is served for the first time under a word. The same request comes more than once where a process
-/// listens through several clients to the same server.
-fn is_first(word: &str, id: &str) -> bool {
+/// Whether a request is served under a word. The same request comes more than once where a process listens through several
+/// clients to the same server.
+fn is_served(word: &str, id: &str) -> bool {
+    !word.is_empty() && lock(SERVED.get()).ids.contains(&(word.to_owned(), id.to_owned()))
+}
+
+/// A request is served under a word. Known when it is taken, not when it comes: one that has no room for it leaves it to
+/// another. All responders of a process hear of requests on its one thread, so nothing comes between.
+fn serves(word: &str, id: &str) {
     const MOST: usize = 4096;
     if word.is_empty() {
-        return true;
+        return;
     }
     let key = (word.to_owned(), id.to_owned());
     let mut served = lock(SERVED.get());
     if !served.ids.insert(key.clone()) {
-        return false;
+        return;
     }
     served.order.push_back(key);
     if served.order.len() > MOST
@@ -171,7 +177,6 @@ fn is_first(word: &str, id: &str) -> bool {
     {
         served.ids.remove(&oldest);
     }
-    true
 }
 
 /// The room that a request takes in its responder's inbox, set aside while it waits: what strangers send a responder that
@@ -237,7 +242,7 @@ impl Buffer {
                 return;
             }
         }
-        if !is_first(&responder.once, &head.id) {
+        if is_served(&responder.once, &head.id) {
             let by = responder.by.clone();
             self.decline(&by, &head.id, &head.reply);
             return;
@@ -260,6 +265,7 @@ impl Buffer {
             self.refuse(&by, &head.id, &head.reply, "BUSY", "the inbox of the responder is full");
             return;
         };
+        serves(&responder.once, &head.id);
         let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
@@ -318,7 +324,7 @@ impl Buffer {
         let Some(responder) = state.responders.all.get_mut(&id) else { return };
         let Some((correlation, service)) = legacy::parts(channel) else { return };
         // A pattern's star also matches what holds colons.
-        if !responder.catch_all && service != &*responder.service || !is_first(&responder.once, correlation) {
+        if !responder.catch_all && service != &*responder.service || is_served(&responder.once, correlation) {
             return;
         }
         if correlation.len() > MAX_ID {
@@ -335,6 +341,7 @@ impl Buffer {
             });
             return;
         };
+        serves(&responder.once, correlation);
         let now = Instant::now();
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
