@@ -26,7 +26,7 @@ help:
 	@echo 'make build      the libraries and the command-line tool, in $(TARGET)/release'
 	@echo 'make wheel      the Python package with the library in it, in $(TARGET)/python/dist'
 	@echo 'make gomod      the Go module with the library in it, in $(TARGET)/go/proxy'
-	@echo 'make nupkg      the .NET package with the library in it, in $(TARGET)/dotnet/nupkg'
+	@echo 'make nupkg      the .NET packages with the library in them, in $(TARGET)/dotnet/nupkg'
 	@echo 'make install    into PREFIX=$(PREFIX) (also DESTDIR, BINDIR, LIBDIR, INCLUDEDIR)'
 	@echo 'make uninstall  takes away what install put there'
 	@echo 'make header     writes include/redmux.h and include/redmux.exports anew'

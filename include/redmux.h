@@ -259,7 +259,7 @@
 #define REDMUX_REASON_INTERRUPTED 9
 
 /**
- * Everybody answered with an error.
+ * Everybody who took it answered with an error.
  */
 #define REDMUX_REASON_FAILED 10
 
@@ -1050,7 +1050,7 @@ int32_t redmux_gather_stop(struct redmux_client client,
 
 /**
  * Asks a service and waits for the first answer; who else works on it is told that it is enough. REDMUX_ERR_NO_RESPONDERS:
- * nobody serves it. REDMUX_ERR_REMOTE: everybody answered with an error, and out_error has the first one's sentence.
+ * nobody serves it. REDMUX_ERR_REMOTE: errors came and no answer, and out_error has the first one's sentence.
  * REDMUX_ERR_TIMEOUT: no answer in time.
  *
  * service: any bytes, NULL only with length 0; borrowed for the call. body: the same, borrowed for the call. headers: a JSON object of strings,
@@ -1483,7 +1483,8 @@ int32_t redmux_responder_open(struct redmux_client client,
                               struct redmux_error **out_error);
 
 /**
- * Completes with done when Redis has the service's name, so that requests come; at once if it has.
+ * Completes with done when Redis has the service's name, so that requests come; at once if it has. REDMUX_ERR_REFUSED: the
+ * user may not listen there (ACL); the responder stays, and is tried again.
  *
  * inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: 0 is the client's option timeout,
  * -1 for ever. Any thread, also inside a callback.
@@ -1494,7 +1495,8 @@ int32_t redmux_responder_active(struct redmux_responder responder,
                                 int64_t timeout_ms);
 
 /**
- * Waits until Redis has the service's name, so that requests come.
+ * Waits until Redis has the service's name, so that requests come. REDMUX_ERR_REFUSED: the user may not listen there (ACL);
+ * the responder stays, and is tried again.
  *
  * timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error is
  * owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.

@@ -51,7 +51,7 @@ statuses! {
     NotBuilt = -104, c"REDMUX_ERR_NOT_BUILT", c"this build was made without that feature";
 
     /// The handle is closed, stale or was never given out.
-    Closed = -200, c"REDMUX_ERR_CLOSED", c"the handle is closed, or was never given out";
+    Closed = -200, c"REDMUX_ERR_CLOSED", c"closed, or never opened";
     /// The handle was made by the parent of this process; open a new client here.
     Forked = -201, c"REDMUX_ERR_FORKED", c"the handle belongs to the parent process; open a new client";
     /// Another thread is inside this inbox; an inbox has one taker at a time.
@@ -111,7 +111,7 @@ statuses! {
     /// There is no room; take some records first.
     Full = -500, c"REDMUX_ERR_FULL", c"there is no room";
     /// A name or a payload is over its limit.
-    TooLarge = -501, c"REDMUX_ERR_TOO_LARGE", c"over the limit for its size";
+    TooLarge = -501, c"REDMUX_ERR_TOO_LARGE", c"larger than its limit allows";
     /// The inbox was full and its policy is to close.
     Overflow = -502, c"REDMUX_ERR_OVERFLOW", c"the inbox was full";
     /// The machine has no memory for it.

@@ -215,11 +215,12 @@ impl Model {
         let all_counted = self.receivers.is_some_and(|n| done >= n);
         let closed = self.window_closes.is_some_and(|closes| now >= closes);
         if all_counted || closed && !rules.strict && self.count("works") == 0 {
-            let earlier = self.finished_before.iter().any(|who| !self.state.contains_key(who));
-            let nobody = self.count("finished") + self.count("lost") == 0 && !earlier;
-            return Some(match nobody {
+            let now = self.state.iter().filter(|(_, at)| matches!(**at, "finished" | "lost")).map(|(who, _)| *who);
+            let earlier = self.finished_before.iter().filter(|who| !self.state.contains_key(who)).copied();
+            let took: BTreeSet<usize> = now.chain(earlier).collect();
+            return Some(match took.is_empty() {
                 true => Reason::NoResponders,
-                false if self.answers == 0 && !self.failed.is_empty() => Reason::Failed,
+                false if self.answers == 0 && took.is_subset(&self.failed) => Reason::Failed,
                 false => Reason::All,
             });
         }
@@ -461,4 +462,26 @@ fn there_is_an_end_to_how_many_may_say_that_they_took_it() {
     }
     assert_eq!(collect.ended(), Some(Reason::Overflow));
     assert_eq!(collect.accepted_count(), taken - 1, "who is one too many is nobody");
+}
+
+#[test]
+fn only_where_everybody_who_took_it_failed_it_has_failed() {
+    let ended = |other: Step| {
+        let (mut collect, began) = published(2, true);
+        collect.failed("a", "", began);
+        match other {
+            Step::Failed(_) => _ = collect.failed("b", "", began),
+            Step::Declined(_) => collect.declined("b", "", began),
+            Step::End(_, n) => _ = collect.finished("b", "", n, began),
+            Step::Last { seq, bytes, .. } => _ = collect.answer("b", "", seq, bytes, true, began),
+            _ => _ = collect.accepted("b", "", began),
+        }
+        run(&mut collect, began, began + Duration::from_secs(4));
+        collect.ended().expect("everybody has finished")
+    };
+    assert_eq!(ended(Step::Failed(1)), Reason::Failed);
+    assert_eq!(ended(Step::Declined(1)), Reason::Failed, "another of its group took it, and failed");
+    assert_eq!(ended(Step::End(1, Some(0))), Reason::All);
+    assert_eq!(ended(Step::Last { who: 1, seq: 0, bytes: 1 }), Reason::All);
+    assert_eq!(ended(Step::Accepted(1)), Reason::All, "it fell silent: who knows what it would have said");
 }

@@ -132,6 +132,9 @@ fn a_responder_that_may_not_listen_is_refused() {
     let id = try_serve(&client, &tap, b"x", &[]).unwrap();
     let refused = tap.wait(Kind::Refused);
     assert_eq!((refused.source, refused.channel()), (id, "x".into()));
+    client.hub().wait_allowed(id, ticket_in(&tap, 7)).unwrap();
+    let done = tap.wait(Kind::Done);
+    assert_eq!((done.status(), done.text().as_str()), (Status::Refused, "refused by ACL (NOPERM) for user \"server\""));
     client.buffer().unwrap().close_service(id).unwrap();
     tap.wait(Kind::Closed);
 }
@@ -346,23 +349,6 @@ fn requests_that_wait_for_a_claim_are_no_more_than_may_wait() {
     }
     let failed = asked.iter_mut().map(|asked| asked.result().reason);
     assert_eq!(failed.filter(|&reason| reason == Reason::Failed as u64).count(), 3);
-}
-
-#[test]
-fn two_askers_may_choose_the_same_id() {
-    let server = Server::start();
-    let (one, two) = (open(&server.url(), &[]), open(&server.url(), &[]));
-    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
-    let options = [("request_id", "mine"), ("repeatable", "true")];
-    let mut first = ask_for(&one, b"x", b"one", &options, LONG);
-    let request_of_one = service.request();
-    let mut second = ask_for(&two, b"x", b"two", &options, LONG);
-    let request_of_two = service.request();
-    one.buffer().unwrap().stop(first.id, Reason::Cancelled).unwrap();
-    first.result().expect(Reason::Cancelled);
-    assert_eq!(service.tap.wait(Kind::Cancel).number, request_of_one.number);
-    service.answer(&request_of_two, b"for two");
-    assert_eq!(second.result().expect(Reason::All).bodies(), ["for two"]);
 }
 
 #[test]

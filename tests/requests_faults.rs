@@ -76,6 +76,48 @@ fn a_responder_that_dies_between_its_parts_is_named_and_its_parts_are_kept() {
 }
 
 #[test]
+fn a_stranger_with_a_pattern_does_not_hide_that_a_responder_died() {
+    let server = Server::start();
+    let mut stranger = server.conn();
+    stranger.expect(&["PSUBSCRIBE", "*"]);
+    let asker = open(&server.url(), &[]);
+    let mut peer = Peer::serve(&server, "x");
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+    let request = peer.request();
+    peer.say(&request, "part", Some(0), "one");
+    peer.die();
+    let result = given_up(&asker, &mut asked).expect(Reason::All);
+    assert_eq!((result.missing(), result.bodies()), (vec!["peer".into()], vec!["one".to_owned()]));
+    assert_eq!(result.report["expected"], 2);
+}
+
+#[test]
+fn a_member_that_dies_with_the_claim_of_its_group_is_named() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let mut member = serve(&open(&proxy.url(), &[("name", "member")]), b"x", &[("group", "g")]);
+    let asker = open(&server.url(), &[]);
+    // The first one makes its publish link, through which claims go.
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+    let request = member.request();
+    member.answer(&request, b"");
+    asked.result().expect(Reason::All);
+    let number = proxy.number_of(&link_of(&server, "member", false)["addr"]).expect("through the proxy");
+    proxy.to_server().only(number).stall();
+    let mut peer = Peer::serve(&server, "x");
+    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let request = peer.request();
+    let claim = format!("redmux:claim:{}:g", request["id"].as_str().unwrap());
+    assert_eq!(server.conn().expect(&["SET", &claim, "peer.1", "NX", "PX", "600000"]).text(), "OK");
+    peer.say(&request, "accepted", None, "");
+    peer.die();
+    proxy.pass();
+    let result = given_up(&asker, &mut asked).expect(Reason::All);
+    assert_eq!((result.missing(), result.answers.len()), (vec!["peer".to_owned()], 0));
+    assert!(member.tap.rest().iter().all(|event| event.kind != Kind::Request), "the claim was not its own");
+}
+
+#[test]
 fn a_responder_whose_network_is_dead_is_named_too() {
     let server = Server::start();
     let proxy = Proxy::start(&server);
@@ -138,6 +180,23 @@ fn a_lost_subscriber_link_interrupts_what_was_sent_and_its_responder_is_told() {
         // Once, and what is said of it now is late.
         peer.say(&request, "end", Some(0), "late");
         assert_eq!(asked.tap.rest(), []);
+    }
+}
+
+#[test]
+fn who_works_for_an_asker_that_loses_both_links_is_told_when_it_is_back() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let (asker, _) = with_publish_link(&server, &proxy);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    for _ in 0..10 {
+        let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+        let request = service.request();
+        proxy.cut_all();
+        asked.result().expect(Reason::Interrupted);
+        assert_eq!(service.tap.wait(Kind::Cancel).number, request.number);
+        service.say(&request, Say::End);
+        ready(&asker);
     }
 }
 

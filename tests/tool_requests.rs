@@ -93,12 +93,13 @@ fn whoever_gives_up_ends_the_command_that_works_for_him() {
     // It says that it was told to end; what it started would keep its stdout open.
     let script = format!("trap 'echo ended > {0}.end; exit' TERM; echo $$ > {0}; sleep 60 & wait", file.display());
     let serving = serve(&server, &["slow", "--", "sh", "-c", &script]);
-    let mut asking = Running::start(tool(&server.url(), &["request", "slow", "--timeout", "10m"]));
+    let mut asking = Running::start(tool(&server.url(), &["request", "slow", "--timeout", "10m", "-o", "name=me"]));
     eventually("the command runs", PATIENCE, || std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')));
     let pid: u32 = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     process::send_signal(&asking.child, libc::SIGINT);
     assert_eq!(asking.end(PATIENCE), 130);
-    serving.noted("given up after");
+    let note = serving.noted("[slow] given up after");
+    assert!(note.ends_with(": me does not wait any more"), "{note}");
     eventually("the command is gone", PATIENCE, || !process::is_running(pid));
     assert_eq!(std::fs::read_to_string(file.with_extension("end")).unwrap(), "ended\n");
     let ran = run(tool(&server.url(), &["services", "--stats", "--json"]));

@@ -213,6 +213,7 @@ fn the_page_has_every_key_and_every_kind() {
         attempt: 1,
         expect: Some(1),
         not: "a".into(),
+        asking: "a".into(),
         repeat: true,
         code: "a".into(),
         message: "a".into(),

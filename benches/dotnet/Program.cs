@@ -2,11 +2,16 @@
 //
 //     redmux-dotnet ADDRESS MESSAGES PAYLOAD tryread|foreach
 //     redmux-dotnet ADDRESS COUNT 0 memory        so many subscriptions of one channel each
+//     redmux-dotnet ADDRESS serve|ask|gather      requests: Asking.cs
 //
 // What is compiled while a program runs is compiled in the first half of the messages. The figure is of the second half.
 using System.Globalization;
 using Redmux;
 
+if (args.Length > 1 && await Asking.Run(args))
+{
+    return;
+}
 if (args.Length < 4)
 {
     throw new ArgumentException("usage: redmux-dotnet ADDRESS MESSAGES PAYLOAD tryread|foreach|memory");

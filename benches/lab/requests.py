@@ -1,6 +1,7 @@
 """H: a question and its answer, from another process."""
 
 import peers
+import wrapped_requests
 from machine import BIN, FREE, SERVER
 
 TITLE = "requests and their answers"
@@ -43,4 +44,5 @@ def measure(workshop, result, rounds):
             result.promise(f"{key} of one, {where}, against hiredis", alone.ratio("redmux", "hiredis", key), 1.5, 1.2)
         result.promise(f"64 in flight, {where}, against bare sockets", many.ratio("redmux", "bare sockets", "rate"), 0.4, at_least=True)
         result.promise(f"64 in flight, {where}, against a channel each", many.ratio("redmux", "redmux, a channel each", "rate"), 1.8, at_least=True)
+        wrapped_requests.measure(workshop, result, redis, where, cpus, rounds)
         workshop.end(redis)

@@ -1,4 +1,4 @@
-"""What every program in Python needs: the arguments, the CPU time of this process, and the line at the end, as bench.h has them."""
+"""What every program in Python needs: the CPU time of this process, and the line at the end, as bench.h has them."""
 
 import json
 import os
@@ -6,8 +6,7 @@ import resource
 import sys
 import time
 
-# Where the server is, and what the messages are: all programs here are called alike.
-ADDRESS, MESSAGES, PAYLOAD = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+ADDRESS = sys.argv[1]  # where the server is: all programs here are called alike
 
 
 def name(n):
@@ -31,10 +30,3 @@ def ready():
 
 def tell(first, last, **found):
     print(json.dumps({**found, "wall_ns": last[0] - first[0], "cpu_ns": last[1] - first[1], "rss": resident()}), flush=True)
-
-
-def report(lengths, first, last):
-    """The line of a program that received all messages, of which names and payloads have `lengths` bytes together."""
-    if lengths != MESSAGES * (len(name(0)) + PAYLOAD):
-        sys.exit(f"the lengths add up to {lengths}")
-    tell(first, last, messages=MESSAGES, lengths=lengths)

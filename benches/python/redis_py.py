@@ -8,7 +8,8 @@ import sys
 
 import redis
 import redis.asyncio
-from measure import ADDRESS, MESSAGES, moment, name, ready, report
+from measure import ADDRESS, moment, name, ready
+from messages import MESSAGES, report
 from redis.utils import HIREDIS_AVAILABLE
 
 

@@ -10,7 +10,8 @@ import sys
 
 import redmux
 import redmux.sync
-from measure import ADDRESS, MESSAGES, PAYLOAD, moment, name, ready, report, resident, tell
+from measure import ADDRESS, moment, name, ready, resident, tell
+from messages import MESSAGES, report
 
 URL = f"redis://127.0.0.1:{ADDRESS}?inbox_policy=pause&timeout=120s"
 

@@ -339,8 +339,8 @@ func (o *op) reply(r *native.Record, data []byte) bool {
 // begin asks the library; its answer will come to the op.
 func (c *core) begin(o *op, ask func(inbox, token uint64) int32) error {
 	o.done = make(chan struct{})
-	if err := c.enlist(o, &o.token, o.what); err != nil {
-		return err
+	if !c.enlist(o, &o.token) {
+		return fail(native.Closed, o.what, "")
 	}
 	status := ask(c.replies, o.token)
 	if status != native.OK {
@@ -349,16 +349,15 @@ func (c *core) begin(o *op, ask func(inbox, token uint64) int32) error {
 	return check(status, o.what)
 }
 
-// enlist gives a waiter its token.
-func (c *core) enlist(w waiter, token *uint64, what string) error {
+// enlist gives a waiter its token; false: the client is closed.
+func (c *core) enlist(w waiter, token *uint64) bool {
 	*token = c.tokens.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
-		return fail(native.Closed, what, "")
+	if !c.ended {
+		c.waiting[*token] = w
 	}
-	c.waiting[*token] = w
-	return nil
+	return !c.ended
 }
 
 func (c *core) forget(token uint64) {

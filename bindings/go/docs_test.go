@@ -64,7 +64,7 @@ func built(t *testing.T, what string) string {
 	return program
 }
 
-func TestTheReadmesProgramsPrintWhatItShows(t *testing.T) {
+func TestB10TheReadmesProgramsPrintTheirOwnOutput(t *testing.T) {
 	begin(t)
 	readme := strings.ReplaceAll(read(t, "README.md"), "redis://localhost", server.url)
 	programs := regexp.MustCompile("(?s)```go\n(package main.*?)```\n\n```console\n(.*?)```").FindAllStringSubmatch(readme, -1)
@@ -146,7 +146,7 @@ func TestExampleSimple(t *testing.T) {
 	p.endsWell()
 }
 
-func TestExampleChat(t *testing.T) {
+func TestB10ExampleChatIsInteractive(t *testing.T) {
 	p := startExample(t, "chat")
 	p.says("+lobby")
 	p.reads("joined lobby")

@@ -27,15 +27,16 @@ func DecodeAll(records []native.Record, data []byte) (events []Event) {
 
 // GatherAll is what a gather makes of a block: its answers, its errors and its end.
 func GatherAll(records []native.Record, data []byte) (lines []string) {
-	g := gather{signal: make(signal, 1), done: make(chan struct{})}
+	g := gather{signal: make(signal, 1)}
 	for i := range records {
 		g.reply(&records[i], data)
 	}
 	for answer, err := g.next(context.Background()); err == nil; answer, err = g.next(context.Background()) {
 		lines = append(lines, answer.Text())
 	}
-	for _, err := range g.end.Errors {
+	end := g.result()
+	for _, err := range end.Errors {
 		lines = append(lines, err.Error())
 	}
-	return append(lines, fmt.Sprint(g.end.Reason, " ", g.end.Expected, " ", g.end.Missing, " ", g.end.Elapsed))
+	return append(lines, fmt.Sprint(end.Reason, " ", end.Expected, " ", end.Missing, " ", end.Elapsed))
 }

@@ -57,20 +57,6 @@ var reasons = [...]string{ // the first where its client is gone, and nobody say
 	"closed", "no_responders", "all", "count", "predicate", "quiet", "deadline", "cancelled", "closed", "interrupted", "failed", "overflow",
 }
 
-// head is what wrappers know of a head line, and of what is said of an end.
-type head struct {
-	ID, From, By, Name, Code, Message string
-	Retriable                         bool
-	H                                 map[string]string
-	Expected, Duplicates, Late        int
-	Missing                           []head
-}
-
-func headOf(line []byte) (h head) {
-	_ = json.Unmarshal(line, &h) // the library read it before
-	return h
-}
-
 func encoded(headers map[string]string) (line []byte) {
 	if len(headers) > 0 {
 		line, _ = json.Marshal(headers)
@@ -83,36 +69,42 @@ type traced struct{}
 
 // gather is one as the client's reader holds it, which keeps answers until they are read.
 type gather struct {
-	core *core
-	what string
+	core    *core
+	service string
 	settings
 	token, id uint64
 	deadline  time.Time
-	signal    signal // there may be an answer
-	done      chan struct{}
+	signal    signal // there may be an answer, or its end
 
 	mu     sync.Mutex
 	came   []Answer
 	enough bool
 	errors []*RemoteError
+	over   bool // what is said of its end is below, and read by who asks
+	last   native.Record
+	said   []byte
 	end    *Result
 }
+
+func (g *gather) what() string { return fmt.Sprintf("request to %q", g.service) }
 
 func (g *gather) reply(r *native.Record, data []byte) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case r.Kind == native.KindEnd || r.Kind == native.KindDone: // the latter where its client is gone
-		g.finish(r, data)
+		g.over, g.last, g.said = true, *r, append([]byte(nil), r.Extra(data)...)
+		g.signal.wake()
 		return true
 	case r.Kind != native.KindAnswer:
 	case r.Flags&native.FlagFailed != 0:
-		h := headOf(r.Extra(data))
+		var h head
+		_ = json.Unmarshal(r.Extra(data), &h)
 		g.errors = append(g.errors, &RemoteError{h.Code, h.Message, h.Retriable, h.Name, int(r.Status)})
 	case !g.enough:
-		own := append(append([]byte(nil), r.Extra(data)...), r.Data(data)...)
+		own := append(append(make([]byte, 0, r.ExtraLen+r.DataLen), r.Extra(data)...), r.Data(data)...)
 		g.came = append(g.came, Answer{
-			Service: string(r.Name(data)), Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
+			Service: g.service, Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
 			line: own[:r.ExtraLen], Data: own[r.ExtraLen:len(own):len(own)],
 		})
 		g.signal.wake()
@@ -120,9 +112,15 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 	return false
 }
 
-func (g *gather) finish(r *native.Record, data []byte) {
-	said := head{Expected: -1}
-	_ = json.Unmarshal(r.Extra(data), &said) // expected may be null
+// result is its end, once it has ended; nil before.
+func (g *gather) result() *Result {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.over || g.end != nil {
+		return g.end
+	}
+	r, said := &g.last, head{Expected: -1}
+	_ = json.Unmarshal(g.said, &said) // expected may be null
 	g.end = &Result{
 		Reason: reasons[min(r.Number, uint64(len(reasons)-1))], Errors: g.errors, Expected: said.Expected,
 		Elapsed: time.Duration(r.Aux), Duplicates: said.Duplicates, Late: said.Late,
@@ -131,19 +129,19 @@ func (g *gather) finish(r *native.Record, data []byte) {
 		g.end.Missing = append(g.end.Missing, one.Name)
 	}
 	if r.Status == native.Remote && len(g.errors) > 0 {
-		failure := fail(r.Status, g.what, g.errors[0].Error())
+		failure := fail(r.Status, g.what(), g.errors[0].Error())
 		failure.cause = g.errors[0]
 		g.end.Err = failure
 	} else if r.Status != native.OK {
-		g.end.Err = fail(r.Status, g.what, said.Message)
+		g.end.Err = fail(r.Status, g.what(), said.Message)
 	}
-	close(g.done)
+	return g.end
 }
 
 // stop ends it in the library, if it has not ended. What came can still be read, unless it was enough.
 func (g *gather) stop(reason uint64) {
 	g.mu.Lock()
-	open := g.end == nil
+	open := !g.over
 	if reason == native.Predicate {
 		g.enough, g.came = true, nil
 	}
@@ -162,13 +160,13 @@ func (g *gather) due(ctx context.Context) bool {
 func (g *gather) next(ctx context.Context) (Answer, error) {
 	for {
 		g.mu.Lock()
-		over := g.end != nil
-		if len(g.came) > 0 {
+		over, came := g.over, len(g.came) > 0
+		if over || len(g.came) > 1 {
+			g.signal.wake() // perhaps another goroutine reads too
+		}
+		if came {
 			answer := g.came[0]
 			g.came[0], g.came = Answer{}, g.came[1:]
-			if len(g.came) > 0 {
-				g.signal.wake() // perhaps another goroutine reads too
-			}
 			g.mu.Unlock()
 			h := headOf(answer.line)
 			answer.Responder, answer.By, answer.Headers, answer.line = h.Name, h.By, h.H, nil
@@ -183,22 +181,21 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 		}
 		select {
 		case <-g.signal:
-		case <-g.done:
 		case <-ctx.Done():
 			if !g.due(ctx) {
 				g.stop(native.GivenUp)
-				return Answer{}, ended(ctx, g.what)
+				return Answer{}, ended(ctx, g.what())
 			}
-			<-g.done
+			<-g.signal
 		}
 	}
 }
 
 func (c *Client) gather(ctx context.Context, service string, data []byte, options []GatherOption) (*gather, error) {
 	given := collect(options)
-	g := &gather{core: c.core, what: fmt.Sprintf("request to %q", service), settings: given, signal: make(signal, 1), done: make(chan struct{})}
+	g := &gather{core: c.core, service: service, settings: given, signal: make(signal, 1)}
 	if ctx.Err() != nil {
-		return nil, ended(ctx, g.what)
+		return nil, ended(ctx, g.what())
 	}
 	if trace, is := ctx.Value(traced{}).(string); is && trace != "" {
 		headers := map[string]string{"traceparent": trace}
@@ -206,17 +203,20 @@ func (c *Client) gather(ctx context.Context, service string, data []byte, option
 		given.headers = headers
 	}
 	g.deadline, _ = ctx.Deadline()
-	if own := time.Now().Add(time.Duration(given.within) * time.Millisecond); given.within > 0 && (g.deadline.IsZero() || own.Before(g.deadline)) {
-		g.deadline = own
+	if given.within > 0 {
+		own := time.Now().Add(time.Duration(given.within) * time.Millisecond)
+		if g.deadline.IsZero() || own.Before(g.deadline) {
+			g.deadline = own
+		}
 	}
-	if err := c.core.enlist(g, &g.token, g.what); err != nil {
-		return nil, err
+	if !c.core.enlist(g, &g.token) {
+		return nil, fail(native.Closed, g.what(), "")
 	}
 	id, failure := native.Gather(c.core.handle, c.core.replies, service, data, encoded(given.headers), c.core.url,
 		c.core.own(given.options), g.token, limitOf(g.deadline))
 	if failure != nil {
 		c.core.forget(g.token)
-		return nil, failed(failure, g.what)
+		return nil, failed(failure, g.what())
 	}
 	g.id = id
 	return g, nil
@@ -281,11 +281,7 @@ func (g *Gather) All(ctx context.Context) (result Result, err error) {
 }
 
 // End is why it ended, once it has; nil before.
-func (g *Gather) End() *Result {
-	g.inner.mu.Lock()
-	defer g.inner.mu.Unlock()
-	return g.inner.end
-}
+func (g *Gather) End() *Result { return g.inner.result() }
 
 // Close gives it up: it ends with cancelled, and what came can still be read. Harmless when it has ended.
 func (g *Gather) Close() error {
@@ -306,8 +302,8 @@ func (c *Client) Request(ctx context.Context, service string, data []byte, optio
 	if err == nil {
 		g.stop(native.Predicate)
 	} else if err == io.EOF {
-		if err = g.end.Err; err == nil {
-			err = fail(native.NoResponders, g.what, "nobody had an answer")
+		if err = g.result().Err; err == nil {
+			err = fail(native.NoResponders, g.what(), "nobody had an answer")
 		}
 	}
 	return answer, err

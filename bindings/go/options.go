@@ -30,7 +30,7 @@ type settings struct {
 }
 
 func collect[O ~func(*settings)](options []O) settings {
-	s := settings{logger: slog.Default(), asks: map[string]ask{}} // which usually prints, so it is told of warnings only
+	s := settings{logger: slog.Default()} // which usually prints, so it is told of warnings only
 	for _, option := range options {
 		option(&s)
 	}
@@ -88,6 +88,9 @@ func Credentials(f func(ctx context.Context) (user, password string, err error))
 
 func asked(what string, f ask) Option {
 	return func(s *settings) {
+		if s.asks == nil {
+			s.asks = map[string]ask{}
+		}
 		s.asks[what] = f
 		Set("ask", strings.Join(slices.Collect(maps.Keys(s.asks)), ","))(s)
 	}

@@ -1,5 +1,5 @@
 // Package redmux is one Redis connection for every conversation: the subscriptions, patterns and promises of a program share one
-// connection to hear and one to speak, both made again for ever, and the program is told what it missed.
+// connection to hear and one to speak, both made again for ever, and the program is told when it may have missed something.
 //
 //	client, err := redmux.Connect(ctx, "redis://localhost")
 //	sub, err := client.Subscribe(ctx, "news", "sport")
@@ -36,7 +36,7 @@ type Client struct {
 }
 
 // Connect connects, and waits until the link is up, ConnectTimeout is over or ctx ends; the error says why the last attempt failed.
-// An empty url is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, else localhost:6379.
+// An empty url is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, else localhost:6379.
 func Connect(ctx context.Context, url string, options ...Option) (*Client, error) {
 	if found := native.LibraryABI(); found != native.ABI {
 		said := fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI)

@@ -21,6 +21,8 @@ type Request struct {
 	Again     bool
 	responder *Responder
 	ticket    uint64
+	said      bool // its last answer ended it
+	context   asker
 	cancel    context.CancelFunc
 }
 
@@ -39,6 +41,9 @@ func (r *Request) answer(data []byte, headers map[string]string, last bool) erro
 	status := native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), last)
 	if status == native.Cancelled || status == native.Closed {
 		r.cancel() // the library's word that nobody waits is still to come
+	}
+	if last {
+		r.said = status == native.OK
 	}
 	return check(status, "answer")
 }
@@ -119,29 +124,37 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 	request := &Request{
 		Service: string(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
+		context: asker{until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
 	}
-	ctx, cancel := context.WithCancel(r.context)
-	request.cancel, ctx = cancel, asker{context.WithValue(ctx, traced{}, h.H["traceparent"]), time.Unix(0, int64(one.Aux))}
-	r.working.Store(request.ticket, cancel)
-	go r.handle(ctx, request)
+	request.context.Context, request.cancel = context.WithCancel(r.context)
+	r.working.Store(request.ticket, request.cancel)
+	go r.handle(request)
 }
 
 // asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks.
 type asker struct {
 	context.Context
 	until time.Time
+	trace string
 }
 
-func (a asker) Deadline() (time.Time, bool) { return a.until, true }
+func (a *asker) Deadline() (time.Time, bool) { return a.until, true }
 
-func (r *Responder) handle(ctx context.Context, request *Request) {
+func (a *asker) Value(key any) any {
+	if key == (traced{}) {
+		return a.trace
+	}
+	return a.Context.Value(key)
+}
+
+func (r *Responder) handle(request *Request) {
 	defer r.left(request)
 	var data []byte
-	err := safely(func() (err error) { data, err = r.handler(ctx, request); return })
+	err := safely(func() (err error) { data, err = r.handler(&request.context, request); return })
 	if err == nil && data != nil {
 		err = request.answer(data, nil, true)
 	}
-	if err == nil || ctx.Err() != nil {
+	if err == nil || request.context.Err() != nil {
 		return // all is said, or nobody hears it
 	}
 	var remote *RemoteError
@@ -156,5 +169,7 @@ func (r *Responder) handle(ctx context.Context, request *Request) {
 func (r *Responder) left(request *Request) {
 	r.working.Delete(request.ticket)
 	request.cancel()
-	native.EndRequest(r.stream.handle, request.ticket) // harmless where its last answer ended it
+	if !request.said {
+		native.EndRequest(r.stream.handle, request.ticket) // harmless where something ended it
+	}
 }

@@ -286,8 +286,11 @@ func (s *Subscription) more(ctx context.Context) error {
 func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
-			m, err := s.Next(ctx)
-			if err == errEnd || !yield(m, err) || err != nil {
+			var m Message
+			event, err := s.read(ctx, &m)
+			if event != nil {
+				s.say(event)
+			} else if err == errEnd || !yield(m, err) || err != nil {
 				return
 			}
 		}

@@ -61,7 +61,8 @@ static int ask(redmux_client client, redmux_inbox inbox)
                 printf("answer: [%.*s]\n", (int)r->data_len, (const char *)block.data + r->data_off);
             } else if (r->kind == REDMUX_KIND_END) {
                 ended = 1;
-                printf("%s: %d answers\n", redmux_status_name(r->status), answers);
+                printf("%d answer%s%s%s\n", answers, answers == 1 ? "" : "s", r->status != REDMUX_OK ? ": " : "",
+                       r->status != REDMUX_OK ? redmux_status_message(r->status) : "");
             }
         }
     }

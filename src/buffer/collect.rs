@@ -34,7 +34,7 @@ pub enum Reason {
     Closed = 8,
     /// A connection was lost while it waited.
     Interrupted = 9,
-    /// Everybody answered with an error.
+    /// Everybody who took it answered with an error.
     Failed = 10,
     /// More answers than there is room for.
     Overflow = 11,
@@ -193,6 +193,11 @@ impl Collect {
     /// How many have accepted, or given another sign that they took it.
     pub fn accepted_count(&self) -> u64 {
         self.current().filter(|one| one.at != At::Declined).count() as u64
+    }
+
+    /// Whether errors came, and nothing else.
+    pub fn only_errors(&self) -> bool {
+        self.answers == 0 && self.errors > 0
     }
 
     /// Who gave a sign since it was last sent.
@@ -420,11 +425,11 @@ impl Collect {
         let window_closed = self.window.is_some_and(|window| now >= window);
         let everybody_who_took_it = !self.rules.strict && window_closed && finished == self.current().count();
         if everybody || everybody_who_took_it {
-            let took = |one: &Responder| matches!(one.at, At::Finished | At::Lost | At::Earlier { finished: true });
-            let nobody = !self.responders.iter().any(took);
-            self.end(if nobody {
+            let took = |one: &&Responder| matches!(one.at, At::Finished | At::Lost | At::Earlier { finished: true });
+            let mut took = self.responders.iter().filter(took).peekable();
+            self.end(if took.peek().is_none() {
                 Reason::NoResponders
-            } else if self.answers == 0 && self.errors > 0 {
+            } else if self.answers == 0 && took.all(|one| one.failed) {
                 Reason::Failed
             } else {
                 Reason::All

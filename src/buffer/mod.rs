@@ -36,9 +36,10 @@ use tokio::sync::Notify;
 /// How long a frame that nobody waits for may stay on its way.
 const FRAME_TIME: Duration = Duration::from_secs(5);
 
-/// Tokens of what the buffer sends, so that its completions are told apart. Ids of gathers have neither bit.
+/// Tokens of what the buffer sends, so that its completions are told apart. Ids of gathers have none of these bits.
 const TOKEN_ANSWER: u64 = 1 << 63;
 const TOKEN_CLAIM: u64 = 1 << 62;
+const TOKEN_CANCEL: u64 = 1 << 61;
 
 /// What the buffer counted, beside what each gather and responder says.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@
 
 use super::collect::{Collect, Reason, Rules, Verdict, Window};
 use super::serve::MAX_ID;
-use super::{Buffer, FRAME_TIME, State, check_head, headers};
+use super::{Buffer, FRAME_TIME, State, TOKEN_CANCEL, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
@@ -84,6 +84,14 @@ impl Gather {
     }
 }
 
+/// A cancel on its way.
+#[derive(Debug)]
+struct Cancel {
+    channel: Vec<u8>,
+    frame: Vec<u8>,
+    deadline: Option<Instant>,
+}
+
 /// The requests of a client.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
@@ -97,6 +105,8 @@ pub(super) struct Requests {
     /// Those that wait for the reply channel, in their order.
     waiting: BTreeSet<u64>,
     timers: BTreeSet<(Instant, u64)>,
+    /// Cancels that may have to be said again, by the id of what they cancel.
+    cancels: HashMap<u64, Cancel, RandomState>,
     window: Window,
 }
 
@@ -275,9 +285,10 @@ impl Buffer {
     }
 
     fn wire_id(&self, id: u64, gather: &Gather) -> String {
-        if let Some(named) = &gather.named {
-            return named.to_string();
-        }
+        gather.named.as_deref().map_or_else(|| self.unique_id(id), str::to_owned)
+    }
+
+    fn unique_id(&self, id: u64) -> String {
         let mut text = String::with_capacity(self.instance.len() + 17);
         text.push_str(&self.instance);
         // Writing into memory cannot fail.
@@ -302,6 +313,7 @@ impl Buffer {
             attempt: gather.attempt,
             expect: gather.expect,
             not: if gather.own { "".into() } else { self.instance.as_str().into() },
+            asking: gather.named.as_ref().map_or_else(Default::default, |_| self.unique_id(id).into()),
             repeat: gather.repeatable,
             h,
             ..Head::new(Kind::Request)
@@ -611,6 +623,8 @@ impl Buffer {
         let reason = gather.collect.ended().unwrap_or(reason);
         let status = match (why, reason) {
             (Some((status, _)), _) => status,
+            // No answer, and errors: that is what a caller raises who wanted one.
+            (None, Reason::All) if gather.collect.only_errors() => Status::Remote,
             (None, Reason::All | Reason::Count | Reason::Predicate | Reason::Quiet) => Status::Ok,
             (None, Reason::NoResponders) => Status::NoResponders,
             (None, Reason::Deadline) => Status::Timeout,
@@ -646,8 +660,30 @@ impl Buffer {
                 reply: self.reply.as_str().into(),
                 ..Head::new(Kind::Cancel)
             };
-            let deadline = Instant::now().checked_add(FRAME_TIME);
-            let _ = self.hub.post(&self.service_channel(&gather.service), &head.frame(b""), deadline);
+            let channel = self.service_channel(&gather.service);
+            let (frame, deadline) = (head.frame(b""), Instant::now().checked_add(FRAME_TIME));
+            if reason == Reason::Interrupted {
+                self.send_cancel(state, id, Cancel { channel, frame, deadline });
+            } else {
+                let _ = self.hub.post(&channel, &frame, deadline);
+            }
+        }
+    }
+
+    /// A link was lost just now, and the one that a cancel leaves by may be lost as well and not know it: what becomes of it is
+    /// awaited.
+    fn send_cancel(&self, state: &mut State, id: u64, cancel: Cancel) {
+        let Cancel { channel, frame, deadline } = &cancel;
+        if self.hub.publish(channel, frame, &self.inbox, TOKEN_CANCEL | id, *deadline).is_ok() {
+            state.requests.cancels.insert(id, cancel);
+        }
+    }
+
+    /// The PUBLISH of a cancel ended. Where nobody knows whether it was heard it is said again: twice is as good as once.
+    pub(super) fn cancel_published(&self, state: &mut State, id: u64, status: i32) {
+        let Some(cancel) = state.requests.cancels.remove(&id) else { return };
+        if status == Status::Unknown.code() {
+            self.send_cancel(state, id, cancel);
         }
     }
 }

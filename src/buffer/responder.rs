@@ -313,7 +313,7 @@ impl Buffer {
         request.said += 1;
         let reply = request.reply.clone();
         if request.repeat {
-            one.memory.keep(&request.reply, &request.id, &frame, first, last);
+            one.memory.keep(&request.reply, request.unique(), &frame, first, last);
         }
         if last {
             let failed = matches!(say, Say::Error { .. });
@@ -347,7 +347,7 @@ impl Buffer {
         if request.said == number + 1 {
             request.said = number;
             if request.repeat {
-                one.memory.take_back(&request.reply, &request.id);
+                one.memory.take_back(&request.reply, request.unique());
             }
         }
     }

@@ -48,6 +48,8 @@ pub(super) struct Request {
     pub(super) responder: u64,
     pub(super) id: String,
     pub(super) reply: String,
+    /// Which asking, where its id may be used again.
+    asking: String,
     pub(super) service: Box<[u8]>,
     /// Head line and body, until the application has them, and the room for them in the responder's inbox.
     kept: Option<[Box<[u8]>; 2]>,
@@ -71,14 +73,22 @@ impl Request {
         self.at == At::WithApplication
     }
 
-    /// Whether a head speaks of it. Ids that askers choose may meet; a cancel need not name the reply channel.
+    /// Whether a head speaks of it. Ids that askers choose may meet; a cancel need not name the reply channel, and does not
+    /// name the asking.
     fn is_asked(&self, head: &Head<'_>) -> bool {
-        self.id == head.id && (head.reply.is_empty() || self.reply == head.reply)
+        self.id == head.id
+            && (head.reply.is_empty() || self.reply == head.reply)
+            && (head.asking.is_empty() || self.asking == head.asking)
+    }
+
+    /// What it is remembered by.
+    pub(super) fn unique(&self) -> &str {
+        if self.asking.is_empty() { &self.id } else { &self.asking }
     }
 }
 
-/// Answers to requests that may be sent again, for a while. A request is known by its reply channel and its id, because
-/// two askers may choose the same id.
+/// Answers to requests that may be sent again, for a while. A request is known by its reply channel and what is unique of
+/// it, because two askers may choose the same id, and one may choose it again.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     frames: BTreeMap<(String, String), Remembered>,
@@ -144,7 +154,7 @@ impl Memory {
     }
 }
 
-/// Requests that responders of this process served once, by their word and the request's id.
+/// Requests that responders of this process served once, by their word and what is unique of a request.
 #[derive(Default)]
 struct Served {
     ids: HashSet<(String, String)>,
@@ -212,19 +222,21 @@ impl Buffer {
             self.decline(&by, &head.id, &head.reply);
             return;
         }
-        if head.id.is_empty() || head.id.len() > MAX_ID || head.reply.is_empty() {
+        if head.id.is_empty() || head.id.len().max(head.asking.len()) > MAX_ID || head.reply.is_empty() {
             self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let ttl = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis).min(LONGEST_TTL);
-        // Counted from when the link read it: what stood in line before it does not prolong its time.
-        let age = Duration::from_nanos(crate::mux::unix_ns().saturating_sub(read_at));
-        let Some(left) = ttl.checked_sub(age).filter(|left| !left.is_zero()) else { return };
+        // From now on: the link read it in this turn of the thread. `read_at` is of the wall clock, which may jump: it is told,
+        // and nothing is reckoned by it.
+        let left = head.ttl.map_or(DEFAULT_TTL, Duration::from_millis).min(LONGEST_TTL);
+        if left.is_zero() {
+            return;
+        }
         if head.repeat && head.attempt <= 1 {
-            responder.memory.forget(&head.reply, &head.id);
+            responder.memory.forget(&head.reply, head.unique());
         } else if head.repeat {
             // Again, from the beginning: its asker was away, and knows what came before.
-            let (frames, whole) = responder.memory.recall(&head.reply, &head.id);
+            let (frames, whole) = responder.memory.recall(&head.reply, head.unique());
             for frame in frames {
                 self.send(head.reply.as_bytes(), frame);
             }
@@ -242,7 +254,7 @@ impl Buffer {
                 return;
             }
         }
-        if is_served(&responder.once, &head.id) {
+        if is_served(&responder.once, head.unique()) {
             let by = responder.by.clone();
             self.decline(&by, &head.id, &head.reply);
             return;
@@ -265,7 +277,7 @@ impl Buffer {
             self.refuse(&by, &head.id, &head.reply, "BUSY", "the inbox of the responder is full");
             return;
         };
-        serves(&responder.once, &head.id);
+        serves(&responder.once, head.unique());
         let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
@@ -273,6 +285,7 @@ impl Buffer {
             responder: id,
             id: head.id.clone().into_owned(),
             reply: head.reply.clone().into_owned(),
+            asking: head.asking.clone().into_owned(),
             service: service.into(),
             kept: None,
             room,
@@ -284,7 +297,7 @@ impl Buffer {
             said: 0,
             began: now,
             expires: now + left,
-            until: read_at.saturating_add(u64::try_from(ttl.as_nanos()).unwrap_or(u64::MAX)),
+            until: read_at.saturating_add(u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)),
         };
         if claims {
             responder.claiming += 1;
@@ -293,7 +306,7 @@ impl Buffer {
         if claims {
             self.keep(state, ticket, frame);
             // Whoever sets the key first serves it.
-            let key = format!("{}:claim:{}:{group}", self.namespace, head.id);
+            let key = format!("{}:claim:{}:{group}", self.namespace, head.unique());
             let ttl = left.as_millis().max(1).to_string();
             let command = [b"SET", key.as_bytes(), by.as_bytes(), b"NX", b"PX", ttl.as_bytes()];
             let deadline = now.checked_add(left);
@@ -349,6 +362,7 @@ impl Buffer {
             responder: id,
             id: correlation.to_owned(),
             reply: String::from_utf8_lossy(&legacy::response_channel(correlation)).into_owned(),
+            asking: String::new(),
             service: service.into(),
             kept: Some([line.into_bytes().into(), body.into()]),
             room,

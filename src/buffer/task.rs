@@ -1,7 +1,7 @@
 //! The buffer's task: drains what arrived for it, and keeps the clocks of requests.
 
 use super::responder::LET_GO;
-use super::{Buffer, State, TOKEN_ANSWER, TOKEN_CLAIM};
+use super::{Buffer, State, TOKEN_ANSWER, TOKEN_CANCEL, TOKEN_CLAIM};
 use crate::error::Status;
 use crate::inbox::record::ACTIVE_NAME;
 use crate::inbox::{Kind as Rec, Record, RecordIn};
@@ -177,13 +177,15 @@ impl Buffer {
         }
     }
 
-    /// A PUBLISH of the buffer ended: a request, an answer, or the claim of a queue group.
+    /// A PUBLISH of the buffer ended: a request, an answer, a cancel, or the claim of a queue group.
     fn published(&self, state: &mut State, record: &Record, data: &[u8]) {
         let text = String::from_utf8_lossy(record.extra(data));
         if record.token & TOKEN_ANSWER != 0 {
             self.answer_published(record, &text);
         } else if record.token & TOKEN_CLAIM != 0 {
             self.claimed(state, record.token & !TOKEN_CLAIM, record.status, record.number > 0, &text);
+        } else if record.token & TOKEN_CANCEL != 0 {
+            self.cancel_published(state, record.token & !TOKEN_CANCEL, record.status);
         } else {
             self.request_published(state, record.token, record.status, record.number, &text);
         }

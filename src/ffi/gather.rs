@@ -116,7 +116,7 @@ pub extern "C" fn redmux_gather_stop(client: redmux_client, gather: redmux_gathe
 }
 
 /// Asks a service and waits for the first answer; who else works on it is told that it is enough. REDMUX_ERR_NO_RESPONDERS:
-/// nobody serves it. REDMUX_ERR_REMOTE: everybody answered with an error, and out_error has the first one's sentence.
+/// nobody serves it. REDMUX_ERR_REMOTE: errors came and no answer, and out_error has the first one's sentence.
 /// REDMUX_ERR_TIMEOUT: no answer in time.
 ///
 /// service: any bytes, NULL only with length 0; borrowed for the call. body: the same, borrowed for the call. headers: a JSON object of strings,

@@ -93,7 +93,7 @@ pub const REDMUX_REASON_CANCELLED: u64 = 7;
 pub const REDMUX_REASON_CLOSED: u64 = 8;
 /// A connection was lost while it waited, or it could not be sent.
 pub const REDMUX_REASON_INTERRUPTED: u64 = 9;
-/// Everybody answered with an error.
+/// Everybody who took it answered with an error.
 pub const REDMUX_REASON_FAILED: u64 = 10;
 /// More answers came than there was room for.
 pub const REDMUX_REASON_OVERFLOW: u64 = 11;

@@ -81,7 +81,8 @@ pub extern "C" fn redmux_responder_open(
     })
 }
 
-/// Completes with done when Redis has the service's name, so that requests come; at once if it has.
+/// Completes with done when Redis has the service's name, so that requests come; at once if it has. REDMUX_ERR_REFUSED: the
+/// user may not listen there (ACL); the responder stays, and is tried again.
 ///
 /// inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: 0 is the client's option timeout,
 /// -1 for ever. Any thread, also inside a callback.
@@ -98,11 +99,12 @@ pub extern "C" fn redmux_responder_active(
         if ticket.inbox.is_none() {
             return Err(Error::new(Status::InvalidArgument, "the inbox is {0}"));
         }
-        client.hub().wait_active(responder.id, ticket)
+        client.hub().wait_allowed(responder.id, ticket)
     })
 }
 
-/// Waits until Redis has the service's name, so that requests come.
+/// Waits until Redis has the service's name, so that requests come. REDMUX_ERR_REFUSED: the user may not listen there (ACL);
+/// the responder stays, and is tried again.
 ///
 /// timeout_ms: 0 is the client's option timeout, -1 for ever. out_error: borrowed for the call, may be NULL; the error is
 /// owned by the caller, release with redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
@@ -115,7 +117,7 @@ pub extern "C" fn redmux_responder_active_wait(
     guard_error(responder.id, out_error, || {
         let client = client_of(responder)?;
         let limit = allowed(timeout_ms, client.options())?;
-        let start = |ticket| client.hub().wait_active(responder.id, ticket);
+        let start = |ticket| client.hub().wait_allowed(responder.id, ticket);
         client.wait_for(limit, start, |lent| completion("wait until served", lent))
     })
 }

@@ -37,6 +37,8 @@ const FAIR_BYTES: usize = 256 * 1024;
 /// How much is read before whoever waits for it is told, while there is more to read. To be woken for each 64 KiB cost a
 /// taker on the same processor more than the messages in them; a read that leaves the socket empty is told at once.
 const UNTOLD_BYTES: usize = 256 * 1024;
+/// So long after a message its like are expected: names are subscribed in small portions meanwhile.
+const BUSY: Duration = Duration::from_millis(100);
 /// How many refused names are tried again at a time.
 const RETRY_NAMES: usize = 64;
 
@@ -108,6 +110,9 @@ struct Session<'a> {
     last_byte: u64,
     /// Bytes that were read since takers were told.
     untold: usize,
+    /// Messages so far, and until when more are expected.
+    received: u64,
+    busy_until: Instant,
     sent_at: Option<Instant>,
     gather_until: Option<Instant>,
     retry_at: Instant,
@@ -211,6 +216,8 @@ impl<'a> Session<'a> {
             health: Health::new(hub.settings.ping_interval, hub.settings.ping_timeout, now),
             last_byte: unix_ns(),
             untold: 0,
+            received: lock(&hub.mux).received,
+            busy_until: now,
             sent_at: None,
             gather_until: None,
             retry_at: now + hub.settings.refused_retry,
@@ -448,6 +455,12 @@ impl<'a> Session<'a> {
             return;
         }
         let mut mux = lock(&self.hub.mux);
+        let received = mux.received;
+        if received != self.received {
+            self.received = received;
+            self.busy_until = now + BUSY;
+        }
+        mux.registry.set_busy(now < self.busy_until);
         self.gather_until = None;
         let mut commands = 0;
         loop {

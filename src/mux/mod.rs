@@ -424,7 +424,9 @@ impl Mux {
         let text = match status {
             Status::Ok => String::new(),
             Status::Superseded => format!("{superseded} of the names were removed again before they were active"),
-            _ => format!("{refused} refused by ACL (NOPERM) for user {:?}; the other {active} are active", self.user),
+            Status::Refused if refused == 1 => self.refusal(),
+            Status::Refused => format!("all {refused} {}", self.refusal()),
+            _ => format!("{refused} {}; the other {active} are active", self.refusal()),
         };
         let outcome = Outcome { status: Some(status), number: active, aux: refused, text: &text, ..Outcome::default() };
         self.ops.end(id, outcome);
@@ -498,9 +500,26 @@ impl Mux {
         }
         let waiters = self.target_mut(slot).map(|target| std::mem::take(&mut target.waiters)).unwrap_or_default();
         for id in waiters {
-            self.ops.end(id, Outcome { number: generation, ..Outcome::default() });
+            let insist = matches!(self.ops.get(id), Some(Op { what: What::Active { insist: true, .. }, .. }));
+            self.end_wait(id, slot, insist);
         }
         self.make_promises(slot, now);
+    }
+
+    /// Ends a wait for a source that is whole. One that insists is refused where not one name is active.
+    pub(super) fn end_wait(&mut self, id: u64, slot: u32, insist: bool) {
+        let outcome = Outcome { number: self.generation, ..Outcome::default() };
+        if insist && self.registry.active_count(slot) == 0 {
+            let text = self.refusal();
+            self.ops.end(id, Outcome { status: Some(Status::Refused), text: &text, ..outcome });
+        } else {
+            self.ops.end(id, outcome);
+        }
+    }
+
+    /// What is said of names that Redis refused.
+    fn refusal(&self) -> String {
+        format!("refused by ACL (NOPERM) for user {:?}", self.user)
     }
 
     /// The link is up.
@@ -585,9 +604,12 @@ impl Mux {
         let Some(op) = self.ops.take(id) else { return };
         let text = match &op.what {
             What::Add { remaining, .. } if status == Status::Timeout => {
-                let names = if *remaining == 1 { "1 name is".into() } else { format!("{remaining} names are") };
+                let names = match *remaining {
+                    1 => "1 name is not active in time and stays".to_owned(),
+                    more => format!("{more} names are not active in time and stay"),
+                };
                 let why = if self.online { String::new() } else { format!(": {}", self.events.last_failure()) };
-                format!("{names} not active in time and stay wanted{why}")
+                format!("{names} wanted{why}")
             }
             What::Ready if status == Status::Timeout => self.events.last_failure(),
             What::Leave { .. } if status == Status::Timeout => "the server has not confirmed yet".to_owned(),
@@ -598,7 +620,7 @@ impl Mux {
                 self.forget_promise(*slot, name, id);
                 alone.then_some(*slot)
             }
-            What::Active { slot } => {
+            What::Active { slot, .. } => {
                 if let Some(target) = self.target_mut(*slot) {
                     target.waiters.retain(|&waiter| waiter != id);
                 }

@@ -33,7 +33,7 @@ pub enum What {
     /// The subscriber link.
     Ready,
     /// A subscription or promise set that is to be whole.
-    Active { slot: u32 },
+    Active { slot: u32, insist: bool },
     /// A promise, in the set or alone in `slot`.
     Promise { slot: u32, name: Box<[u8]>, alone: bool },
     /// A promise that is made when its set becomes active, and then has this long.

@@ -3,7 +3,7 @@
 //! Every operation reserves the room of its completion first, so that what somebody waits for is never dropped.
 
 use super::hub::Hub;
-use super::ops::{COMPLETION_ROOM, Op, Outcome, REFUSED_ROOM, What};
+use super::ops::{COMPLETION_ROOM, Op, REFUSED_ROOM, What};
 use super::promise::{Promises, pattern_of};
 use super::{Mux, Role};
 use crate::error::{Error, Result, Status};
@@ -167,17 +167,23 @@ impl Hub {
 
     /// Completes when every name of the source is active or refused.
     pub fn wait_active(&self, source: u64, ticket: Ticket) -> Result<()> {
+        self.wait_whole(source, ticket, false)
+    }
+
+    /// The same for a source that is of no use without its name: where Redis refused it, this ends as `REFUSED`.
+    pub fn wait_allowed(&self, source: u64, ticket: Ticket) -> Result<()> {
+        self.wait_whole(source, ticket, true)
+    }
+
+    fn wait_whole(&self, source: u64, ticket: Ticket, insist: bool) -> Result<()> {
         let mut mux = lock(&self.mux);
         let slot = mux.slot(source)?;
-        let op = self.op(&mux, slot, source, ticket, COMPLETION_ROOM, What::Active { slot })?;
+        let op = self.op(&mux, slot, source, ticket, COMPLETION_ROOM, What::Active { slot, insist })?;
         let id = mux.ops.begin(op);
         let set = matches!(mux.target(slot).map(|target| &target.role), Some(Role::Promises(_)));
         if mux.registry.is_whole(slot) {
             // A set whose pattern is refused has nothing more to wait for, and is not active.
-            let refused = set && !mux.promises_active(slot);
-            let status = if refused { Status::Refused } else { Status::Ok };
-            let number = mux.generation();
-            mux.ops.end(id, Outcome { status: Some(status), number, ..Outcome::default() });
+            mux.end_wait(id, slot, set || insist);
         } else if let Some(target) = mux.target_mut(slot) {
             target.waiters.push(id);
         }

@@ -105,6 +105,9 @@ pub struct Head<'a> {
     /// An instance that must not answer: the asker's own.
     #[serde(borrow, default)]
     pub not: Cow<'a, str>,
+    /// Which asking this is, where the caller chose the id and may use it again.
+    #[serde(borrow, default)]
+    pub asking: Cow<'a, str>,
     /// It may be sent again under the same id: answers are to be remembered.
     #[serde(default)]
     pub repeat: bool,
@@ -146,6 +149,11 @@ impl<'a> Head<'a> {
         Head { k: Cow::Borrowed(kind.word()), ..self }
     }
 
+    /// What this asking has for itself, in each of its attempts: its id, unless that may be used again.
+    pub fn unique(&self) -> &str {
+        if self.asking.is_empty() { &self.id } else { &self.asking }
+    }
+
     /// The frame with a body.
     ///
     /// Written by hand: with serde's writer a request cost a quarter more.
@@ -174,6 +182,7 @@ impl<'a> Head<'a> {
         number(&mut out, b",\"attempt\":", Some(self.attempt.into()).filter(|&attempt| attempt > 0));
         number(&mut out, b",\"expect\":", self.expect);
         text(&mut out, b",\"not\":", &self.not);
+        text(&mut out, b",\"asking\":", &self.asking);
         flag(&mut out, b",\"repeat\":", self.repeat);
         text(&mut out, b",\"code\":", &self.code);
         text(&mut out, b",\"message\":", &self.message);
@@ -202,6 +211,7 @@ impl<'a> Head<'a> {
                         "from" => &mut head.from,
                         "reply" => &mut head.reply,
                         "not" => &mut head.not,
+                        "asking" => &mut head.asking,
                         _ => return None,
                     };
                     std::mem::replace(place, Cow::Borrowed(text)).is_empty() && !text.is_empty()
@@ -325,6 +335,7 @@ mod tests {
             from: "f".into(),
             reply: "r".into(),
             not: "x".into(),
+            asking: "a".into(),
             seq: Some(0),
             n: Some(7),
             ttl: Some(u64::MAX / 2),

@@ -346,10 +346,12 @@ static void request(const struct json *step)
     struct request *request = NAMED(requests, step, "request", "q", 1);
     struct record *came = next_record(responder, REDMUX_KIND_REQUEST, 0, limit_of(step));
     const struct json *service = json_get(step, "service"), *data = json_get(step, "data");
+    const char *id = json_text(step, "id", NULL);
     if (came == NULL)
         fail(step, "no request came");
     if ((service != NULL && !same(bytes_of(service, 0), came->name.data, came->name.len)) ||
-        (data != NULL && !same(bytes_of(data, 0), came->data.data, came->data.len)) || !headers_fit(step, came->head))
+        (data != NULL && !same(bytes_of(data, 0), came->data.data, came->data.len)) || !headers_fit(step, came->head) ||
+        (id != NULL && strcmp(id, json_text(came->head, "id", "")) != 0))
         fail(step, "the request is of %.*s: %.*s %.*s", (int)came->name.len, came->name.data, (int)came->data.len,
              came->data.data, (int)came->head->raw_len, came->head->raw);
     request->of = responder;

@@ -178,7 +178,38 @@ static void end_or_go_on(struct operation *operation, const struct json *step)
 
 /* ---- clients ---- */
 
-static int32_t on_question(void *user, const redmux_block *block)
+static char *lines; /* that were logged, each with its newline */
+static pthread_mutex_t logging = PTHREAD_MUTEX_INITIALIZER;
+
+static void keep_line(const uint8_t *data, size_t len)
+{
+    size_t used;
+    pthread_mutex_lock(&logging);
+    used = lines != NULL ? strlen(lines) : 0;
+    lines = realloc(lines, used + len + 2);
+    if (lines == NULL)
+        abort();
+    sprintf(lines + used, "%.*s\n", (int)len, (const char *)data);
+    pthread_mutex_unlock(&logging);
+}
+
+static void logged(const struct json *step)
+{
+    int64_t end = now_ms() + limit_of(step);
+    for (;;) {
+        int found;
+        pthread_mutex_lock(&logging);
+        found = lines != NULL && strstr(lines, json_text(step, "line", "?")) != NULL;
+        pthread_mutex_unlock(&logging);
+        if (found)
+            return;
+        if (now_ms() > end)
+            fail(step, "was not logged, but:\n%s", lines != NULL ? lines : "");
+        breathe();
+    }
+}
+
+static int32_t on_event(void *user, const redmux_block *block)
 {
     struct client *client = user;
     for (size_t i = 0; i < block->count; i++) {
@@ -186,6 +217,8 @@ static int32_t on_question(void *user, const redmux_block *block)
         redmux_bytes values[2] = {{NULL, 0}, {NULL, 0}};
         size_t count = 0;
         const struct json *answers = client->answers;
+        if (r->kind == REDMUX_KIND_LOG)
+            keep_line(block->data + r->extra_off, r->extra_len);
         if (r->kind != REDMUX_KIND_QUESTION)
             continue;
         if (r->name_len == strlen("address")) {
@@ -239,8 +272,8 @@ static void connect_client(const struct json *step)
         strcat(strcat(ask, ask[0] != '\0' ? "," : ""), answer->key);
     redmux_options_set(options, "ask", ask, NULL);
     set_options(step, options);
-    status = redmux_client_open_with(options, answers != NULL ? REDMUX_EVENTS_CALLBACK : REDMUX_EVENTS_NONE,
-                                     answers != NULL ? on_question : NULL, client, NULL, &client->handle, &client->events, &error);
+    status = redmux_client_open_with(options, REDMUX_EVENTS_CALLBACK, on_event, client, NULL, &client->handle, &client->events,
+                                     &error);
     redmux_options_free(options);
     if (status != REDMUX_OK) {
         judge_error(step, status, error);
@@ -668,6 +701,8 @@ static int run_step(const struct json *step)
         await(step);
     else if (strcmp(verb, "cancel") == 0)
         redmux_inbox_cancel(NAMED(operations, step, "as", "", 0)->inbox, 1);
+    else if (strcmp(verb, "logged") == 0)
+        logged(step);
     else if (strcmp(verb, "stats") == 0)
         stats(step);
     else if (strcmp(verb, "close") == 0)

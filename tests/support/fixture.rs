@@ -12,7 +12,7 @@
 //! | do | with | answer |
 //! |---|---|---|
 //! | `command` | `args` | the server's reply |
-//! | `publish` | `channel`, `data` | receivers |
+//! | `publish` | `channel`, or `pattern` for each channel that somebody listens to and that matches; `data` | receivers |
 //! | `numsub`, `numpat` | `channel`; nothing | a count |
 //! | `client_list` | | one object a client (the fixture's own has user `fixture`) |
 //! | `commandstats` | `name` | how often it was called |
@@ -185,7 +185,14 @@ fn obey_server(conn: &mut Conn, word: &str, order: &Order) -> Answer {
             }
             return reply(&conn.try_command(&args).map_err(|error| format!("no reply: {error}"))?);
         }
-        "publish" => json!(conn.publish(&order.bytes("channel")?, &order.bytes("data")?)),
+        "publish" if order.0["pattern"].is_null() => {
+            json!(conn.publish(&order.bytes("channel")?, &order.bytes("data")?))
+        }
+        "publish" => {
+            let data = order.bytes("data")?;
+            let channels = conn.command(&[b"PUBSUB".to_vec(), b"CHANNELS".to_vec(), order.bytes("pattern")?]);
+            json!(channels.items().iter().map(|channel| conn.publish(channel.text().as_bytes(), &data)).sum::<i64>())
+        }
         "numsub" => json!(conn.numsub(order.bytes("channel")?)),
         "numpat" => json!(conn.numpat()),
         "client_list" => json!(conn.client_list()),

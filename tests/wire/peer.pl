@@ -135,7 +135,8 @@ sub take {
     $requests++;
     my $ttl = $head->{ttl} // 10_000;
     if (defined $group) {
-        my $key = "redmux:claim:$one->{id}:$group";
+        my $asking = $head->{asking} // $one->{id};
+        my $key = "redmux:claim:$asking:$group";
         return say_frame($one, 'declined', {}) unless ask_redis('SET', $key, "$instance.1", 'NX', 'PX', $ttl);
     }
     if ($body =~ /^fail (.*)/s) {

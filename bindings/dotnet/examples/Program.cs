@@ -13,7 +13,8 @@ switch (args.FirstOrDefault())
     case "broker": await Broker.RunAsync(url, more); break;
     case "hello": await Hello.RunAsync(url, more); break;
     case "total": await Total.RunAsync(url, more); break;
+    case "total-count": await Demo.TotalCount.RunAsync(args[1..]); break;
     case "resource": await Resource.RunAsync(url, more); break;
-    default: Console.Error.WriteLine("hello, total, resource, simple, chat, pattern, promises or broker?"); return 2;
+    default: Console.Error.WriteLine("hello, total, total-count, resource, simple, chat, pattern, promises or broker?"); return 2;
 }
 return 0;

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
 import redmux
@@ -58,6 +60,17 @@ class Program:
         return 0 if self.killed else status
 
 
+class Lines(logging.Handler):
+    """What was logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
 class Nowhere:
     """In the place of a subscription that could not be made: it is closed."""
 
@@ -75,28 +88,46 @@ class Handled:
         self.request = request
         self.orders: asyncio.Queue[Step] = asyncio.Queue()
         self.said, self.left = asyncio.Event(), asyncio.Event()
-        self.cancelled = False
+        self.cancelled = self.over = False
 
-    async def answers(self) -> AsyncIterator[redmux.Reply]:
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
         try:
-            while True:
-                step = await self.orders.get()
-                if step["do"] == "fail" and "code" in step:
-                    retriable = step.get("retriable", False)
-                    raise redmux.RemoteError(step.get("message", ""), remote_code=step["code"], retriable=retriable)
-                if step["do"] == "fail":
-                    raise ValueError("a handler that fails")
-                if step["do"] == "answer":
-                    yield redmux.Reply(raw(step.get("data", "")), headers=step.get("headers"))
-                    self.said.set()
-                if step["do"] == "end" or step.get("last", True):
-                    return
+            yield
         except asyncio.CancelledError:
-            self.cancelled = True
+            self.cancelled = self.over = True
+            raise
+        except BaseException:
+            self.over = True
             raise
         finally:
-            self.said.set()
-            self.left.set()
+            if self.over:
+                self.said.set()
+                self.left.set()
+
+    async def next(self) -> redmux.Reply | None:
+        """What the next step says, None for nothing."""
+        step = await self.orders.get()
+        self.over = step["do"] != "answer" or step.get("last", True)
+        if step["do"] == "fail" and "code" in step:
+            retriable = step.get("retriable", False)
+            raise redmux.RemoteError(step.get("message", ""), remote_code=step["code"], retriable=retriable)
+        if step["do"] == "fail":
+            raise ValueError("a handler that fails")
+        return redmux.Reply(raw(step.get("data", "")), headers=step.get("headers")) if step["do"] == "answer" else None
+
+    async def work(self) -> Any:
+        """One answer, or several of them."""
+        with self.watched():
+            reply = await self.next()
+            return reply if self.over else self.parts(reply)
+
+    async def parts(self, reply: redmux.Reply | None) -> AsyncIterator[redmux.Reply]:
+        with self.watched():
+            while reply is not None:
+                yield reply
+                self.said.set()
+                reply = None if self.over else await self.next()
 
 
 class Requests:
@@ -155,7 +186,7 @@ class Requests:
                 return request.data
             handled = Handled(request)
             came.put_nowait(handled)
-            return handled.answers()
+            return handled.work()
 
         responder = self.objects.client(step).respond(
             name(step["service"]), handle, timeout=limit(step), **step.get("options", {})
@@ -168,6 +199,7 @@ class Requests:
         request, headers = handled.request, step.get("headers", {})
         right = name(step["service"]) == request.service if "service" in step else True
         right &= raw(step["data"]) == request.data if "data" in step else True
+        right &= step.get("id", request.id) == request.id
         if not right or not headers.items() <= request.headers.items():
             raise Failed(f"the request is {request!r} with {request.headers}")
         self.handled[step.get("request", "q")] = handled
@@ -214,6 +246,9 @@ class Objects:
         self.begun: dict[str, asyncio.Future[Any]] = {}
         self.promises: dict[str, redmux.Promise] = {}
         self.requests = Requests(self)
+        self.lines = Lines()
+        logging.getLogger("redmux").setLevel(logging.INFO)
+        logging.getLogger("redmux").addHandler(self.lines)
 
     def client(self, step: Step) -> redmux.Client:
         return self.clients[step.get("client", "a")]
@@ -319,6 +354,12 @@ class Objects:
             return value
 
         await until(step, look)
+
+    async def do_logged(self, step: Step) -> None:
+        async def look() -> bool:
+            return any(step["line"] in line for line in self.lines.said)
+
+        await until({**step, "until": True}, look)
 
     # --- subscriptions
 

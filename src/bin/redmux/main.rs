@@ -51,7 +51,7 @@ Or with two, one that answers and one that asks:
   redmux request shout hello                 # [HOST] HELLO
 
 The server: --url, else REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME and
-REDIS_PASSWORD, else localhost:6379. A password in REDIS_URL stays out of your shell's history.
+REDIS_PASSWORD, else localhost:6379. Others here can see a password in --url (ps), not in REDIS_URL.
 
 Exit codes:
   0  it did what was asked; sub, serve and monitor also when you end them; or its output is closed

@@ -41,7 +41,7 @@ pub fn open_with(context: &Context, options: Options, wait: bool) -> Result<Arc<
                     return Err(Failure::new(exit_of(status), text));
                 }
                 if !told {
-                    context.out.note(Tone::Warn, &format!("-- {text}; trying until it is there"));
+                    context.out.note(Tone::Warn, &format!("-- trying until it is there: {text}"));
                     told = true;
                 }
             }

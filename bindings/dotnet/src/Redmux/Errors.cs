@@ -14,8 +14,7 @@ namespace Redmux;
 /// </code></example>
 public class RedmuxException : Exception
 {
-    internal RedmuxException(string message, int code = 0, string kind = "")
-        : base(message) => (Code, Kind) = (code, kind);
+    internal RedmuxException(string message, int code = 0, string kind = "") : base(message) => (Code, Kind) = (code, kind);
 
     /// <summary>The library's status, REDMUX_ERR_... of redmux.h.</summary>
     public int Code { get; }

@@ -150,7 +150,7 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
     ~Gather() => Leave(GatherReason.Cancelled);
 
     /// <summary>Why it ended and who is missing; null as long as it has not.</summary>
-    public GatherEnd? End => _collected.End;
+    public GatherEnd? End => _collected.End?.Value;
 
     /// <summary>The answers as they come, each once.</summary>
     /// <param name="cancellationToken">Gives the request up.</param>
@@ -187,7 +187,8 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
 
     internal async Task<Answer> FirstAsync(CancellationToken ct)
     {
-        await foreach (Answer answer in this.WithCancellation(ct).ConfigureAwait(false))
+        using Gather given = this;
+        await foreach (Answer answer in _collected.Answers.Reader.ReadAllAsync(ct).ConfigureAwait(false))
         {
             Stop();
             return answer;
@@ -207,7 +208,7 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
 
     private void Leave(GatherReason reason)
     {
-        if (End is null && _handle != 0) { _ = Native.redmux_gather_stop(_client.Core.Handle, _handle, (ulong)reason); }
+        if (_collected.End is null && _handle != 0) { _ = Native.redmux_gather_stop(_client.Core.Handle, _handle, (ulong)reason); }
     }
 
     /// <summary>Gives it up, if it has not ended.</summary>
@@ -225,8 +226,9 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
     {
         private readonly List<RedmuxRemoteException> _errors = [];
         internal readonly Channel<Answer> Answers = Channel.CreateUnbounded<Answer>();
-        internal readonly string What = $"request to '{service}'";
-        internal volatile GatherEnd? End;
+        internal volatile Lazy<GatherEnd>? End; // read when somebody looks: most want an answer, and nothing of its end
+
+        internal string What => $"request to '{service}'";
 
         internal override void Note(in RawRecord record, ReadOnlySpan<byte> data)
         {
@@ -242,19 +244,22 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
 
         internal override void Ended(in RawRecord record, ReadOnlySpan<byte> data)
         {
-            Head said = Head.Read(record.Extra(data));
-            Finish(new((GatherReason)record.Number, [.. said.Missing.Select(one => one.Name)], said.Answers, _errors, said.Expected, TimeSpan.FromTicks((long)(record.Aux / 100)))
-            {
-                Error = record.Status == Native.ErrRemote && _errors.Count > 0 ? _errors[0]
-                    : record.Status != Native.Ok ? Failure.Of(record.Status, What, said.Message ?? "") : null,
-            });
+            (RawRecord last, byte[] line) = (record, record.Extra(data).ToArray());
+            Finish(() => Read(last, Head.Read(line)));
         }
 
-        internal override void Abandon() => Finish(new(GatherReason.Closed, [], 0, _errors, null, TimeSpan.Zero) { Error = Failure.Of(Native.ErrClosed, What) });
+        private GatherEnd Read(in RawRecord last, Head said) =>
+            new((GatherReason)last.Number, [.. said.Missing.Select(one => one.Name)], said.Answers, _errors, said.Expected, TimeSpan.FromTicks((long)(last.Aux / 100)))
+            {
+                Error = last.Status == Native.ErrRemote && _errors.Count > 0 ? _errors[0]
+                    : last.Status != Native.Ok ? Failure.Of(last.Status, What, said.Message ?? "") : null,
+            };
 
-        private void Finish(GatherEnd end)
+        internal override void Abandon() => Finish(() => new(GatherReason.Closed, [], 0, _errors, null, TimeSpan.Zero) { Error = Failure.Of(Native.ErrClosed, What) });
+
+        private void Finish(Func<GatherEnd> read)
         {
-            End = end;
+            End = new(read);
             Answers.Writer.TryComplete();
         }
     }

@@ -40,7 +40,7 @@ public abstract class KeyedOptions
 /// </code></example>
 public sealed class RedmuxOptions : KeyedOptions
 {
-    /// <summary>Where Redis is. Null is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT and REDIS_PASSWORD, else localhost:6379.</summary>
+    /// <summary>Where Redis is. Null is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME and REDIS_PASSWORD, else localhost:6379.</summary>
     public string? Url { get; set; }
 
     /// <summary>The connection's name, as CLIENT LIST shows it.</summary>
@@ -65,7 +65,8 @@ public sealed class RedmuxOptions : KeyedOptions
     public ILoggerFactory? LoggerFactory { get; set; }
 
     /// <summary>Takes what a section of the configuration says: <c>Url</c> and any option, spelled <c>PingInterval</c> or <c>ping_interval</c>.</summary>
-    internal void Read(IConfiguration section)
+    /// <param name="section">Where they stand.</param>
+    public void Read(IConfiguration section)
     {
         foreach (IConfigurationSection entry in section.GetChildren())
         {

@@ -107,9 +107,7 @@ public sealed unsafe class Promises : IAsyncDisposable, IDisposable
         ulong handle = 0;
         fixed (byte* at = bytes)
         {
-            int status = client.Core.Closed
-                ? Native.ErrClosed
-                : Native.redmux_promises_new(client.Core.Handle, client.Core.Reply, at, (nuint)bytes.Length, 0, &handle);
+            int status = client.Core.Closed ? Native.ErrClosed : Native.redmux_promises_new(client.Core.Handle, client.Core.Reply, at, (nuint)bytes.Length, 0, &handle);
             if (status != Native.Ok)
             {
                 GC.SuppressFinalize(this);

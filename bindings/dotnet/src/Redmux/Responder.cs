@@ -19,11 +19,12 @@ public sealed class Request : Envelope
     /// <summary>Cancelled when nobody waits for an answer any more.</summary>
     public CancellationToken CancellationToken => Gone.Token;
 
-    /// <summary>Sends an answer before the one that the handler returns.</summary>
+    /// <summary>Sends an answer before the handler returns.</summary>
     /// <param name="reply">What.</param>
+    /// <param name="last">Whether nothing comes behind it; then what the handler returns is not sent.</param>
     /// <returns>False: nobody waits any more.</returns>
     /// <exception cref="RedmuxTooLargeException">It is over the client's option <c>max_payload</c>.</exception>
-    public bool Answer(Reply reply) => _responder.Say(this, reply, last: false);
+    public bool Answer(Reply reply, bool last = false) => _responder.Say(this, reply, last);
 }
 
 /// <summary>How a service is served. What is null is as the client has it.</summary>

@@ -40,7 +40,7 @@ public static class RedmuxTelemetry
     internal static Activity? Continued(Request request)
     {
         string? parent = request.Mentions("\"traceparent\""u8) ? request.Headers.GetValueOrDefault("traceparent") : null;
-        string name = $"respond {request.Service}";
+        string name = parent is null && !Source.HasListeners() ? "" : $"respond {request.Service}";
         return Source.StartActivity(name, ActivityKind.Server, parent) ?? (parent is null ? null : new Activity(name).SetParentId(parent).Start());
     }
 

@@ -12,30 +12,38 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
 {
     // --- the docs of the members
 
-    /// <summary>Each example of a doc comment stands word for word in Documented.cs, which the test below runs.</summary>
-    [Fact]
-    public void Every_example_in_a_doc_comment_is_one_that_is_run()
+    /// <summary>Each example of a doc comment stands word for word in a file whose program a test below runs.</summary>
+    [Theory]
+    [InlineData("Redmux", "Documented.cs", 8)]
+    [InlineData("Redmux.MessagingBuffer", "DocumentedMessaging.cs", 6)]
+    public void Every_example_in_a_doc_comment_is_one_that_is_run(string assembly, string file, int least)
     {
-        string documented = Squeezed(File.ReadAllText(Path.Combine(Place.Package, "tests/Redmux.Tests/Documented.cs")));
-        XDocument docs = XDocument.Load(Path.Combine(AppContext.BaseDirectory, "Redmux.xml"));
+        string documented = Squeezed(File.ReadAllText(Path.Combine(Place.Package, "tests/Redmux.Tests", file)));
+        XDocument docs = XDocument.Load(Path.Combine(AppContext.BaseDirectory, $"{assembly}.xml"));
         string[] examples = [.. docs.Descendants("code").Select(code => Squeezed(code.Value))];
-        Assert.True(examples.Length >= 8);
+        Assert.True(examples.Length >= least);
         Assert.All(examples, example => Assert.Contains(example, documented, StringComparison.Ordinal));
     }
 
-    private static string Squeezed(string code) => Regex.Replace(code.Replace("\"redis://localhost\"", "URL", StringComparison.Ordinal).Replace("Url)", "URL)", StringComparison.Ordinal).Replace("Url,", "URL,", StringComparison.Ordinal), @"\s+", " ").Trim();
+    private static string Squeezed(string code) =>
+        Regex.Replace(Regex.Replace(code.Replace("\"redis://localhost\"", "URL", StringComparison.Ordinal), @"\bUrl(?= ?[),}])", "URL"), @"\s+", " ").Trim();
 
     [Fact]
     public async Task Every_documented_example_does_what_it_says() => await new Documented(Server.Url).RunAsync();
 
+    [Fact]
+    public async Task Every_documented_example_of_messaging_does_what_it_says() => await new DocumentedMessaging(Server.Url).RunAsync();
+
     // --- the public API
 
     /// <summary>Whoever changes what is public does it on purpose: REDMUX_BLESS=1 writes the file anew.</summary>
-    [Fact]
-    public void The_public_api_is_the_one_that_is_written_down()
+    [Theory]
+    [InlineData(typeof(RedmuxClient), "PublicApi.txt")]
+    [InlineData(typeof(MessagingBuffer.Messaging), "PublicApi.MessagingBuffer.txt")]
+    public void The_public_api_is_the_one_that_is_written_down(Type one, string name)
     {
-        string file = Path.Combine(Place.Package, "tests/Redmux.Tests/PublicApi.txt");
-        string found = PublicApi.Of(typeof(RedmuxClient).Assembly);
+        string file = Path.Combine(Place.Package, "tests/Redmux.Tests", name);
+        string found = PublicApi.Of(one.Assembly);
         if (Environment.GetEnvironmentVariable("REDMUX_BLESS") == "1")
         {
             File.WriteAllText(file, found);
@@ -46,7 +54,7 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
     // --- the README
 
     [Fact]
-    public async Task The_readmes_program_prints_what_it_shows()
+    public async Task B10_the_readmes_program_prints_its_own_output()
     {
         string readme = await File.ReadAllTextAsync(Path.Combine(Place.Package, "README.md"));
         string program = Regex.Match(readme, @"```csharp\n(using Redmux;.*?)```", RegexOptions.Singleline).Groups[1].Value;
@@ -103,6 +111,56 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
         Assert.Equal(0, await two.EndedAsync());
     }
 
+    /// <summary>The program, the settings and the lines of the page, with the tests' server in the settings.</summary>
+    [Fact]
+    public async Task R1_r18_example_total_count_runs_as_the_page_shows()
+    {
+        string page = await File.ReadAllTextAsync(Path.Combine(Place.Root, "docs/from-messaging-buffer.md"));
+        string program = await File.ReadAllTextAsync(Path.Combine(Place.Package, "examples/TotalCount.cs"));
+        Assert.Contains($"```csharp\n{program}```", page, StringComparison.Ordinal);
+        string settings = Regex.Match(page, @"```json\n(.*?)```", RegexOptions.Singleline).Groups[1].Value;
+        DirectoryInfo folder = Directory.CreateTempSubdirectory("redmux-settings");
+        try
+        {
+            string server = $"127.0.0.1:{Server.First["port"]}";
+            Assert.Contains("localhost:6379", settings, StringComparison.Ordinal);
+            await File.WriteAllTextAsync(Path.Combine(folder.FullName, "appsettings.json"), settings.Replace("localhost:6379", server, StringComparison.Ordinal));
+            string[] arguments = ["total-count", "--contentRoot", folder.FullName];
+            Running[] fleet = [.. Enumerable.Range(0, 5).Select(_ => new Running("Examples", "", arguments))];
+            try
+            {
+                await Task.WhenAll(fleet.Select(instance => instance.ReadsAsync("counting")));
+                foreach (string total in new[] { "total: 125 of 5 instances (All, 5 expected)", "total: 120 of 4 instances (All, 4 expected)" })
+                {
+                    Assert.Contains($"\n{total}\n", page, StringComparison.Ordinal);
+                    fleet[1].Says("");
+                    await fleet[1].ReadsAsync(total);
+                    fleet[4].Process.StandardInput.Close();
+                    Assert.Equal(0, await fleet[4].EndedAsync());
+                }
+            }
+            finally
+            {
+                Array.ForEach(fleet, instance => instance.Dispose());
+            }
+        }
+        finally
+        {
+            folder.Delete(recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task R12_the_environment_says_where_as_the_settings_do()
+    {
+        using Running program = new("Examples", "", ["total-count", "--Logging:LogLevel:Default=Warning"],
+            ("Redis__RedisConnexionStrings__0", $"127.0.0.1:{Server.First["port"]},name=from-environment"));
+        await program.ReadsAsync("counting");
+        Assert.Contains(Server.Do("client_list")!.AsArray(), one => ((string)one!["name"]!).StartsWith("from-environment", StringComparison.Ordinal));
+        program.Process.StandardInput.Close();
+        Assert.Equal(0, await program.EndedAsync());
+    }
+
     [Fact]
     public async Task R17_example_resource_finds_who_holds_it()
     {
@@ -124,7 +182,7 @@ public sealed class DocsTests(Fixture server) : WithServer(server)
     }
 
     [Fact]
-    public async Task Example_chat()
+    public async Task B10_example_chat_is_interactive()
     {
         using Running program = Start("chat");
         program.Says("+lobby");
@@ -204,8 +262,8 @@ internal static class PublicApi
                 .Where(one => one != typeof(object) && one != typeof(ValueType) && one != typeof(Enum) && !type.IsEnum).Select(Name).Order(StringComparer.Ordinal));
             text.Append(kind).Append(' ').Append(type.FullName).Append(bases.Length > 0 ? " : " + bases : "").Append('\n');
             foreach (string member in type
-                .GetMembers(BindingFlags.Public | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly)
-                .Select(Member).OfType<string>().Order(StringComparer.Ordinal))
+                .GetMembers(BindingFlags.Public | BindingFlags.NonPublic | BindingFlags.Instance | BindingFlags.Static | BindingFlags.DeclaredOnly)
+                .Where(member => Access(member) is not null).Select(Member).OfType<string>().Order(StringComparer.Ordinal))
             {
                 text.Append("    ").Append(member).Append('\n');
             }
@@ -213,16 +271,28 @@ internal static class PublicApi
         return text.ToString();
     }
 
-    private static string? Member(MemberInfo member) => member switch
+    /// <summary>Nothing for what is public, a word for what derived classes see, null for what nobody sees.</summary>
+    private static string? Access(MemberInfo member) => member switch
+    {
+        MethodBase method => method.IsPublic ? "" : method.IsFamily || method.IsFamilyOrAssembly ? "protected " : null,
+        FieldInfo field => field.IsPublic ? "" : field.IsFamily || field.IsFamilyOrAssembly ? "protected " : null,
+        PropertyInfo property => Access(property.GetMethod ?? property.SetMethod!),
+        _ => null,
+    };
+
+    private static string? Member(MemberInfo member) => Shape(member) is { } shape ? Access(member) + shape : null;
+
+    private static string? Shape(MemberInfo member) => member switch
     {
         FieldInfo { IsSpecialName: true } => null,
         FieldInfo { IsLiteral: true } field when field.DeclaringType!.IsEnum => $"{field.Name} = {Convert.ToInt32(field.GetRawConstantValue(), null)}",
         FieldInfo field => $"{(field.IsLiteral ? "const" : "readonly")} {Name(field.FieldType)} {field.Name}",
         PropertyInfo { Name: "EqualityContract" } => null,
+        MethodInfo { Name: "PrintMembers" or "Finalize" } => null,
         PropertyInfo property => $"{Name(property.PropertyType)} {property.Name}{Indexer(property)} {{ get;{(property.SetMethod is { IsPublic: true } ? " set;" : "")} }}",
         ConstructorInfo constructor => $"new({Parameters(constructor)})",
         MethodInfo method when method.IsSpecialName || method.Name.StartsWith('<') => null,
-        MethodInfo method => $"{(method.IsStatic ? "static " : "")}{Name(method.ReturnType)} {method.Name}{(method.IsGenericMethod ? "<T>" : "")}({Parameters(method)})",
+        MethodInfo method => $"{(method.IsStatic ? "static " : method.IsAbstract && !method.DeclaringType!.IsInterface ? "abstract " : "")}{Name(method.ReturnType)} {method.Name}{(method.IsGenericMethod ? $"<{string.Join(", ", method.GetGenericArguments().Select(Name))}>" : "")}({Parameters(method)})",
         _ => null,
     };
 

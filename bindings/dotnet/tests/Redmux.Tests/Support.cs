@@ -82,6 +82,20 @@ public abstract class WithServer : Xunit.IClassFixture<Fixture>, Xunit.IAsyncLif
     internal Task<RedmuxClient> ConnectAsync(ILoggerFactory? logs = null) =>
         RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url, LoggerFactory = logs });
 
+    /// <summary>Until it holds: what Redis is asked to let go of is gone a moment later.</summary>
+    internal Task UntilAsync(Func<bool> holds) => UntilAsync(() => Task.FromResult(holds()));
+
+    internal async Task UntilAsync(Func<Task<bool>> holds)
+    {
+        await using var client = await ConnectAsync();
+        for (int tries = 0; tries < 10_000; tries++)
+        {
+            if (await holds()) { return; }
+            await client.BarrierAsync();
+        }
+        Xunit.Assert.Fail("it never holds");
+    }
+
     public async Task InitializeAsync() => await (await ConnectAsync()).DisposeAsync(); // the library's own thread is there from now on
 
     public Task DisposeAsync()

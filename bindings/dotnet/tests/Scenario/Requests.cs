@@ -207,7 +207,8 @@ internal sealed class Requests
 
     private static bool Fits(Request request, Step wanted) =>
         (wanted["service"] is not { } service || Step.Name(service) == request.Service)
-        && (wanted["data"] is not { } data || request.Data.Span.SequenceEqual(Step.Raw(data))) && Among(wanted.Headers, request.Headers);
+        && (wanted["data"] is not { } data || request.Data.Span.SequenceEqual(Step.Raw(data))) && Among(wanted.Headers, request.Headers)
+        && wanted.Text("id", request.Id) == request.Id;
 
     internal Task OrderAsync(Step step) => _handled[step.Text("request", "q")].OrderAsync(step);
 

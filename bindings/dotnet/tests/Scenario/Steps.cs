@@ -55,6 +55,7 @@ internal sealed class Objects(JsonNode servers)
     private readonly Dictionary<string, (Task<object?> Task, CancellationTokenSource Cancel)> _begun = [];
     private readonly Dictionary<string, Promise> _promises = [];
     private readonly Requests _requests = new();
+    private static readonly Lines _lines = new();
 
     private RedmuxClient Client(Step step) => _clients[step.Client];
 
@@ -210,6 +211,10 @@ internal sealed class Objects(JsonNode servers)
             case "nothing":
                 await NothingAsync(step);
                 break;
+            case "logged":
+                step.Json["until"] = true;
+                await UntilAsync(step, () => Task.FromResult<JsonNode?>(_lines.Has(step.Text("line"))));
+                break;
             case "stats":
                 await UntilAsync(step, () => Task.FromResult(Path(JsonNode.Parse(Client(step).Stats().GetRawText())!, step.Text("key"))));
                 break;
@@ -276,6 +281,7 @@ internal sealed class Objects(JsonNode servers)
         {
             Url = (string?)(via is null ? server["url"] ?? server["unix_url"] : server[$"{via}_url"]),
             ConnectTimeout = step.Limit,
+            LoggerFactory = _lines,
         };
         foreach (var (key, value) in step["options"] as JsonObject ?? [])
         {

@@ -15,6 +15,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redmux/redmux/bindings/go/internal/native"
@@ -293,7 +294,7 @@ func told() error {
 }
 
 func main() {
-	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	slog.SetDefault(slog.New(slog.NewTextHandler(&lines, nil)))
 	var err error
 	if len(os.Args) > 1 && os.Args[1] == "--steps" {
 		err = told()
@@ -315,6 +316,27 @@ func main() {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[1], err)
 		os.Exit(1)
 	}
+}
+
+// logged are the lines that were logged.
+type logged struct {
+	mu   sync.Mutex
+	said strings.Builder
+}
+
+var lines logged
+
+func (l *logged) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.said.WriteString(strings.ReplaceAll(string(line), `\"`, `"`))
+	return len(line), nil
+}
+
+func (l *logged) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.said.String(), text)
 }
 
 // left says what is left of the library's things in this process.

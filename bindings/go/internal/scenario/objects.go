@@ -175,6 +175,9 @@ func (o *objects) do(ctx context.Context, do string, s step) (any, error) {
 			}
 		}
 		return nil, nil
+	case "logged":
+		s["until"] = true
+		return nil, until(s, func() (any, error) { return lines.has(s.text("line", "")), nil })
 	case "stats":
 		return nil, until(s, func() (any, error) { return o.stat(s) })
 	case "promises":

@@ -190,6 +190,7 @@ func (o *objects) request(s step) error {
 	for {
 		for i, h := range r.known {
 			if (s["service"] == nil || h.request.Service == service) && (s["data"] == nil || h.request.Text() == data) &&
+				s.text("id", h.request.ID) == h.request.ID &&
 				among(texts(s["headers"]), h.request.Headers) {
 				o.handled[s.text("request", "q")] = h
 				r.known = slices.Delete(r.known, i, i+1)

@@ -13,12 +13,13 @@ import select
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from . import _core as core
 from . import _errors as errors
-from ._buffer import Answer, CoreGather, CoreResponder, Headers, Request, Result
+from ._buffer import Answer, CoreGather, CoreResponder, Headers, Reply, Request, Result
 from ._core import OK, UNSET, Begin, failure, say
 from ._native import lib
 from ._records import (
@@ -56,7 +57,7 @@ def connect(
 ) -> Opening[Client]:
     """Connects, and waits until the link is up or `connect_timeout` (seconds) is over.
 
-    url: None is the environment's (`REDIS_URL`, else `REDIS_HOST`, `REDIS_PORT`, `REDIS_PASSWORD`, else localhost:6379).
+    url: None is the environment's (`REDIS_URL`, else `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD`, else localhost:6379).
     lazy: return at once; the server may come later. address, credentials: asked at each attempt to connect; they return
     `(host, port)` or the path of a socket, and `(user, password)` or a password, and may be coroutines. on_state: called
     with each change and its reason. options: those of docs/options.md, durations in seconds.
@@ -91,10 +92,12 @@ class Client(core.CoreClient):
         self._refused: dict[int, list[str]] = {}
         self._actives: dict[int, asyncio.Future[None]] = {}
         self._waiters: dict[int, asyncio.Future[None]] = {}
+        self._filled: dict[int, bool] = {}  # of the inboxes that are read: whether there may be something in it
         self._gathers: weakref.WeakValueDictionary[int, Gather] = weakref.WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready = (ctypes.c_uint64 * 64)()
         self._count = ctypes.c_size_t()
+        self._counted = ctypes.byref(self._count)
         descriptor = ctypes.c_int32()
         core.check(lib.client_fd(self._handle, ctypes.byref(descriptor)), "connect")
         self._reader = Reader(self._loop, os.dup(descriptor.value), weakref.WeakMethod(self._on_readable))
@@ -102,9 +105,9 @@ class Client(core.CoreClient):
     # --- the reader
 
     def _on_readable(self) -> None:
-        ids, count, waiters = self._ready, self._count, self._waiters
+        ids, count, filled = self._ready, self._count, self._filled
         for _ in range(16):  # then the loop's other work; the descriptor stays readable
-            status = lib.ready(self._handle, 0, ids, 64, ctypes.byref(count))
+            status = lib.ready(self._handle, 0, ids, len(ids), self._counted)
             if status == core.CLOSED_STATUS:  # it is closing: what waits for its end is all that still comes
                 self._take_replies()
                 self._reader.rest()
@@ -112,9 +115,10 @@ class Client(core.CoreClient):
             if status != OK or not count.value:
                 break
             for inbox in ids[: count.value]:
-                waiter = waiters.get(inbox)
-                if waiter is not None:
-                    if not waiter.done():
+                if inbox in filled:
+                    filled[inbox] = True
+                    waiter = self._waiters.get(inbox)
+                    if waiter is not None and not waiter.done():
                         waiter.set_result(None)
                 elif inbox == self._reply:
                     self._take_replies()
@@ -122,6 +126,8 @@ class Client(core.CoreClient):
                     self._responders[inbox]._take_requests()
                 elif inbox == self._events:
                     self._take_events()
+            if count.value < len(ids):  # that was all: what comes now makes the descriptor readable again
+                break
 
     def _take_replies(self) -> None:
         while lib.poll(self._reply, 0, self._block.address) == OK:
@@ -160,10 +166,11 @@ class Client(core.CoreClient):
         except Exception:
             self._refuse(question, what)
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _keep(self, work: Coroutine[Any, Any, None], ended: Callable[[Any], None] | None = None) -> asyncio.Task[None]:
+        """Runs it; `ended` forgets it in `_tasks` then."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended or self._tasks.discard)
         return task
 
     # --- operations
@@ -573,15 +580,18 @@ class Subscription(core.CoreSubscription):
     async def _more(self) -> bool:
         """Fills what is pending; False at the end."""
         waited = False
-        waiters = self._client._waiters
+        waiters, filled = self._client._waiters, self._client._filled
         while not self._closed:
             if self._over is not None:
                 self._finished()
                 return False
-            if self._take(lib.poll, 0, self._block):
-                if not waited:
-                    await asyncio.sleep(0)  # once a block, or a flood would starve every other task
-                return True
+            if filled.setdefault(self._inbox, True):
+                came = self._take(lib.poll, 0, self._block)
+                filled[self._inbox] = came and self._behind > 0  # what comes from now on is told by the reader
+                if came:
+                    if not waited:
+                        await asyncio.sleep(0)  # once a block, or a flood would starve every other task
+                    return True
             if self._inbox in waiters:
                 raise failure(core.BUSY, "read", "another task reads this subscription")
             waiters[self._inbox] = waiter = self._client._loop.create_future()
@@ -689,6 +699,7 @@ class Subscription(core.CoreSubscription):
 
     def _release(self) -> None:
         super()._release()
+        self._client._filled.pop(self._inbox, None)
         for _ in self._pending:
             pass
         waiter = self._client._waiters.get(self._inbox)
@@ -790,7 +801,7 @@ class Gather(CoreGather):
     async def _more(self) -> Answer | None:
         """The next answer; None at the end."""
         while not self._came:
-            if self.end is not None:
+            if self._last is not None:
                 return None
             if self._waiter is not None:
                 raise failure(core.BUSY, self._what, "another task reads its answers")
@@ -854,10 +865,10 @@ class Responder(CoreResponder):
 
     def _begin(self, request: Request) -> None:
         ticket = request._ticket
-        self._working[ticket] = task = self._client._keep(self._handle_one(request))
-        task.add_done_callback(lambda _: self._left(ticket))
+        self._working[ticket] = self._client._keep(self._handle_one(request), partial(self._left, ticket))
 
-    def _left(self, ticket: int) -> None:
+    def _left(self, ticket: int, task: asyncio.Task[None]) -> None:
+        self._client._tasks.discard(task)
         del self._working[ticket]
         self._end(ticket)
 
@@ -872,7 +883,9 @@ class Responder(CoreResponder):
             said = self._handler(request)
             if inspect.isawaitable(said):
                 said = await said
-            if isinstance(said, AsyncIterator):
+            if isinstance(said, (bytes, str, Reply)):
+                self._say(ticket, said, last=True)
+            elif isinstance(said, AsyncIterator):
                 async for part in said:
                     self._say(ticket, part, last=False)
             elif isinstance(said, Iterator):

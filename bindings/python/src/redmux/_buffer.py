@@ -139,8 +139,8 @@ class Result:
 class CoreGather:
     """One request, and its answers as they come. Asked as soon as it is made; dropped or left early it is given up."""
 
-    end: Result | None = None
-    """Why it ended, once it has."""
+    _last: Record | None = None  # its end as it came: most who ask want an answer, and nothing of that
+    _end: Result | None = None
 
     def __init__(
         self, client: Any, inbox: int, service: str | bytes, data: Any, json: Any, timeout: float | None,
@@ -157,16 +157,21 @@ class CoreGather:
         head, limit, handle = encoded(headers), millis(timeout), ctypes.c_uint64()
         if client._closed:
             raise failure(CLOSED_STATUS, self._what)
-        prepared = client._prepared(options)
+        prepared = client._prepared(options) if options else 0
         try:
             parts = name, len(name), payload, len(payload), head, len(head), prepared, self._token, limit
-            core.checked(
-                lambda error: lib.gather_open(client._handle, inbox, *parts, ctypes.byref(handle), error), self._what
-            )
+            core.checked(lambda error: lib.gather_open(client._handle, inbox, *parts, ctypes.byref(handle), error), self._what)
         finally:
             if prepared:
                 lib.options_free(prepared)
         self._id = handle.value
+
+    @property
+    def end(self) -> Result | None:
+        """Why it ended, once it has."""
+        if self._end is None and self._last is not None:
+            self._end = self._result(self._last)
+        return self._end
 
     def __repr__(self) -> str:
         return f"<redmux {self._what}: {self.end.reason if self.end else 'open'}>"
@@ -184,21 +189,24 @@ class CoreGather:
                 kind(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
             )
         elif record.kind == END:
-            said = json_module.loads(record.extra)
-            missing = [one["name"] for one in said["missing"]]
-            found: Error | None = self.errors[0] if self.errors and record.status == RemoteError.code else None
-            if found is None and record.status != OK:
-                found = failure(record.status, self._what, said.get("message", ""))
-            self.end = Result(
-                REASONS[record.number] if record.number < len(REASONS) else str(record.number), [], self.errors, missing,
-                said["expected"], record.aux / 1e9, said["duplicates"], said["late"], found,
-            )
-        return self.end is not None
+            self._last = record
+        return self._last is not None
+
+    def _result(self, record: Record) -> Result:
+        said = json_module.loads(record.extra)
+        missing = [one["name"] for one in said["missing"]]
+        found: Error | None = self.errors[0] if self.errors and record.status == RemoteError.code else None
+        if found is None and record.status != OK:
+            found = failure(record.status, self._what, said.get("message", ""))
+        return Result(
+            REASONS[record.number] if record.number < len(REASONS) else str(record.number), [], self.errors, missing,
+            said["expected"], record.aux / 1e9, said["duplicates"], said["late"], found,
+        )
 
     def _abandon(self) -> None:
         """Its client is gone."""
-        if self.end is None:
-            self.end = Result("closed", [], self.errors, [], None, 0.0, 0, 0, failure(CLOSED_STATUS, self._what))
+        said = b'{"expected":null,"missing":[],"duplicates":0,"late":0}'
+        self._last = self._last or Record(END, 0, CLOSED_STATUS, 0, self._token, REASONS.index("closed"), 0, b"", said, b"")
 
     def _next(self) -> Answer:
         answer = self._came.popleft()
@@ -225,11 +233,11 @@ class CoreGather:
         self._leave(GIVEN_UP)
 
     def _leave(self, reason: int) -> None:
-        if self.end is None and self._pid == os.getpid():
+        if self._last is None and self._pid == os.getpid():
             lib.gather_stop(self._client._handle, self._id, reason)
 
     def __del__(self) -> None:
-        if hasattr(self, "_id"):
+        if self._last is None and hasattr(self, "_id"):
             self.cancel()
 
 
@@ -291,9 +299,8 @@ class CoreResponder(core.Owner):
         return TRACE.set(request.headers.get("traceparent", "") if b'"traceparent"' in request._line else "")
 
     def _say(self, ticket: int, value: Any, last: bool) -> None:
-        reply = value if isinstance(value, Reply) else Reply(value)
-        head, size = encoded(reply.headers), len(reply.data)
-        status = lib.responder_answer(self._handle, ticket, reply.data, size, head, len(head), last)
+        data, head = (value.data, encoded(value.headers)) if isinstance(value, Reply) else (payload_of(value, UNSET), b"")
+        status = lib.responder_answer(self._handle, ticket, data, len(data), head, len(head), last)
         if status not in (OK, CLOSED_STATUS, CANCELLED_STATUS):  # that nobody waits any more is told by a cancel
             raise failure(status, f"answer of {self.service!r}")
 

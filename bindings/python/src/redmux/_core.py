@@ -389,6 +389,7 @@ class CoreSubscription(Owner):
         self._block = client._block
         self._pending: Any = iter(())
         self._over: int | None = None  # the status of its end, once that was read
+        self._behind = 0  # how many records the last take left
         self._pid = os.getpid()
         self._closed = False
         if pattern is None:
@@ -473,8 +474,8 @@ class CoreSubscription(Owner):
             return True
         if status != OK:
             raise failure(status, "read", "another reader is in this subscription" if status == BUSY else "")
-        records, blob, more = block.copy()
-        if not more:  # who waits holds no block
+        records, blob, self._behind = block.copy()
+        if not self._behind:  # who waits holds no block
             lib.block_release(block.address)
         events = decode_events(records, blob, self._client._names, word)
         if events and type(events[-1]) is End:

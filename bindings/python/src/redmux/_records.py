@@ -151,8 +151,9 @@ def to_name(name: str | bytes) -> bytes:
 
 def decode_records(records: bytes, blob: bytes) -> list[Record]:
     """Every record of a block, all fields."""
+    new = tuple.__new__  # a call of Record does the same behind another one
     return [
-        Record(kind, flags, status, source, token, number, aux, blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl])
+        new(Record, (kind, flags, status, source, token, number, aux, blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl]))
         for kind, flags, status, source, token, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records)
     ]
 

@@ -578,7 +578,7 @@ class Gather(CoreGather):
         super().__init__(client, self._replies.inbox, *arguments)
 
     def _more(self) -> Answer | None:
-        while not self._came and self.end is None:
+        while not self._came and self._last is None:
             try:
                 found = self._replies.take()
             except errors.ClosedError:
@@ -612,7 +612,7 @@ class Gather(CoreGather):
     def __exit__(self, *_: object) -> None:
         self.cancel()
         self._until = None
-        while self.end is None:
+        while self._last is None:
             self._came.clear()
             self._more()
 

@@ -310,7 +310,12 @@ fn rights(args: &Args, client: &Client, findings: &mut Findings<'_>) -> Result<(
         Ok(_) => findings.add(Level::Ok, "publish", "allowed", ""),
         Err(Failure::Told(_, error)) => {
             let level = if args.channel.is_empty() { Level::Fail } else { Level::Note };
-            findings.add(level, "publish", error, "to publish it needs: ACL SETUSER <user> +publish, and &channels")
+            findings.add(
+                level,
+                "publish",
+                error,
+                "to publish it needs: ACL SETUSER <user> +publish, and '&...' of its channels",
+            )
         }
         Err(closed) => Err(closed),
     }

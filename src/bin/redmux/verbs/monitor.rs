@@ -15,16 +15,17 @@ use std::collections::HashMap;
 
 const EXAMPLES: &str = "\
 Examples:
-  redmux monitor                       # SUBSCRIBE, UNSUBSCRIBE and PUBLISH, with how many receive it
+  redmux monitor                       # who subscribes, who publishes, how many receive it
   redmux monitor --all                 # every command
   redmux monitor 'news.*' --hide       # channels that begin with news. ; no payloads
   redmux monitor --json | jq .command
 
-Requests and answers (redmux request, serve) are shown as what they are: which kind, the end of the
-request's id, who, then the body. Passwords are never shown. Redis does not tell MONITOR how many received a message, so a second
-connection asks just after it: \"2 receivers\" is exact while nobody comes or goes in that moment;
-\"or more\" is added while anyone subscribes to patterns, of which Redis tells only how many there
-are. Watching costs a busy server much of its speed: do not leave it on. Times are UTC.";
+Requests and answers (redmux request, serve) are shown as what they are: which kind, the end of
+the request's id, who, then the body. Passwords are never shown. Redis does not tell MONITOR how
+many received a message, so a second connection asks just after it: \"2 receivers\" is exact while
+nobody comes or goes in that moment; \"or more\" is added while anyone subscribes to patterns, of
+which Redis tells only how many there are. Watching costs a busy server much of its speed: do not
+leave it on. Times are UTC.";
 
 /// Watch what goes over the wire: who subscribes, who publishes, how many receive it
 #[derive(clap::Args)]

@@ -10,7 +10,7 @@ const EXAMPLES: &str = "\
 Examples:
   redmux options                   # all of them
   redmux options ping              # those with \"ping\" in their name
-  redmux options --current         # their values, with the URL, -o and the environment read; secrets hidden
+  redmux options --current         # their values now (URL, -o, environment); secrets hidden
   redmux options --json | jq       # for programs: type, range, choices and help of each
 
 Set one with -o KEY=VALUE, or in the query of a URL: redis://host?ping_interval=2s";
@@ -34,9 +34,11 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     let part = args.part.as_deref().unwrap_or_default();
     let keys: Vec<Key> = Key::ALL.iter().copied().filter(|key| key.name().contains(part)).collect();
     if keys.is_empty() {
-        // What the library says of an unknown key names the nearest one.
-        let error = Options::new().get(part).err().map_or_else(String::new, |error: Error| error.message().to_owned());
-        return Err(Failure::new(Exit::Usage, error));
+        // What the library says of an unknown key names the nearest one, where one is near.
+        let said = Options::new().get(part).err().map_or_else(String::new, |error: Error| error.message().to_owned());
+        let near = said.contains("did you mean");
+        let said = if near { said } else { format!("no option's key contains {part:?}; `redmux options` lists them") };
+        return Err(Failure::new(Exit::Usage, said));
     }
     let current = if args.current { Some(context.target.options()?) } else { None };
     if args.json {

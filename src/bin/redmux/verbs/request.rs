@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
 Examples:
-  redmux request time                          # [web-1] 12:00, [web-2] 12:01: everybody who serves it
+  redmux request time                          # [web-1] 12:00, [web-2] 12:01: everybody answers
   redmux request time --first                  # one answer alone, for a script
   redmux request vote 'tea?' --expect 3        # three answers are enough
   redmux request vote 'tea?' --quiet 200ms     # or nothing new for that long
@@ -26,9 +26,9 @@ Examples:
   redmux request user.find 42 --header tenant=7 --json | jq .payload
   redmux request time --format '{name} says {payload}'
 
-In a format: {payload} {name} {by} {service} {time} {number} {bytes} {took}, \\n, \\t, \\0; {{ and }} are braces.
-Answers are on stdout, in the order in which they come; who failed, who is missing and how it ended
-is on stderr. With --json everything is on stdout, the last line being of kind \"end\".
+In a format: {payload} {name} {by} {service} {time} {number} {bytes} {took}, \\n, \\t, \\0;
+{{ and }} are braces. Answers are on stdout, in the order in which they come; who failed, who is
+missing and how it ended is on stderr. With --json everything is on stdout, the last line being of kind \"end\".
 
 Exit codes: 0 answered; 1 fewer answers than --expect; 5 the time is over (what came is printed);
 6 nobody serves it; 7 an answer is an error, or somebody who took it fell silent (neither counts
@@ -348,7 +348,7 @@ impl Ended {
             "count" => "that is enough",
             "quiet" => "nothing more came",
             "deadline" => "the time given is over",
-            "failed" => "everybody who answered failed",
+            "failed" => "everybody who took it failed",
             "overflow" => "more came than there is room for (-o max_answers, max_answer_bytes)",
             "interrupted" => "the connection was lost while it waited; answers may be missing",
             other => other,

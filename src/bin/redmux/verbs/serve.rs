@@ -35,7 +35,8 @@ first line of its stderr (status 75: trying again may help). When nobody waits a
 SIGTERM, and SIGKILL a second later, with everything that it started.
 
 Ctrl-C takes no more requests in, gives those in work a moment, and tells whoever still waits.
-Lines with -- are on stderr, and say what was answered. A version for `redmux services`: -o version=1.2";
+Lines with -- are on stderr, and say what was answered. A version for `redmux services`:
+-o version=1.2";
 
 /// Answer requests, by echo or with a command
 #[derive(clap::Args)]
@@ -98,6 +99,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
             fewer: Condvar::new(),
         }),
         args,
+        namespace: client.options().text(Key::Namespace),
         given_up: Vec::new(),
     };
     let served = server.serve(&inbox);
@@ -127,6 +129,7 @@ fn close(client: &Client) {
 
 struct Server<'a> {
     args: &'a Args,
+    namespace: &'a str,
     shared: Arc<Shared>,
     /// Commands that were told to end, and when they are ended.
     given_up: Vec<(Instant, Arc<Running>)>,
@@ -196,7 +199,8 @@ impl Server<'_> {
             shared.note(Tone::Bad, &format!("{text}; from here requests may be missing"));
         } else if record.is(Kind::Refused) {
             let text = format!(
-                "[{service}]: {text}; the user needs the channels of services, `redmux doctor` looks at its rights"
+                "[{service}]: {text}; the user needs the channels of requests: ACL SETUSER <user> '&{}:*'",
+                self.namespace
             );
             return Err(Failure::new(Exit::Refused, text));
         }
@@ -209,7 +213,12 @@ impl Server<'_> {
         let service = record.name(data);
         let head: Value = serde_json::from_slice(record.extra(data)).unwrap_or_default();
         let asked = Asked { service, head: &head };
-        let who = format!("[{}] {}", String::from_utf8_lossy(service), asked.text("from"));
+        // Only a peer that is not ours leaves its name out.
+        let from = asked.text("from");
+        let who = Who {
+            service: String::from_utf8_lossy(service).into_owned(),
+            name: if from.is_empty() { "nameless" } else { from }.to_owned(),
+        };
         let body = record.payload(data);
         if self.args.echo {
             return self.shared.answer(ticket, &who, began, Outcome::Answer(body.to_vec()));
@@ -241,6 +250,13 @@ impl Server<'_> {
     }
 }
 
+/// Who asks, and what.
+#[derive(Clone)]
+struct Who {
+    service: String,
+    name: String,
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Running>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
@@ -253,7 +269,7 @@ impl Shared {
     }
 
     /// Ends a request, and says how.
-    fn answer(&self, ticket: u64, who: &str, began: Instant, outcome: Outcome) {
+    fn answer(&self, ticket: u64, Who { service, name }: &Who, began: Instant, outcome: Outcome) {
         let said = match &outcome {
             Outcome::Answer(body) => {
                 let said = self.buffer.say(self.id, ticket, Say::Answer { body, headers: b"", last: true });
@@ -272,13 +288,18 @@ impl Shared {
         };
         let took = began.elapsed();
         match (outcome, said) {
-            (Outcome::GivenUp, _) => self.note(Tone::Warn, &format!("{who}: given up after {took:.1?}")),
-            (_, Err(error)) => self.note(Tone::Bad, &format!("{who}: {}", error.message())),
+            (Outcome::GivenUp, _) => {
+                self.note(Tone::Warn, &format!("[{service}] given up after {took:.1?}: {name} does not wait any more"));
+            }
+            (_, Err(error)) => self.note(Tone::Bad, &format!("[{service}] no answer to {name}: {}", error.message())),
             (Outcome::Answer(body), Ok(())) => {
-                self.note(Tone::Dim, &format!("{who}: {} in {took:.1?}", count(body.len() as u64, "byte")));
+                self.note(
+                    Tone::Dim,
+                    &format!("[{service}] {} to {name} in {took:.1?}", count(body.len() as u64, "byte")),
+                );
             }
             (Outcome::Failed { code, message, .. }, Ok(())) => {
-                self.note(Tone::Bad, &format!("{who}: {code} in {took:.1?}: {message}"));
+                self.note(Tone::Bad, &format!("[{service}] {code} to {name} in {took:.1?}: {message}"));
             }
         }
     }

@@ -20,8 +20,8 @@ Examples:
   redmux services --stats        # and how many requests, errors, how long they took on average
   redmux services --json | jq -r .service | sort -u
 
-It asks, and whoever serves anything answers: one that hangs is not in the list. A service with * is a
-prefix: everything whose name begins so. Exit code 6 when nobody serves anything.";
+It asks, and whoever serves anything answers: one that hangs is not in the list. A service with
+* is a prefix: everything whose name begins so. Exit code 6 when nobody serves anything.";
 
 /// List who serves what
 #[derive(clap::Args)]
@@ -47,11 +47,13 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     let deadline = Instant::now().checked_add(args.timeout);
     client.buffer()?.ask(&ask, Ticket { inbox: Some(inbox.clone()), token: 0, deadline })?;
     let mut served = Vec::new();
-    let status = 'asking: loop {
+    let (status, why) = 'asking: loop {
         let lent = inbox.take(None)?;
         for record in lent.records() {
             if record.is(Kind::End) {
-                break 'asking Status::from_code(record.status).unwrap_or(Status::Internal);
+                let report: Value = serde_json::from_slice(record.extra(lent.data())).unwrap_or_default();
+                let status = Status::from_code(record.status).unwrap_or(Status::Internal);
+                break 'asking (status, text(&report, "message").to_owned());
             }
             answered(&mut served, record, lent.data());
         }
@@ -63,7 +65,8 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
             Status::NoResponders | Status::Ok | Status::Timeout => {
                 format!("nobody serves anything in the namespace {namespace:?}; `redmux serve ping --echo` would")
             }
-            other => other.to_string(),
+            other if why.is_empty() => other.to_string(),
+            _ => why,
         });
         return Ok(if status == Status::Ok { Exit::Nobody } else { exit_of(status) });
     }

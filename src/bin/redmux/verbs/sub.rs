@@ -26,15 +26,15 @@ Examples:
   redmux sub my_channel --count 1 --timeout 5s  # one message, or exit code 5
   redmux sub -p '*' --counts                    # at the end, how many came on each channel
 
-In a format: {payload} {channel} {pattern} {time} {number} {bytes}, \\n, \\t, \\0; {{ and }} are braces.
-A lost connection is made again for ever. Lines with -- are on stderr: they say what is heard,
-and from when to when messages may be missing. Times are UTC. On a terminal, control characters
-in messages are written out.";
+In a format: {payload} {channel} {pattern} {time} {number} {bytes}, \\n, \\t, \\0; {{ and }} are
+braces. A lost connection is made again for ever. Lines with -- are on stderr: they say what is
+heard, and from when to when messages may be missing. Times are UTC. On a terminal, control
+characters in messages are written out.";
 
 /// What a format may name.
 const NAMES: [&str; 6] = ["payload", "channel", "pattern", "time", "number", "bytes"];
 
-/// Hear channels and patterns, and be told what was missed
+/// Hear channels and patterns, and be told when messages may be missing
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {

@@ -1,0 +1,249 @@
+namespace Redmux;
+
+public sealed partial class Subscription
+{
+    private const int Few = 4;
+
+    // The copy of a block: its records from _at on are still to be read. Few records have an array that stays.
+    private RawRecord[] _records = [];
+    private RawRecord[]? _few;
+    private byte[] _data = [];
+    private int _at, _count;
+
+    // The last message's name and its number: the next one's, most often.
+    private string _name = "";
+    private ulong _number;
+
+    private Message _popped; // what the loop has now
+    private int? _over; // the status of its end, once that was read
+    private bool _served; // by the reader's thread, which then serves the others first
+
+    /// <summary>The messages, in their order. Losses and drops are logged; <see cref="EventsAsync"/> tells them. It ends when the
+    /// subscription is closed. A loop may be left and another begun: nothing is lost in between.</summary>
+    /// <param name="cancellationToken">Ends the wait for the next one.</param>
+    /// <exception cref="RedmuxSlowConsumerException">Its inbox was full and its policy is to close.</exception>
+    public IAsyncEnumerator<Message> GetAsyncEnumerator(CancellationToken cancellationToken = default) => new Enumerator(this, cancellationToken);
+
+    /// <summary>The next message, when it comes.</summary>
+    /// <param name="ct">Ends the wait; no message is lost.</param>
+    /// <exception cref="RedmuxClosedException">The stream is over.</exception>
+    /// <exception cref="ObjectDisposedException">It was disposed before.</exception>
+    public ValueTask<Message> ReadAsync(CancellationToken ct = default)
+    {
+        ObjectDisposedException.ThrowIf(_source.Closed, this);
+        return Pop(out Message message) ? new(message) : ReadSlowly(ct);
+    }
+
+    /// <summary>The next message, if it is here already.</summary>
+    /// <param name="message">It.</param>
+    /// <exception cref="RedmuxClosedException">The stream is over.</exception>
+    /// <exception cref="ObjectDisposedException">It was disposed before.</exception>
+    public bool TryRead(out Message message)
+    {
+        while (true)
+        {
+            ObjectDisposedException.ThrowIf(_source.Closed, this);
+            if (Pop(out message)) { return true; }
+            if (_over is not null)
+            {
+                Finish();
+                throw Failure.Of(Native.ErrClosed, "read", "the subscription is closed");
+            }
+            if (!Take()) { return false; }
+        }
+    }
+
+    /// <summary>The same stream with <see cref="Message"/>, <see cref="Lost"/>, <see cref="Active"/>, <see cref="Redmux.Dropped"/> and
+    /// <see cref="Refused"/>, each where it happened.</summary>
+    /// <param name="ct">Ends the wait for the next one.</param>
+    /// <example><code>
+    /// await foreach (var happened in sub.EventsAsync())
+    /// {
+    ///     switch (happened)
+    ///     {
+    ///         case Message message: Console.WriteLine(message.Text()); break;
+    ///         case Lost lost: Console.WriteLine($"from here messages may be missing: {lost.Text}"); break;
+    ///         case Active { Channel: null }: Console.WriteLine("to here"); break;
+    ///     }
+    /// }
+    /// </code></example>
+    public async IAsyncEnumerable<IEvent> EventsAsync([EnumeratorCancellation] CancellationToken ct = default)
+    {
+        try
+        {
+            do
+            {
+                while (Next(out Message message, out IEvent? other))
+                {
+                    yield return other ?? message;
+                }
+            }
+            while (await MoreAsync(_hop, ct).ConfigureAwait(false));
+        }
+        finally
+        {
+            if (_core.OnReader) { await Hop.ConfigureAwait(false); }
+        }
+    }
+
+    /// <summary>The next record of the copy. False: it is used up, and then <see cref="MoreAsync"/>.</summary>
+    private bool Next(out Message message, out IEvent? other)
+    {
+        message = default;
+        other = null;
+        while (_at < _count && !_source.Closed)
+        {
+            ref readonly RawRecord record = ref _records[_at++];
+            if (record.Kind == Native.Message)
+            {
+                message = Decoded(record);
+                return true;
+            }
+            other = Decode.Event(record, _data);
+            if (other is End end)
+            {
+                _over = end.Status == Native.ErrClosed ? Native.Ok : end.Status;
+                other = null;
+            }
+            else if (other is not null)
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    /// <summary>The next message of the copy; what is no message is logged.</summary>
+    private bool Pop(out Message message)
+    {
+        if (_at < _count && _records[_at].Kind == Native.Message && !_source.Closed)
+        {
+            message = Decoded(_records[_at++]);
+            return true;
+        }
+        while (Next(out message, out IEvent? other))
+        {
+            if (other is null) { return true; }
+            Say(other);
+        }
+        return false;
+    }
+
+    private Message Decoded(in RawRecord record)
+    {
+        if (record.Number != _number || _number == 0)
+        {
+            _name = _core.Names.Of(record.Number, record.Name(_data));
+            _number = record.Number;
+        }
+        return new Message(_name, new ReadOnlyMemory<byte>(_data, (int)record.DataOff, (int)record.DataLen), (record.Flags & Native.Flag) != 0 ? _pattern : null, record.Aux);
+    }
+
+    private void Say(IEvent happened)
+    {
+        switch (happened)
+        {
+            case Lost lost: Log.Lost(_core.Logger, lost.Text); break;
+            case Dropped dropped: Log.Dropped(_core.Logger, dropped.Count); break;
+            case Refused refused: Log.Refused(_core.Logger, refused.Channel); break;
+            case Active { Channel: null } active: Log.ActiveAgain(_core.Logger, active.Outage); break;
+        }
+    }
+
+    /// <summary>Copies the next block; nothing of the library's is held afterwards. False: nothing is here.</summary>
+    private unsafe bool Take()
+    {
+        RawBlock block = default;
+        int status = Native.redmux_inbox_take(_source.Inbox, 0, &block);
+        if (status == Native.ErrTimeout) { return false; }
+        if (status == Native.ErrClosed)
+        {
+            _over ??= Native.Ok;
+            return true;
+        }
+        if (status != Native.Ok)
+        {
+            throw Failure.Of(status, "read", status == Native.ErrBusy ? "somebody else reads this subscription; it has one reader at a time" : "");
+        }
+        int count = (int)block.Count;
+        if (_records.Length > Few) { ArrayPool<RawRecord>.Shared.Return(_records); }
+        _records = count <= Few ? _few ??= new RawRecord[Few] : ArrayPool<RawRecord>.Shared.Rent(count);
+        block.AllRecords.CopyTo(_records);
+        // The library keeps blocks under 64 KiB, unless one record alone is larger.
+        _data = GC.AllocateUninitializedArray<byte>((int)block.DataLen);
+        block.AllData.CopyTo(_data);
+        Native.redmux_block_release(&block);
+        (_at, _count) = (0, count);
+        if (RedmuxTelemetry.Received.Enabled || RedmuxTelemetry.Missing.Enabled) { Count(); }
+        return true;
+    }
+
+    private void Count()
+    {
+        foreach (ref readonly RawRecord record in _records.AsSpan(0, _count))
+        {
+            RedmuxTelemetry.Received.Add(record.Kind == Native.Message ? 1 : 0);
+            RedmuxTelemetry.Missing.Add(record.Kind == Native.Dropped ? (long)record.Number : 0);
+        }
+    }
+
+    /// <summary>Waits until there is a block, and copies it. False: the stream is over.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<bool> MoreAsync(bool hop, CancellationToken ct)
+    {
+        while (!_source.Closed)
+        {
+            if (_over is not null)
+            {
+                Finish();
+                return false;
+            }
+            bool onReader = _core.OnReader;
+            // On the reader's thread one block at a time, or a flood would starve everybody else. What is still in the inbox, or comes,
+            // is in the client's ready list, and so this goes on when the others were served.
+            if (!(onReader && _served) && Take())
+            {
+                _served = onReader;
+                return true;
+            }
+            _served = false;
+            await _source.Signal.WaitAsync(hop, ct).ConfigureAwait(false);
+        }
+        return false;
+    }
+
+    /// <summary>The next message, when it comes, in <see cref="_popped"/>. False: the stream is over.</summary>
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<bool> PopAsync(bool hop, CancellationToken ct)
+    {
+        while (await MoreAsync(hop, ct).ConfigureAwait(false))
+        {
+            if (Pop(out _popped)) { return true; }
+        }
+        return false;
+    }
+
+    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<Message> ReadSlowly(CancellationToken ct) =>
+        await PopAsync(hop: true, ct).ConfigureAwait(false) ? _popped : throw Failure.Of(Native.ErrClosed, "read", "the subscription is closed");
+
+    /// <summary>The end was read: throws, once, where it was not the application that closed.</summary>
+    private void Finish()
+    {
+        if (_over is { } status && status != Native.Ok)
+        {
+            _over = Native.Ok;
+            throw Failure.Of(status, "subscription", status == Native.ErrOverflow ? "its inbox was full and its policy is to close" : "");
+        }
+    }
+
+    /// <summary>Lets go of the reader's thread.</summary>
+    private static Task Hop => Task.Run(static () => { });
+
+    private sealed class Enumerator(Subscription subscription, CancellationToken ct) : IAsyncEnumerator<Message>
+    {
+        public Message Current => subscription._popped;
+
+        public ValueTask<bool> MoveNextAsync() => subscription.Pop(out subscription._popped) ? new(true) : subscription.PopAsync(subscription._hop, ct);
+
+        /// <summary>What is behind the loop is anybody's program, and does not belong on the reader's thread.</summary>
+        public ValueTask DisposeAsync() => subscription._core.OnReader ? new(Hop) : ValueTask.CompletedTask;
+    }
+}

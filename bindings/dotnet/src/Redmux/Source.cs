@@ -1,0 +1,54 @@
+namespace Redmux;
+
+/// <summary>A subscription, promise set or responder as the client knows it: handles and a signal, and not the object that the application
+/// holds, so that one which is dropped without a dispose is found.</summary>
+internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulong, int> close)
+{
+    private int _closed;
+
+    internal readonly Signal Signal = new();
+
+    /// <summary>Its own inbox; 0 for a promise set.</summary>
+    internal readonly ulong Inbox = inbox;
+    internal ulong Handle;
+
+    internal bool Closed => Volatile.Read(ref _closed) != 0;
+
+    /// <summary>Who is called where the inbox has something, and at the end: a responder, which is held by this.</summary>
+    internal Action? OnReady { get; init; }
+
+    internal void Say(bool inline)
+    {
+        OnReady?.Invoke();
+        Signal.Say(inline);
+    }
+
+    /// <summary>Never waits. False: it was closed before.</summary>
+    internal bool Close()
+    {
+        if (Interlocked.Exchange(ref _closed, 1) != 0) { return false; }
+        _ = close(Handle);
+        if (Inbox != 0) { _ = Native.redmux_inbox_close(Inbox, 0); }
+        core.Forget(this);
+        Say(inline: false);
+        return true;
+    }
+}
+
+/// <summary>Callbacks and handlers that run, and whose.</summary>
+internal sealed class Calls
+{
+    private static readonly AsyncLocal<Calls?> Inside = new();
+    private readonly ConcurrentDictionary<Task, object> _running = new();
+
+    internal void Run(object owner, Func<Task> call)
+    {
+        Task task = Task.Run(() => { Inside.Value = this; return call(); });
+        _running[task] = owner;
+        task.ContinueWith(ended => _running.TryRemove(ended, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+    }
+
+    /// <summary>Until none runs, or none of an owner; not asked of one of them itself.</summary>
+    internal Task Ended(object? owner = null) =>
+        Inside.Value == this ? Task.CompletedTask : Task.WhenAll(_running.Where(pair => owner is null || pair.Value == owner).Select(pair => pair.Key));
+}

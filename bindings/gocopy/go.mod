@@ -1,3 +1,0 @@
-module github.com/redmux/redmux/bindings/go
-
-go 1.23

@@ -1,5 +1,0 @@
-//go:build !race
-
-package redmux_test
-
-const raceDetector = false
