@@ -452,6 +452,19 @@ fn an_answer_that_was_lost_before_an_end_makes_its_responder_missing() {
 }
 
 #[test]
+fn there_is_an_end_to_how_many_may_say_that_they_took_it() {
+    let (mut collect, now) = published(u64::MAX, false);
+    let mut taken = 0u64;
+    while collect.ended().is_none() {
+        collect.accepted(&format!("stranger {taken}"), "", now);
+        taken += 1;
+        assert!(taken < 1_000_000, "{taken} are kept, and more would be");
+    }
+    assert_eq!(collect.ended(), Some(Reason::Overflow));
+    assert_eq!(collect.accepted_count(), taken - 1, "who is one too many is nobody");
+}
+
+#[test]
 fn only_where_everybody_who_took_it_failed_it_has_failed() {
     let ended = |other: Step| {
         let (mut collect, began) = published(2, true);

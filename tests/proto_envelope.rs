@@ -110,3 +110,23 @@ fn a_head_of_the_greatest_length_is_read_and_one_byte_more_is_not() {
         assert_eq!(read(&bytes).is_ok(), fits, "{len}");
     }
 }
+
+#[test]
+fn a_head_that_is_no_object_or_has_headers_that_are_no_texts_is_no_head() {
+    for line in [
+        r#"[1,"end","x.1",[],"me","name",0]"#,
+        r#" [1,"end"]"#,
+        r#"{"v":1,"k":"end","h":5}"#,
+        r#"{"v":1,"k":"end","h":"a"}"#,
+        r#"{"v":1,"k":"end","h":["a"]}"#,
+        r#"{"v":1,"k":"end","h":{"a":1}}"#,
+        r#"{"v":1,"k":"end","h":{"a":{"b":"c"}}}"#,
+    ] {
+        let frame = format!("{line}\nbody");
+        assert!(read(frame.as_bytes()).is_err(), "{line}");
+    }
+    for line in [r#"{"v":1,"k":"end","h":{}}"#, r#" {"v":1,"k":"end","h":{"a":"\u0062"}}"#] {
+        let frame = format!("{line}\nbody");
+        assert!(read(frame.as_bytes()).is_ok(), "{line}");
+    }
+}

@@ -350,3 +350,25 @@ fn requests_that_wait_for_a_claim_are_no_more_than_may_wait() {
     let failed = asked.iter_mut().map(|asked| asked.result().reason);
     assert_eq!(failed.filter(|&reason| reason == Reason::Failed as u64).count(), 3);
 }
+
+#[test]
+fn a_drain_is_done_though_the_link_was_lost_while_it_waited() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let client = open(&server.url(), &[("name", "leaving")]);
+    let mut service = serve(&client, b"x", &[]);
+    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let request = service.request();
+    client.buffer().unwrap().drain_responder(service.id, endless(6)).unwrap();
+    eventually("its name is gone", PATIENCE, || server.conn().numsub("redmux:svc:x") == 0);
+    service.tap.wait(Kind::Active);
+    kill_subscriber(&server, "leaving");
+    service.tap.wait(Kind::Lost);
+    // Who is there is asked through the same inbox that says that the link is whole again.
+    eventually("it is whole again", PATIENCE, || ask(&asker, b"$", b"PING", &[]).result().answers.len() == 1);
+    service.answer(&request, b"still");
+    assert_eq!(asked.result().expect(Reason::All).bodies(), ["still"]);
+    service.tap.ok(6);
+    let left: Vec<_> = service.tap.rest().into_iter().map(|event| event.kind).collect();
+    assert_eq!(left, [Kind::Closed], "it was not active any more");
+}

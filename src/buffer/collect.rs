@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 /// How long a responder that accepted may be silent: it says each second that it is alive, and three are missed.
 const LOST_AFTER: Duration = Duration::from_millis(3200);
 
+/// How many responders a request may have. Anybody may say under as many names as he likes that he took it, and each is
+/// kept, and looked at with each sign of another.
+const MOST_RESPONDERS: usize = 16 * 1024;
+
 /// Why a gather ended. The numbers are those of `end` records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
@@ -229,14 +233,14 @@ impl Collect {
 
     /// A responder took it. `true` if this is its first sign.
     pub fn accepted(&mut self, by: &str, name: &str, now: Instant) -> bool {
-        let (at, new) = self.sign(by, name, now);
+        let Some((at, new)) = self.sign(by, name, now) else { return false };
         self.settle_one(at, At::Working, now);
         new
     }
 
     /// An answer, perhaps the last of its responder.
     pub fn answer(&mut self, by: &str, name: &str, seq: u64, bytes: usize, last: bool, now: Instant) -> Verdict {
-        let (at, _) = self.sign(by, name, now);
+        let Some((at, _)) = self.sign(by, name, now) else { return Verdict::Overflow };
         let Some(one) = self.responders.get_mut(at) else { return Verdict::Duplicate };
         let lost = one.at == At::Lost;
         if last {
@@ -273,7 +277,7 @@ impl Collect {
 
     /// A responder ended without another answer, after so many, if it says so. `false` if it had ended before.
     pub fn finished(&mut self, by: &str, name: &str, total: Option<u64>, now: Instant) -> bool {
-        let (at, _) = self.sign(by, name, now);
+        let Some((at, _)) = self.sign(by, name, now) else { return false };
         let Some(one) = self.responders.get_mut(at) else { return false };
         let before = one.at == At::Finished;
         one.total = Some(total.unwrap_or(one.next));
@@ -285,7 +289,7 @@ impl Collect {
 
     /// A responder failed. `false` if it had ended before.
     pub fn failed(&mut self, by: &str, name: &str, now: Instant) -> bool {
-        let (at, _) = self.sign(by, name, now);
+        let Some((at, _)) = self.sign(by, name, now) else { return false };
         let Some(one) = self.responders.get_mut(at) else { return false };
         let before = one.failed || one.at == At::Finished;
         if self.ended.is_some() {
@@ -306,7 +310,7 @@ impl Collect {
 
     /// A responder leaves it to another of its group.
     pub fn declined(&mut self, by: &str, name: &str, now: Instant) {
-        let (at, new) = self.sign(by, name, now);
+        let Some((at, new)) = self.sign(by, name, now) else { return };
         if new {
             self.mark(at, At::Declined);
         }
@@ -364,8 +368,9 @@ impl Collect {
         }
     }
 
-    /// The place of a responder, who gave a sign just now, and whether it is its first.
-    fn sign(&mut self, by: &str, name: &str, now: Instant) -> (usize, bool) {
+    /// The place of a responder, who gave a sign just now, and whether it is its first. `None` if there are too many:
+    /// that ends it.
+    fn sign(&mut self, by: &str, name: &str, now: Instant) -> Option<(usize, bool)> {
         if let Some(at) = self.responders.iter().position(|one| &*one.by == by) {
             if let Some(one) = self.responders.get_mut(at) {
                 one.seen = now;
@@ -373,7 +378,11 @@ impl Collect {
                     one.at = At::Working;
                 }
             }
-            return (at, false);
+            return Some((at, false));
+        }
+        if self.responders.len() >= MOST_RESPONDERS {
+            self.end(Reason::Overflow);
+            return None;
         }
         let one = Responder {
             by: by.into(),
@@ -386,7 +395,7 @@ impl Collect {
             failed: false,
         };
         self.responders.push(one);
-        (self.responders.len() - 1, true)
+        Some((self.responders.len() - 1, true))
     }
 
     fn mark(&mut self, at: usize, to: At) {

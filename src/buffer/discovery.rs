@@ -41,7 +41,9 @@ impl Buffer {
             }
             b"STATS" => self.about(services.map(super::responder::Responder::stats).collect()),
             other => {
-                let text = format!("{:?} is neither PING, INFO nor STATS", String::from_utf8_lossy(other));
+                // Of a question of any length the beginning, or the head line is longer than anybody reads.
+                let shown = String::from_utf8_lossy(other.get(..64).unwrap_or(other));
+                let text = format!("{shown:?} is neither PING, INFO nor STATS");
                 let head = Head { code: "UNKNOWN".into(), message: text.into(), ..answer.of_kind(Kind::Error) };
                 self.send(frame.head.reply.as_bytes(), &head.frame(b""));
                 return;

@@ -4,11 +4,13 @@
 //! but that PUBLISH. Everything that happens to it goes through `collect.rs`; its end is one record, always.
 
 use super::collect::{Collect, Reason, Rules, Verdict, Window};
+use super::serve::MAX_ID;
 use super::{Buffer, FRAME_TIME, State, TOKEN_CANCEL, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
 use crate::mux::events::Often;
+use crate::mux::ops::cut;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
@@ -121,6 +123,12 @@ impl Requests {
 
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Gather> {
         self.open.get_mut(&id)
+    }
+
+    /// Where the answers to a request come from.
+    #[cfg(test)]
+    pub(super) fn source_of(&self, id: u64) -> Option<u64> {
+        self.open.get(&id)?.legacy.or(self.source)
     }
 
     /// The request in Messaging.Buffer's wire whose answers come from a source.
@@ -453,17 +461,18 @@ impl Buffer {
     pub(super) fn answered(&self, state: &mut State, frame: &Frame<'_>, read_at: u64) {
         let now = Instant::now();
         let head = &frame.head;
-        if head.by.is_empty() {
-            // All that say nothing of who they are would be one responder.
+        if head.by.is_empty() || head.by.len() > MAX_ID {
+            // All that say nothing of who they are would be one responder; and who says too much is kept with all of it.
             self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let name = cut(&head.name, MAX_ID);
         if frame.kind == Kind::Alive {
             for id in &head.ids {
                 if let Some(id) = state.requests.find(&self.instance, id)
                     && let Some(gather) = state.requests.open.get_mut(&id)
                 {
-                    gather.collect.alive(&head.by, &head.name, now);
+                    gather.collect.alive(&head.by, name, now);
                     self.after(state, id, now);
                 }
             }
@@ -482,7 +491,7 @@ impl Buffer {
         let known = gather.collect.accepted_count();
         match frame.kind {
             Kind::Accepted => {
-                if gather.collect.accepted(&head.by, &head.name, now) && gather.tell_accepted {
+                if gather.collect.accepted(&head.by, name, now) && gather.tell_accepted {
                     let record = RecordIn {
                         number: gather.collect.accepted_count(),
                         aux: read_at,
@@ -513,30 +522,32 @@ impl Buffer {
                     };
                     if !gather.inbox.fits(record.cost(), 0) {
                         gather.collect.overflow();
-                    } else if gather.collect.answer(&head.by, &head.name, seq, len, last, now) == Verdict::Deliver {
+                    } else if gather.collect.answer(&head.by, name, seq, len, last, now) == Verdict::Deliver {
                         gather.inbox.push_quietly(&record);
                     }
                 }
-                None => drop(gather.collect.finished(&head.by, &head.name, head.n, now)),
+                None => drop(gather.collect.finished(&head.by, name, head.n, now)),
             },
             Kind::Error => {
-                if gather.collect.failed(&head.by, &head.name, now) {
-                    let status = if head.code == "BUSY" { Status::Full } else { Status::Remote };
-                    let record = RecordIn {
-                        flags: ANSWER_LAST | ANSWER_FAILED,
-                        status: status.code(),
-                        aux: read_at,
-                        name: &gather.service,
-                        extra: frame.line,
-                        data: frame.body,
-                        ..RecordIn::new(Rec::Answer, id, gather.token)
-                    };
-                    if !gather.inbox.offer_quietly(&record) {
-                        gather.collect.overflow();
-                    }
+                let status = if head.code == "BUSY" { Status::Full } else { Status::Remote };
+                let record = RecordIn {
+                    flags: ANSWER_LAST | ANSWER_FAILED,
+                    status: status.code(),
+                    aux: read_at,
+                    name: &gather.service,
+                    extra: frame.line,
+                    data: frame.body,
+                    ..RecordIn::new(Rec::Answer, id, gather.token)
+                };
+                // Asked before it is counted, as for an answer: the last one ends the request, which has failed then only
+                // if its caller gets to read why.
+                if !gather.inbox.fits(record.cost(), 0) {
+                    gather.collect.overflow();
+                } else if gather.collect.failed(&head.by, name, now) {
+                    gather.inbox.push_quietly(&record);
                 }
             }
-            Kind::Declined => gather.collect.declined(&head.by, &head.name, now),
+            Kind::Declined => gather.collect.declined(&head.by, name, now),
             Kind::Request | Kind::Cancel | Kind::Alive => {}
         }
         // The first sign of the first responder is what the accept window is measured by.
@@ -709,7 +720,7 @@ fn said(gather: &Gather, why: Option<&str>) -> Vec<u8> {
         counted(&mut text, b",\"late\":", report.late);
         if let Some(why) = why {
             text.extend_from_slice(b",\"message\":");
-            json::string(&mut text, crate::mux::ops::cut(why, 300));
+            json::string(&mut text, cut(why, 300));
         }
         text.push(b'}');
         if text.len() <= most || kept == 0 {

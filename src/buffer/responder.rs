@@ -115,6 +115,11 @@ impl Responder {
         self.handed + self.claiming + self.waiting.len() >= self.concurrency + self.most_waiting
     }
 
+    /// Whether it drains and the server has its name no more.
+    pub(super) fn is_let_go(&self) -> bool {
+        self.draining.is_some() && self.active.is_none()
+    }
+
     /// What it tells about itself.
     pub(super) fn stats(&self) -> Value {
         let average = self.busy.checked_div(u32::try_from(self.answered).unwrap_or(u32::MAX)).unwrap_or_default();
@@ -303,7 +308,8 @@ impl Buffer {
         if let (Say::Answer { .. } | Say::Error { .. }, false) = (say, legacy) {
             check_head(&frame, if let Say::Answer { body, .. } = say { body } else { b"" })?;
         }
-        let first = request.said == 0;
+        let number = request.said;
+        let first = number == 0;
         request.said += 1;
         let reply = request.reply.clone();
         if request.repeat {
@@ -323,7 +329,27 @@ impl Buffer {
         }
         // With a completion: an answer that nobody received is worth a line of log.
         let deadline = Instant::now().checked_add(FRAME_TIME);
-        self.hub.publish(reply.as_bytes(), &frame, &self.inbox, TOKEN_ANSWER | (responder & !TOKEN_ANSWER), deadline)
+        let token = TOKEN_ANSWER | (responder & !TOKEN_ANSWER);
+        let sent = self.hub.publish(reply.as_bytes(), &frame, &self.inbox, token, deadline);
+        if sent.is_err() && !last {
+            self.unsay(responder, ticket, number);
+        }
+        sent
+    }
+
+    /// A part could not be sent, which its handler is told. The next one takes its number: who asked would wait for it, and
+    /// name the responder as missing in the end.
+    fn unsay(&self, responder: u64, ticket: u64, number: u64) {
+        let mut state = self.enter();
+        let Responders { all, tickets, .. } = &mut state.responders;
+        let (Some(request), Some(one)) = (tickets.get_mut(&ticket), all.get_mut(&responder)) else { return };
+        // Unless another thread has said more of it since.
+        if request.said == number + 1 {
+            request.said = number;
+            if request.repeat {
+                one.memory.take_back(&request.reply, request.unique());
+            }
+        }
     }
 
     /// A request is over for the application: the next one may come.
@@ -374,7 +400,7 @@ impl Buffer {
     pub(super) fn settle_drain(&self, state: &mut State, id: u64) {
         let Some(one) = state.responders.all.get(&id) else { return };
         let idle = one.handed == 0 && one.claiming == 0 && one.waiting.is_empty();
-        if one.draining.is_some() && one.active.is_none() && idle {
+        if one.is_let_go() && idle {
             self.close_responder(state, id);
         }
     }
@@ -407,6 +433,7 @@ impl Buffer {
         let unfinished = !tickets.is_empty();
         for ticket in tickets {
             let Some(request) = state.responders.tickets.remove(&ticket) else { continue };
+            responder.inbox.unreserve(request.room);
             if request.is_with_application() && !request.given_up {
                 let record = RecordIn {
                     status: Status::Closed.code(),

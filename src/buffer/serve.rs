@@ -3,6 +3,7 @@
 //! A request is given to the application at once if it has room. An asker hears `accepted` two milliseconds later, unless it
 //! was answered by then, and `alive` each second while the work goes on.
 
+use super::responder::Responder;
 use super::{Buffer, State, TOKEN_CLAIM, legacy};
 use crate::error::Status;
 use crate::inbox::{Kind as Rec, RecordIn};
@@ -25,7 +26,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(10);
 const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The longest id of a request.
-const MAX_ID: usize = 256;
+pub(super) const MAX_ID: usize = 256;
 /// How much of a head line the ids of an `alive` may fill, with escapes to spare.
 const ALIVE_BYTES: usize = 8 * 1024;
 
@@ -50,8 +51,9 @@ pub(super) struct Request {
     /// Which asking, where its id may be used again.
     asking: String,
     pub(super) service: Box<[u8]>,
-    /// Head line and body, until the application has them.
+    /// Head line and body, until the application has them, and the room for them in the responder's inbox.
     kept: Option<[Box<[u8]>; 2]>,
+    pub(super) room: usize,
     flags: u16,
     pub(super) repeat: bool,
     at: At,
@@ -111,6 +113,7 @@ impl Memory {
                 // What came before was too much to remember, and a part is not the whole.
                 return;
             }
+            self.bytes += Memory::cost(&key, &Remembered::default());
             self.order.push_back(key.clone());
         }
         let one = self.frames.entry(key).or_default();
@@ -120,8 +123,19 @@ impl Memory {
         while self.order.len() > Memory::MOST || self.bytes > Memory::MOST_BYTES {
             let Some(oldest) = self.order.pop_front() else { break };
             let gone = self.frames.remove(&oldest).unwrap_or_default();
-            self.bytes -= gone.frames.iter().map(Vec::len).sum::<usize>();
+            self.bytes -= Memory::cost(&oldest, &gone);
         }
+    }
+
+    /// Who asks names the channel: it may be as long as a head line, and is kept twice.
+    fn cost((reply, id): &(String, String), one: &Remembered) -> usize {
+        2 * (reply.len() + id.len()) + one.frames.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// The last frame of a request was not sent after all.
+    pub(super) fn take_back(&mut self, reply: &str, id: &str) {
+        let gone = self.frames.get_mut(&(reply.to_owned(), id.to_owned())).and_then(|one| one.frames.pop());
+        self.bytes -= gone.map_or(0, |frame| frame.len());
     }
 
     /// What was said to a request so far, and whether that is all.
@@ -134,7 +148,7 @@ impl Memory {
     fn forget(&mut self, reply: &str, id: &str) {
         let key = (reply.to_owned(), id.to_owned());
         if let Some(gone) = self.frames.remove(&key) {
-            self.bytes -= gone.frames.iter().map(Vec::len).sum::<usize>();
+            self.bytes -= Memory::cost(&key, &gone);
             self.order.retain(|other| *other != key);
         }
     }
@@ -149,17 +163,23 @@ struct Served {
 
 static SERVED: PerProcess<Mutex<Served>> = PerProcess::new(|| Mutex::new(Served::default()));
 
-/// Whether a request is served for the first time under a word. The same request comes more than once where a process
-/// listens through several clients to the same server.
-fn is_first(word: &str, id: &str) -> bool {
+/// Whether a request is served under a word. The same request comes more than once where a process listens through several
+/// clients to the same server.
+fn is_served(word: &str, id: &str) -> bool {
+    !word.is_empty() && lock(SERVED.get()).ids.contains(&(word.to_owned(), id.to_owned()))
+}
+
+/// A request is served under a word. Known when it is taken, not when it comes: one that has no room for it leaves it to
+/// another. All responders of a process hear of requests on its one thread, so nothing comes between.
+fn serves(word: &str, id: &str) {
     const MOST: usize = 4096;
     if word.is_empty() {
-        return true;
+        return;
     }
     let key = (word.to_owned(), id.to_owned());
     let mut served = lock(SERVED.get());
     if !served.ids.insert(key.clone()) {
-        return false;
+        return;
     }
     served.order.push_back(key);
     if served.order.len() > MOST
@@ -167,7 +187,16 @@ fn is_first(word: &str, id: &str) -> bool {
     {
         served.ids.remove(&oldest);
     }
-    true
+}
+
+/// The room that a request takes in its responder's inbox, set aside while it waits: what strangers send a responder that
+/// is busy is bounded as what it is given is. `None` if there is none.
+fn room_for(responder: &Responder, waits: bool, service: &[u8], line: &[u8], body: &[u8]) -> Option<usize> {
+    if !waits {
+        return Some(0);
+    }
+    let room = RecordIn { name: service, extra: line, data: body, ..RecordIn::new(Rec::Request, 0, 0) }.cost();
+    responder.inbox.reserve(room).ok().map(|()| room)
 }
 
 impl Buffer {
@@ -225,7 +254,7 @@ impl Buffer {
                 return;
             }
         }
-        if !is_first(&responder.once, head.unique()) {
+        if is_served(&responder.once, head.unique()) {
             let by = responder.by.clone();
             self.decline(&by, &head.id, &head.reply);
             return;
@@ -241,6 +270,14 @@ impl Buffer {
         }
         let now = Instant::now();
         let claims = !responder.group.is_empty();
+        let waits = claims || responder.handed >= responder.concurrency || !responder.waiting.is_empty();
+        let Some(room) = room_for(responder, waits, service, frame.line, frame.body) else {
+            responder.errors += 1;
+            let by = responder.by.clone();
+            self.refuse(&by, &head.id, &head.reply, "BUSY", "the inbox of the responder is full");
+            return;
+        };
+        serves(&responder.once, head.unique());
         let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
@@ -251,6 +288,7 @@ impl Buffer {
             asking: head.asking.clone().into_owned(),
             service: service.into(),
             kept: None,
+            room,
             flags: if head.attempt > 1 { REQUEST_AGAIN } else { 0 },
             repeat: head.repeat,
             at: if claims { At::Claiming } else { At::Waiting },
@@ -278,12 +316,13 @@ impl Buffer {
             return;
         }
         state.responders.unaccepted.push_back((now + ACCEPT_AFTER, ticket));
-        let Some(responder) = state.responders.all.get_mut(&id) else { return };
-        if responder.handed < responder.concurrency && responder.waiting.is_empty() {
-            self.hand_out(state, ticket, Some((frame.line, frame.body)));
-        } else {
-            responder.waiting.push_back(ticket);
+        if waits {
             self.keep(state, ticket, frame);
+            if let Some(responder) = state.responders.all.get_mut(&id) {
+                responder.waiting.push_back(ticket);
+            }
+        } else {
+            self.hand_out(state, ticket, Some((frame.line, frame.body)));
         }
     }
 
@@ -298,18 +337,24 @@ impl Buffer {
         let Some(responder) = state.responders.all.get_mut(&id) else { return };
         let Some((correlation, service)) = legacy::parts(channel) else { return };
         // A pattern's star also matches what holds colons.
-        if !responder.catch_all && service != &*responder.service || !is_first(&responder.once, correlation) {
+        if !responder.catch_all && service != &*responder.service || is_served(&responder.once, correlation) {
+            return;
+        }
+        if correlation.len() > MAX_ID {
+            self.counted.malformed.fetch_add(1, Ordering::Relaxed);
             return;
         }
         responder.requests += 1;
-        if responder.is_full() {
+        let line = json!({"id": correlation, "channel": String::from_utf8_lossy(channel), "attempt": 1}).to_string();
+        let room = if responder.is_full() { None } else { room_for(responder, true, service, line.as_bytes(), body) };
+        let Some(room) = room else {
             responder.errors += 1;
             self.hub.events.often(Often::NotTaken, || {
                 format!("a request {correlation:?} was not taken: {} are in work", responder.handed)
             });
             return;
-        }
-        let line = json!({"id": correlation, "channel": String::from_utf8_lossy(channel), "attempt": 1}).to_string();
+        };
+        serves(&responder.once, correlation);
         let now = Instant::now();
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
@@ -320,6 +365,7 @@ impl Buffer {
             asking: String::new(),
             service: service.into(),
             kept: Some([line.into_bytes().into(), body.into()]),
+            room,
             flags: REQUEST_LEGACY,
             repeat: false,
             at: At::Waiting,
@@ -328,7 +374,7 @@ impl Buffer {
             said: 0,
             began: now,
             expires: now + DEFAULT_TTL,
-            until: read_at + DEFAULT_TTL.as_nanos() as u64,
+            until: read_at.saturating_add(DEFAULT_TTL.as_nanos() as u64),
         };
         state.responders.tickets.insert(ticket, request);
         // Only for its clock: nobody there understands that it was accepted.
@@ -354,6 +400,7 @@ impl Buffer {
             return;
         }
         let by = responder.by.clone();
+        responder.inbox.unreserve(std::mem::take(&mut request.room));
         let Some(request) = state.responders.tickets.remove(&ticket) else { return };
         if status == Status::Ok.code() {
             self.decline(&by, &request.id, &request.reply);
@@ -392,7 +439,14 @@ impl Buffer {
             data: body,
             ..RecordIn::new(Rec::Request, request.responder, responder.token)
         };
-        if responder.inbox.offer_quietly(&record) {
+        let placed = match std::mem::take(&mut request.room) {
+            0 => responder.inbox.offer_quietly(&record),
+            room => {
+                responder.inbox.complete_quietly(&record, room);
+                true
+            }
+        };
+        if placed {
             request.at = At::WithApplication;
             responder.handed += 1;
             let inbox = Arc::clone(&responder.inbox);
@@ -408,7 +462,9 @@ impl Buffer {
     }
 
     fn cancelled(&self, state: &mut State, id: u64, head: &Head<'_>) {
-        let found = state.responders.tickets.iter().find(|(_, one)| one.responder == id && one.is_asked(head));
+        // One that was given up before may not be ended yet, and its id used again.
+        let open = |one: &Request| one.responder == id && one.is_asked(head) && !one.given_up;
+        let found = state.responders.tickets.iter().find(|(_, one)| open(one));
         let Some((&ticket, _)) = found else { return };
         self.give_up(state, ticket, Status::Cancelled);
     }
@@ -421,6 +477,7 @@ impl Buffer {
             let id = request.responder;
             responder.claiming = responder.claiming.saturating_sub(usize::from(request.at == At::Claiming));
             responder.waiting.retain(|&other| other != ticket);
+            responder.inbox.unreserve(request.room);
             state.responders.tickets.remove(&ticket);
             self.settle_drain(state, id);
             return;
@@ -516,5 +573,34 @@ impl Buffer {
                 self.send(reply.as_bytes(), &head.frame(b""));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_is_bounded_with_the_names_that_it_is_remembered_by() {
+        let mut memory = Memory::default();
+        let reply = "r".repeat(60_000);
+        let keep = |memory: &mut Memory, n: usize| memory.keep(&reply, &n.to_string(), b"answer", true, true);
+        (0..500).for_each(|n| keep(&mut memory, n));
+        assert!(memory.order.len() * 2 * reply.len() <= Memory::MOST_BYTES, "{} are kept", memory.order.len());
+        assert!(memory.recall(&reply, "499").1 && !memory.recall(&reply, "0").1, "the latest are");
+        (0..500).for_each(|n| memory.forget(&reply, &n.to_string()));
+        assert_eq!((memory.bytes, memory.frames.len(), memory.order.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_remembered() {
+        let mut memory = Memory::default();
+        memory.keep("r", "1", b"never sent", true, false);
+        memory.take_back("r", "1");
+        memory.keep("r", "1", b"sent", true, false);
+        assert_eq!(memory.recall("r", "1"), ([b"sent".to_vec()].as_slice(), false));
+        memory.forget("r", "1");
+        memory.take_back("r", "1");
+        assert_eq!(memory.bytes, 0);
     }
 }

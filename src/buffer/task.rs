@@ -8,7 +8,7 @@ use crate::inbox::{Kind as Rec, Record, RecordIn};
 use crate::mux::events::Often;
 use crate::mux::hub::{Either, Run, race};
 use crate::proto::envelope::{self, Frame};
-use crate::sync::Arc;
+use crate::sync::{Arc, lock};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -90,14 +90,17 @@ impl Buffer {
             .into_iter()
             .find(|&kind| record.is(kind));
         if let Some(id) = state.requests.of_legacy_source(source).filter(|_| kind != Some(Rec::Published)) {
-            self.legacy_arrived(state, id, record, data);
+            if kind != Some(Rec::Active) || self.is_online() {
+                self.legacy_arrived(state, id, record, data);
+            }
             return;
         }
         let for_answers = state.requests.source == Some(source);
         match kind {
             Some(Rec::Message) => self.message(state, record, data),
             Some(Rec::Published) => self.published(state, record, data),
-            Some(Rec::Active) if for_answers => self.send_waiting(state, Instant::now()),
+            Some(Rec::Active) if for_answers && self.is_online() => self.send_waiting(state, Instant::now()),
+            Some(Rec::Active) if for_answers => {}
             Some(Rec::Lost) if for_answers => {
                 self.answers_lost(state, "the connection was lost while it waited for answers");
             }
@@ -109,9 +112,19 @@ impl Buffer {
         }
     }
 
+    /// Whether the link that a record told of is still there. A stop is told by no record: what was acknowledged just before
+    /// it stands behind it in line, and requests would be sent whose answers nobody hears.
+    fn is_online(&self) -> bool {
+        lock(&self.hub.mux).online()
+    }
+
     /// What the link says of a responder's name is a record of the responder.
     fn pass_on(&self, state: &mut State, record: &Record, data: &[u8]) {
         let Some(responder) = state.responders.all.get_mut(&record.source) else { return };
+        if record.is(Rec::Active) && responder.is_let_go() {
+            // A link that comes back finds it whole, without a name: it is not active, or its drain would have no end.
+            return;
+        }
         let kind = if record.is(Rec::Active) {
             responder.active = Some(Instant::now());
             Rec::Active
@@ -197,5 +210,35 @@ impl Buffer {
                 format!("an answer was lost: {text}")
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Ask;
+    use crate::client::{Client, EventsBy};
+    use crate::mux::subscription::Ticket;
+    use crate::options::Options;
+
+    #[test]
+    fn an_acknowledgement_of_a_link_that_is_gone_sends_nothing() {
+        let mut options = Options::new();
+        options.set_url("redis+unix:///nowhere/redis.sock").unwrap();
+        let client = Client::open(options, EventsBy::None).unwrap();
+        let buffer = client.buffer().unwrap();
+        for wire in ["native", "messaging-buffer"] {
+            let mut options = client.options().clone();
+            options.set("wire", wire).unwrap();
+            let ask = Ask { service: b"x", body: b"{}", headers: b"", options: &options };
+            let deadline = Instant::now().checked_add(Duration::from_secs(600));
+            let id = buffer.ask(&ask, Ticket { inbox: Some(client.waiter()), token: 1, deadline }).unwrap();
+            let mut state = buffer.enter();
+            let source = state.requests.source_of(id).unwrap();
+            let record = Record { kind: Rec::Active as u16, flags: ACTIVE_NAME, source, ..Record::default() };
+            buffer.arrived(&mut state, &record, &[]);
+            assert!(!state.requests.active, "{wire}");
+            assert!(state.requests.get_mut(id).unwrap().sent.is_none(), "{wire}: it waits for the next one");
+        }
     }
 }

@@ -270,13 +270,26 @@ pub fn read(payload: &[u8]) -> Result<Frame<'_>, String> {
     let (line, rest) = payload.split_at_checked(end).ok_or("there is no head line")?;
     let head = match Head::usual(line) {
         Some(head) => head,
-        None => serde_json::from_slice(line).map_err(|error| format!("the head line: {error}"))?,
+        None => unusual(line).map_err(|why| format!("the head line: {why}"))?,
     };
     if head.v != VERSION {
         return Err(format!("version {} of the wire format; this speaks {VERSION}", head.v));
     }
     let kind = Kind::of(&head.k).ok_or_else(|| format!("a frame of kind {:?}", head.k))?;
     Ok(Frame { kind, head, line, body: rest.get(1..).unwrap_or_default() })
+}
+
+/// A head by a full parser. What stands in it is given on, so it is held to its form: serde takes a list for a struct, and
+/// anything for what is kept as it came.
+fn unusual(line: &[u8]) -> Result<Head<'_>, String> {
+    if !line.trim_ascii_start().starts_with(b"{") {
+        return Err("it is no JSON object".into());
+    }
+    let head: Head<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    if let Some(h) = head.h {
+        headers(h.get().as_bytes())?;
+    }
+    Ok(head)
 }
 
 /// Whether bytes are headers: one JSON object of strings. What they are, checked.
