@@ -458,7 +458,7 @@ fn there_is_an_end_to_how_many_may_say_that_they_took_it() {
     while collect.ended().is_none() {
         collect.accepted(&format!("stranger {taken}"), "", now);
         taken += 1;
-        assert!(taken < 1_000_000, "{taken} are kept, and more would be");
+        assert!(taken < 20_000, "{taken} are kept, and more would be");
     }
     assert_eq!(collect.ended(), Some(Reason::Overflow));
     assert_eq!(collect.accepted_count(), taken - 1, "who is one too many is nobody");
