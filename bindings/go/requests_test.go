@@ -245,6 +245,7 @@ func TestWhatAHandlerReturnsIsWhatTheAskerGets(t *testing.T) {
 	var log logged
 	client := connect(t, ctx, redmux.Name("node"), redmux.Logger(log.logger()), redmux.Set("max_payload", "64k"))
 	var kept *redmux.Request
+	looked := make(chan struct{}) // at a gather that has no end yet
 	for service, handler := range map[string]redmux.Handler{
 		"echo":  echo,
 		"empty": func(context.Context, *redmux.Request) ([]byte, error) { return []byte{}, nil },
@@ -258,6 +259,7 @@ func TestWhatAHandlerReturnsIsWhatTheAskerGets(t *testing.T) {
 		},
 		"parts": func(_ context.Context, r *redmux.Request) ([]byte, error) {
 			ok(t, r.Answer([]byte("1"), map[string]string{"a": "b"}))
+			<-looked
 			return r.Data, nil
 		},
 		"keeps": func(_ context.Context, r *redmux.Request) ([]byte, error) { kept = r; return r.Data, nil },
@@ -278,6 +280,7 @@ func TestWhatAHandlerReturnsIsWhatTheAskerGets(t *testing.T) {
 	g, err := client.Gather(ctx, "parts", []byte("2"))
 	ok(t, err)
 	equal(t, g.End() == nil, true)
+	close(looked)
 	result, err := g.All(ctx)
 	ok(t, err)
 	for i, wanted := range []string{"1 map[a:b] 0 false", "2 map[] 1 true"} {
