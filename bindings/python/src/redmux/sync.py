@@ -115,10 +115,8 @@ class Client(core.CoreClient):
         if inbox == self._events:
             with self._lock:
                 self._take_events()
-            return
-        if inbox in self._responders:
+        elif inbox in self._responders:
             self._responders[inbox]._take_requests()
-            return
         sub, handlers = self._callbacks.get(inbox, (None, {}))
         while sub is not None and not sub._closed:
             for event in sub._pending:
@@ -316,14 +314,17 @@ class Client(core.CoreClient):
 
     def serve(self, timeout: float | None = None) -> None:
         """Serves what `@client.responder` collected, until Ctrl-C or a close; then lets what is in work finish."""
-        opened: list[Responder] = []
+        def mine() -> list[Responder]:  # by the client's list: a request, and Ctrl-C, may come before a call here is over
+            return [made for made in list(self._responders.values()) if made._handler in [one[1] for one in self._collected]]
+
         try:
             for service, handler, options in self._collected:
-                opened.append(self.respond(service, handler, **options))
-            while any(not made._closed for made in opened):
+                made = Responder(self, service, handler, {**options, "timeout": None})
+                self._run(*made._timed(lib.responder_active, options.get("timeout")))
+            while mine():
                 time.sleep(SLICE / 1000)
         finally:
-            for made in opened:
+            for made in mine():
                 made.drain(timeout)
 
     # --- the end
