@@ -291,7 +291,7 @@ func (g *Gather) Close() error {
 }
 
 // Request asks, and returns the first answer; who else works on it is told that it is enough. ErrNoResponders; ErrRemote where
-// everybody answered with an error; ErrTimeout.
+// errors came and no answer; ErrTimeout.
 func (c *Client) Request(ctx context.Context, service string, data []byte, options ...GatherOption) (Answer, error) {
 	defer runtime.KeepAlive(c)
 	g, err := c.gather(ctx, service, data, options)

@@ -29,7 +29,7 @@ public sealed partial class RedmuxClient
     /// <param name="options">How.</param>
     /// <param name="ct">Gives the request up.</param>
     /// <exception cref="RedmuxNoRespondersException">Nobody serves it, or nobody had an answer.</exception>
-    /// <exception cref="RedmuxRemoteException">Everybody answered with an error; this is the first.</exception>
+    /// <exception cref="RedmuxRemoteException">Errors came and no answer; this is the first.</exception>
     /// <exception cref="RedmuxTimeoutException">No answer in time.</exception>
     public Task<Answer> RequestAsync(string service, ReadOnlyMemory<byte> payload, GatherOptions? options = null, CancellationToken ct = default) =>
         ct.IsCancellationRequested ? Task.FromCanceled<Answer>(ct) : Gather(service, payload, options).FirstAsync(ct);

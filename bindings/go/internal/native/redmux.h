@@ -1508,7 +1508,8 @@ int32_t redmux_responder_active_wait(struct redmux_responder responder,
 /**
  * Answers a request; a request may have several answers. Returns at once. REDMUX_ERR_CLOSED: the request has ended.
  * REDMUX_ERR_CANCELLED: nobody waits for it any more; it still has to be ended, and the last answer is REDMUX_OK then, as an
- * end is. REDMUX_ERR_TOO_LARGE: over max_payload; the request goes on.
+ * end is. REDMUX_ERR_TOO_LARGE: over max_payload; the request goes on. REDMUX_ERR_FULL: publish_queue has no room; a part may
+ * be tried again, a last answer is lost: it has ended the request, and who asked finds this responder missing.
  *
  * request: the ticket, the request record's number. body: any bytes, NULL only with length 0; borrowed for the call.
  * headers: a JSON object of strings, or NULL with length 0; borrowed for the call. last: 1 ends the request, 0 does not.
