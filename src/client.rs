@@ -239,7 +239,7 @@ impl Client {
             self.hub.work.notify_one();
         }
         let gathers = self.existing_buffer().map_or(0, |buffer| buffer.cancel(inbox, token));
-        ended + gathers + self.hub.cancel_publishes(inbox, token)
+        ended + gathers + self.hub.cancel_publishes(inbox, |one| one == token).len()
     }
 
     fn begin(&self, ticket: Ticket, what: What) -> Result<u64> {

@@ -10,10 +10,11 @@ mod tap;
 
 use asking::*;
 use peer::*;
-use redmux::buffer::{Reason, Say};
+use redmux::buffer::{Ask, Reason, Say};
 use redmux::client::Client;
 use redmux::error::Status;
 use redmux::inbox::Kind;
+use redmux::mux::subscription::Ticket;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
@@ -284,6 +285,33 @@ fn with_publish_link(server: &Server, proxy: &Proxy) -> (Arc<Client>, usize) {
     ask(&asker, b"nobody", b"", &[]).result().expect(Reason::NoResponders);
     let number = proxy.number_of(&link_of(server, "asker", false)["addr"]).expect("it goes through the proxy");
     (asker, number)
+}
+
+#[test]
+fn thousands_of_requests_that_a_stalled_link_never_took_end_together() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let (asker, number) = with_publish_link(&server, &proxy);
+    proxy.to_server().only(number).stall();
+    let (mut tap, buffer) = (Tap::new(&asker.waiter()), asker.buffer().unwrap());
+    let ask = Ask { service: b"x", body: &[b'.'; 200], headers: b"", options: &asker.options().clone() };
+    let mut open = 0;
+    let full = loop {
+        let deadline = Some(std::time::Instant::now() + LONG);
+        let ticket = Ticket { inbox: Some(Arc::clone(tap.inbox())), token: 7, deadline };
+        buffer.ask(&ask, ticket).unwrap();
+        match tap.poll() {
+            Some(event) => break event,
+            None => open += 1,
+        }
+    };
+    assert_eq!((full.kind, full.status()), (Kind::End, Status::Full), "the queue of publishes has no more room");
+    assert!(open > 10_000, "{open}");
+    assert_eq!(buffer.cancel(tap.inbox().id(), 7), open);
+    for _ in 0..open {
+        assert_eq!(tap.expect(Kind::End).number, Reason::Cancelled as u64);
+    }
+    assert_eq!(stat(&asker, &["requests", "gathers"]), 0);
 }
 
 #[test]

@@ -189,18 +189,15 @@ impl Buffer {
     pub fn cancel(&self, inbox: u64, token: u64) -> usize {
         let mut state = self.enter();
         let ids = state.requests.select(|gather| gather.inbox.id() == inbox && gather.token == token);
-        for &id in &ids {
-            self.end_gather(&mut state, id, Reason::Cancelled, None);
-        }
+        self.end_gathers(&mut state, &ids, Reason::Cancelled);
         ids.len()
     }
 
     /// An inbox is closed: what delivers into it ends.
     pub fn close_inbox(&self, inbox: u64) {
         let mut state = self.enter();
-        for id in state.requests.select(|gather| gather.inbox.id() == inbox) {
-            self.end_gather(&mut state, id, Reason::Closed, None);
-        }
+        let ids = state.requests.select(|gather| gather.inbox.id() == inbox);
+        self.end_gathers(&mut state, &ids, Reason::Closed);
         for id in state.responders.select(|responder| responder.inbox.id() == inbox) {
             self.close_responder(&mut state, id);
         }
@@ -220,9 +217,8 @@ impl Buffer {
     pub fn close(&self) {
         let mut state = self.enter();
         state.closed = true;
-        for id in state.requests.select(|_| true) {
-            self.end_gather(&mut state, id, Reason::Closed, None);
-        }
+        let ids = state.requests.select(|_| true);
+        self.end_gathers(&mut state, &ids, Reason::Closed);
         for id in state.responders.select(|_| true) {
             self.close_responder(&mut state, id);
         }

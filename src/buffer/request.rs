@@ -351,6 +351,8 @@ impl Buffer {
             state.requests.waiting.insert(id);
             return;
         }
+        // Nothing of it stands in the queue, which would be looked through for it.
+        gather.publishing = 0;
         self.end_gather(state, id, Reason::Interrupted, Some((error.status(), error.message())));
     }
 
@@ -383,8 +385,35 @@ impl Buffer {
     pub(super) fn answers_lost(&self, state: &mut State, why: &str) {
         state.requests.active = false;
         // Those with a channel of their own have been told, or are now.
-        for id in state.requests.select(|gather| gather.sent.is_some()) {
+        let ending = state.requests.select(|gather| gather.sent.is_some() && !gather.repeatable);
+        let ids = state.requests.select(|gather| gather.sent.is_some());
+        self.unsend(state, &ending);
+        for id in ids {
             self.interrupt(state, id, Status::Interrupted, why);
+        }
+    }
+
+    /// Takes back what the kernel was not given yet of requests that are about to end, in one pass: each by itself has the
+    /// whole queue moved.
+    pub(super) fn unsend(&self, state: &mut State, ids: &[u64]) {
+        let unsent = self.hub.cancel_publishes(self.inbox.id(), |token| ids.binary_search(&token).is_ok());
+        for id in unsent {
+            if let Some(gather) = state.requests.open.get_mut(&id).filter(|gather| gather.attempt == 1) {
+                gather.sent = None;
+            }
+        }
+        for id in ids {
+            if let Some(gather) = state.requests.open.get_mut(id) {
+                gather.publishing = 0;
+            }
+        }
+    }
+
+    /// Ends several requests.
+    pub(super) fn end_gathers(&self, state: &mut State, ids: &[u64], reason: Reason) {
+        self.unsend(state, ids);
+        for &id in ids {
+            self.end_gather(state, id, reason, None);
         }
     }
 
@@ -646,7 +675,8 @@ impl Buffer {
         gather.inbox.complete_quietly(&record, END_ROOM);
         state.gave(&gather.inbox);
         // What the kernel was not given yet is never sent: nobody waits for it.
-        let unsent = gather.publishing > 0 && self.hub.cancel_publishes(self.inbox.id(), id) > 0;
+        let unsent =
+            gather.publishing > 0 && !self.hub.cancel_publishes(self.inbox.id(), |token| token == id).is_empty();
         if let Some(source) = gather.legacy {
             state.requests.legacy.remove(&source);
             let _ = self.hub.close_source(source);

@@ -208,18 +208,19 @@ impl Hub {
         }
     }
 
-    /// Ends publishes that the kernel was never given and whose token it is. Returns how many.
-    pub fn cancel_publishes(&self, id: u64, with: u64) -> usize {
+    /// Ends publishes of an inbox that the kernel was never given and whose tokens are picked. Returns their tokens.
+    pub fn cancel_publishes(&self, id: u64, which: impl Fn(u64) -> bool) -> Vec<u64> {
         let mut out = lock(&self.outgoing);
-        let matches = |job: &Job| matches!(job, Job::Publish { inbox, token } if inbox.id() == id && *token == with);
+        let matches = |job: &Job| matches!(job, Job::Publish { inbox, token } if inbox.id() == id && which(*token));
         let removed = out.remove_unsent(|pending| matches(&pending.job));
-        let count = removed.len();
+        let mut tokens = Vec::new();
         for pending in removed {
             if let Job::Publish { inbox, token } = pending.job {
                 self.complete(&inbox, token, Status::Cancelled, 0, "");
+                tokens.push(token);
             }
         }
-        count
+        tokens
     }
 
     /// Ends what is pending with `NOT_SENT` or `UNKNOWN`, and takes nothing more in until `start_publishing`.
