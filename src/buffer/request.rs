@@ -1,11 +1,13 @@
-//! Asking: requests that are open, the one channel that all answers come to, and how each request ends.
+//! Asking: requests that are open, and the one channel that all answers come to. How they end is in `request/ending.rs`.
 //!
 //! A request is published as soon as the reply channel is active, so that no answer can be missed, and costs nothing
 //! but that PUBLISH. Everything that happens to it goes through `collect.rs`; its end is one record, always.
 
+mod ending;
+
 use super::collect::{Collect, Reason, Rules, Verdict, Window};
 use super::serve::MAX_ID;
-use super::{Buffer, FRAME_TIME, State, TOKEN_CANCEL, check_head, headers};
+use super::{Buffer, State, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
@@ -14,7 +16,6 @@ use crate::mux::ops::cut;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use crate::proto::envelope::{Frame, Head, Kind};
-use crate::proto::json;
 use crate::proto::resp::Limits;
 use crate::runtime::next_id;
 use crate::sync::Arc;
@@ -84,14 +85,6 @@ impl Gather {
     }
 }
 
-/// A cancel on its way.
-#[derive(Debug)]
-struct Cancel {
-    channel: Vec<u8>,
-    frame: Vec<u8>,
-    deadline: Option<Instant>,
-}
-
 /// The requests of a client.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
@@ -106,7 +99,7 @@ pub(super) struct Requests {
     waiting: BTreeSet<u64>,
     timers: BTreeSet<(Instant, u64)>,
     /// Cancels that may have to be said again, by the id of what they cancel.
-    cancels: HashMap<u64, Cancel, RandomState>,
+    cancels: HashMap<u64, ending::Cancel, RandomState>,
     window: Window,
 }
 
@@ -393,30 +386,6 @@ impl Buffer {
         }
     }
 
-    /// Takes back what the kernel was not given yet of requests that are about to end, in one pass: each by itself has the
-    /// whole queue moved.
-    pub(super) fn unsend(&self, state: &mut State, ids: &[u64]) {
-        let unsent = self.hub.cancel_publishes(self.inbox.id(), |token| ids.binary_search(&token).is_ok());
-        for id in unsent {
-            if let Some(gather) = state.requests.open.get_mut(&id).filter(|gather| gather.attempt == 1) {
-                gather.sent = None;
-            }
-        }
-        for id in ids {
-            if let Some(gather) = state.requests.open.get_mut(id) {
-                gather.publishing = 0;
-            }
-        }
-    }
-
-    /// Ends several requests.
-    pub(super) fn end_gathers(&self, state: &mut State, ids: &[u64], reason: Reason) {
-        self.unsend(state, ids);
-        for &id in ids {
-            self.end_gather(state, id, reason, None);
-        }
-    }
-
     /// Ends a request that may have been missed, or puts it in line to be sent again if it may be repeated.
     fn interrupt(&self, state: &mut State, id: u64, status: Status, text: &str) {
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
@@ -629,133 +598,4 @@ impl Buffer {
             }
         }
     }
-
-    /// The caller stops a gather. `CLOSED` if it has ended.
-    pub fn stop(&self, id: u64, reason: Reason) -> Result<(), Status> {
-        let mut state = self.enter();
-        if !state.requests.open.contains_key(&id) {
-            return Err(Status::Closed);
-        }
-        self.end_gather(&mut state, id, reason, None);
-        Ok(())
-    }
-
-    /// The one end of a request.
-    pub(super) fn end_gather(&self, state: &mut State, id: u64, reason: Reason, why: Option<(Status, &str)>) {
-        let Some(mut gather) = state.requests.open.remove(&id) else { return };
-        state.requests.timers.remove(&(gather.due, id));
-        state.requests.waiting.remove(&id);
-        if let Some(named) = &gather.named {
-            state.requests.named.remove(named);
-        }
-        gather.collect.stop(reason);
-        let reason = gather.collect.ended().unwrap_or(reason);
-        let status = match (why, reason) {
-            (Some((status, _)), _) => status,
-            // No answer, and errors: that is what a caller raises who wanted one.
-            (None, Reason::All) if gather.collect.only_errors() => Status::Remote,
-            (None, Reason::All | Reason::Count | Reason::Predicate | Reason::Quiet) => Status::Ok,
-            (None, Reason::NoResponders) => Status::NoResponders,
-            (None, Reason::Deadline) => Status::Timeout,
-            (None, Reason::Cancelled) => Status::Cancelled,
-            (None, Reason::Closed) => Status::Closed,
-            (None, Reason::Interrupted) => Status::Interrupted,
-            (None, Reason::Failed) => Status::Remote,
-            (None, Reason::Overflow) => Status::Overflow,
-        };
-        let extra = said(&gather, why.map(|(_, text)| text));
-        let record = RecordIn {
-            status: status.code(),
-            number: reason as u64,
-            aux: gather.collect.elapsed(Instant::now()).as_nanos() as u64,
-            name: if gather.service.len() <= 512 { &gather.service } else { &[] },
-            extra: &extra,
-            ..RecordIn::new(Rec::End, id, gather.token)
-        };
-        gather.inbox.complete_quietly(&record, END_ROOM);
-        state.gave(&gather.inbox);
-        // What the kernel was not given yet is never sent: nobody waits for it.
-        let unsent =
-            gather.publishing > 0 && !self.hub.cancel_publishes(self.inbox.id(), |token| token == id).is_empty();
-        if let Some(source) = gather.legacy {
-            state.requests.legacy.remove(&source);
-            let _ = self.hub.close_source(source);
-            return;
-        }
-        // Who still works on it is told that nobody waits; at the deadline they know it themselves.
-        let sent = gather.attempt > 1 || gather.sent.is_some() && !unsent;
-        if sent && reason != Reason::Deadline && gather.collect.is_worked_on() {
-            let head = Head {
-                id: self.wire_id(id, &gather).into(),
-                reply: self.reply.as_str().into(),
-                ..Head::new(Kind::Cancel)
-            };
-            let channel = self.service_channel(&gather.service);
-            let (frame, deadline) = (head.frame(b""), Instant::now().checked_add(FRAME_TIME));
-            if reason == Reason::Interrupted {
-                self.send_cancel(state, id, Cancel { channel, frame, deadline });
-            } else {
-                let _ = self.hub.post(&channel, &frame, deadline);
-            }
-        }
-    }
-
-    /// A link was lost just now, and the one that a cancel leaves by may be lost as well and not know it: what becomes of it is
-    /// awaited.
-    fn send_cancel(&self, state: &mut State, id: u64, cancel: Cancel) {
-        let Cancel { channel, frame, deadline } = &cancel;
-        if self.hub.publish(channel, frame, &self.inbox, TOKEN_CANCEL | id, *deadline).is_ok() {
-            state.requests.cancels.insert(id, cancel);
-        }
-    }
-
-    /// The PUBLISH of a cancel ended. Where nobody knows whether it was heard it is said again: twice is as good as once.
-    pub(super) fn cancel_published(&self, state: &mut State, id: u64, status: i32) {
-        let Some(cancel) = state.requests.cancels.remove(&id) else { return };
-        if status == Status::Unknown.code() {
-            self.send_cancel(state, id, cancel);
-        }
-    }
-}
-
-/// What an end says: counts, and who is missing, as many as there is room for.
-fn said(gather: &Gather, why: Option<&str>) -> Vec<u8> {
-    let report = gather.collect.report();
-    let most = END_ROOM - RECORD_SIZE - 512;
-    let count = report.missing.len();
-    let counted = |text: &mut Vec<u8>, key: &[u8], count: u64| {
-        text.extend_from_slice(key);
-        json::number(text, count);
-    };
-    for kept in [count, 16, 4, 0] {
-        let mut text = Vec::with_capacity(192);
-        text.extend_from_slice(b"{\"expected\":");
-        match report.expected {
-            Some(expected) => json::number(&mut text, expected),
-            None => text.extend_from_slice(b"null"),
-        }
-        counted(&mut text, b",\"answers\":", report.answers);
-        counted(&mut text, b",\"errors\":", report.errors);
-        text.extend_from_slice(b",\"missing\":[");
-        for (at, (by, name)) in report.missing.iter().take(kept).enumerate() {
-            text.extend_from_slice(if at == 0 { b"{\"by\":" } else { b",{\"by\":" });
-            json::string(&mut text, by);
-            text.extend_from_slice(b",\"name\":");
-            json::string(&mut text, name);
-            text.push(b'}');
-        }
-        text.push(b']');
-        counted(&mut text, b",\"missing_count\":", count as u64);
-        counted(&mut text, b",\"duplicates\":", report.duplicates);
-        counted(&mut text, b",\"late\":", report.late);
-        if let Some(why) = why {
-            text.extend_from_slice(b",\"message\":");
-            json::string(&mut text, cut(why, 300));
-        }
-        text.push(b'}');
-        if text.len() <= most || kept == 0 {
-            return text;
-        }
-    }
-    Vec::new()
 }
