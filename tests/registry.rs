@@ -250,33 +250,6 @@ fn a_command_and_the_window_of_acknowledgements_keep_their_limits() {
 }
 
 #[test]
-fn while_messages_come_two_commands_at_most_are_on_their_way() {
-    let mut world = World { lax: true, ..World::default() };
-    world.open(0, Kind::Channel);
-    world.up();
-    (0..10_000).for_each(|n| world.add(0, &numbered(n, 16)));
-    world.registry.set_busy(true);
-    let mut commands = 0;
-    loop {
-        let mut at_once = 0;
-        while world.send() {
-            at_once += 1;
-        }
-        if world.server.commands.is_empty() {
-            break;
-        }
-        assert!(at_once <= 2, "{at_once} commands at once");
-        commands += at_once;
-        while world.server.handle() {}
-        while world.read() {}
-    }
-    assert_eq!(commands, 10_000_usize.div_ceil(COMMAND_NAMES));
-    world.registry.set_busy(false);
-    world.lax = false;
-    world.check_quiet(true);
-}
-
-#[test]
 fn flapping_a_million_times_while_nothing_is_acknowledged_keeps_little() {
     for (online, rounds) in [(false, 100_000), (true, 1_000_000)] {
         let mut world = World { lax: true, ..World::default() };

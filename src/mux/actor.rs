@@ -39,6 +39,9 @@ const FAIR_BYTES: usize = 256 * 1024;
 const UNTOLD_BYTES: usize = 256 * 1024;
 /// So long after a message its like are expected: names are subscribed in small portions meanwhile.
 const BUSY: Duration = Duration::from_millis(100);
+/// How many bytes of acknowledgements are then outstanding before another command has to wait, for acknowledgements or for
+/// `GATHER`: two commands of names of 16 bytes. Messages stand in line behind them.
+const BUSY_BYTES: usize = 48 * 1024;
 /// How many refused names are tried again at a time.
 const RETRY_NAMES: usize = 64;
 
@@ -460,13 +463,19 @@ impl<'a> Session<'a> {
             self.received = received;
             self.busy_until = now + BUSY;
         }
-        mux.registry.set_busy(now < self.busy_until);
         self.gather_until = None;
         let mut commands = 0;
         loop {
-            let (waiting, _) = mux.registry.backlog();
+            let (waiting, outstanding) = mux.registry.backlog();
             if waiting == 0 {
                 break;
+            }
+            if now < self.busy_until && outstanding > BUSY_BYTES {
+                // One each millisecond all the same: to a server that is far away two at a time would take for ever.
+                self.gather_until = self.sent_at.map(|at| at + GATHER).filter(|&due| now < due);
+                if self.gather_until.is_some() {
+                    break;
+                }
             }
             if waiting < super::registry::COMMAND_NAMES && !mux.registry.has_batches() {
                 if mux.registry.in_flight() > 0 {

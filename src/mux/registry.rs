@@ -22,9 +22,6 @@ pub const COMMAND_BYTES: usize = 64 * 1024;
 /// The most bytes of acknowledgements that may be outstanding: Redis closes a subscriber whose output buffer passes
 /// 32 MiB at once or 8 MiB for a minute, and one SUBSCRIBE of a million names makes 43 MB of them.
 pub const WINDOW_BYTES: usize = 1024 * 1024;
-/// The same while messages come, which stand in line behind acknowledgements: two commands of names of 16 bytes are then
-/// on their way, and the server need not wait.
-const BUSY_BYTES: usize = 48 * 1024;
 /// What a command's acknowledgements cost at most; one more must fit the window before it is sent.
 const FULL_COMMAND: usize = COMMAND_BYTES + COMMAND_NAMES * ACK_OVERHEAD;
 /// What an acknowledgement costs beside its name: `>3\r\n$12\r\npunsubscribe\r\n$…\r\n…\r\n:…\r\n`.
@@ -111,8 +108,6 @@ pub struct Registry {
     refused_names: usize,
     in_flight: VecDeque<Command>,
     in_flight_bytes: usize,
-    /// Messages come between acknowledgements.
-    busy: bool,
     online: bool,
     effects: Vec<Effect>,
 }
@@ -365,16 +360,10 @@ impl Registry {
         self.in_flight.len()
     }
 
-    /// Whether messages come too: then fewer names are asked for at a time.
-    pub fn set_busy(&mut self, busy: bool) {
-        self.busy = busy;
-    }
-
     /// Gives the next command within the window to `write`. `None` if there is none; `Some(false)` if what was
     /// queued needed no command after all.
     pub fn send(&mut self, write: impl FnOnce(Change, Kind, &[&[u8]])) -> Option<bool> {
-        let room = if self.busy { BUSY_BYTES } else { WINDOW_BYTES - FULL_COMMAND };
-        if !self.online || self.in_flight_bytes > room || self.backlog().0 == 0 {
+        if !self.online || self.in_flight_bytes + FULL_COMMAND > WINDOW_BYTES || self.backlog().0 == 0 {
             return None;
         }
         let Some(command) = self.next_batch().or_else(|| self.next_queued()) else { return Some(false) };
