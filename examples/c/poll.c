@@ -34,8 +34,8 @@ int main(int argc, char **argv)
     redmux_block block = {0};
     redmux_error *error = NULL;
     struct pollfd fds[2] = {{0, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
-    char line[4096];
-    size_t count;
+    char lines[4096], *from, *end;
+    size_t count, used = 0;
     ssize_t len;
 
     if (redmux_client_open(argc > 1 ? argv[1] : NULL, &client, &error) != REDMUX_OK ||
@@ -54,14 +54,21 @@ int main(int argc, char **argv)
                 print(&block);
         if (!fds[1].revents)
             continue;
-        if ((len = read(STDIN_FILENO, line, sizeof line)) <= 0)
+        if ((len = read(STDIN_FILENO, lines + used, sizeof lines - used)) <= 0)
             break;
-        for (char *from = line, *end; from < line + len; from = end + 1) {
-            if (!(end = memchr(from, '\n', (size_t)(line + len - from))))
-                end = line + len;
+        used += (size_t)len;
+        for (from = lines; (end = memchr(from, '\n', (size_t)(lines + used - from))); from = end + 1)
             redmux_client_post(client, name.data, name.len, (const uint8_t *)from, (size_t)(end - from));
+        /* A line may come in pieces; one that is longer than this goes in pieces. */
+        used = (size_t)(lines + used - from);
+        memmove(lines, from, used);
+        if (used == sizeof lines) {
+            redmux_client_post(client, name.data, name.len, (const uint8_t *)lines, used);
+            used = 0;
         }
     }
+    if (used)
+        redmux_client_post(client, name.data, name.len, (const uint8_t *)lines, used);
     /* What was posted is behind this barrier, so it is in the inbox when the wait returns. */
     redmux_client_barrier_wait(client, 0, NULL);
     while (redmux_inbox_take(inbox, 0, &block) == REDMUX_OK)
