@@ -104,8 +104,8 @@ func (s *stream) close() bool {
 	if s.closed.Swap(true) {
 		return false
 	}
+	s.free() // before handlers hear of it: whoever leaves then would end a request that the close has yet to end
 	close(s.done)
-	s.free()
 	native.CloseInbox(s.inbox)
 	return true
 }

@@ -100,10 +100,7 @@ public sealed class Responder : IAsyncDisposable
             {
             }
         }
-        foreach (Request request in _source.Closed ? _working.Values : [])
-        {
-            _ = request.Gone.CancelAsync();
-        }
+        foreach (Request request in _source.Ended ? _working.Values : []) { _ = request.Gone.CancelAsync(); }
     }
 
     private void OnRecord(in RawRecord record, ReadOnlySpan<byte> data)

@@ -14,6 +14,10 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
 
     internal bool Closed => Volatile.Read(ref _closed) != 0;
 
+    /// <summary>Closed, and the library knows: only then may handlers hear of it, or one that leaves would end a request that the close has
+    /// yet to end.</summary>
+    internal bool Ended => Volatile.Read(ref _closed) == 2;
+
     /// <summary>Who is called where the inbox has something, and at the end: a responder, which is held by this.</summary>
     internal Action? OnReady { get; init; }
 
@@ -28,6 +32,7 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
     {
         if (Interlocked.Exchange(ref _closed, 1) != 0) { return false; }
         _ = close(Handle);
+        Volatile.Write(ref _closed, 2);
         if (Inbox != 0) { _ = Native.redmux_inbox_close(Inbox, 0); }
         core.Forget(this);
         Say(inline: false);
