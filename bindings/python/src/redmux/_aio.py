@@ -459,15 +459,14 @@ class Reader:
         self._loop, self._descriptor, self._drain, self._open = loop, descriptor, drain, True
         self._stop: tuple[int, int] | None = None
         self._thread: threading.Thread | None = None
-        try:
-            if os.environ.get("REDMUX_NO_ADD_READER"):
-                raise NotImplementedError
-            loop.add_reader(descriptor, self._run)
-        except NotImplementedError:
-            self._stop = os.pipe()
-            self._drained = threading.Event()
-            self._thread = threading.Thread(target=self._watch, name="redmux-reader", daemon=True)
-            self._thread.start()
+        if not os.environ.get("REDMUX_NO_ADD_READER"):
+            with contextlib.suppress(NotImplementedError):  # what a loop answers that watches no descriptors
+                loop.add_reader(descriptor, self._run)
+                return
+        self._stop = os.pipe()
+        self._drained = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="redmux-reader", daemon=True)
+        self._thread.start()
 
     def _run(self) -> None:
         drain = self._drain()

@@ -244,6 +244,10 @@ class CoreGather:
 class CoreResponder(core.Owner):
     """A responder, the inbox that its requests come to, and what its handler said."""
 
+    # Each face has its own: how a handler is begun, and how it hears that nobody waits for a ticket.
+    _begin: Callable[[Request], None]
+    _cancelled: Callable[[int], None]
+
     def __init__(self, client: Any, service: str | bytes, handler: Callable[[Request], Any], options: dict[str, Any]) -> None:
         name, handle = to_name(service), ctypes.c_uint64()
         self._client, self._handler, self.service = client, handler, to_text(name)
@@ -288,12 +292,6 @@ class CoreResponder(core.Owner):
                     self.close_nowait()
                 elif record.status != OK:
                     logger.warning("%r: %s; requests may be missed", self, word(record.status))
-
-    def _begin(self, request: Request) -> None:
-        raise NotImplementedError
-
-    def _cancelled(self, ticket: int) -> None:
-        raise NotImplementedError
 
     def _trace(self, request: Request) -> Any:
         return TRACE.set(request.headers.get("traceparent", "") if b'"traceparent"' in request._line else "")

@@ -162,8 +162,7 @@ class Owner:
     _closed = True
     _pid = 0
 
-    def _release(self) -> None:
-        raise NotImplementedError
+    _release: Callable[[], None]  # each owner has its own
 
     def _leave(self) -> bool:
         """Whether it is this process' to close, and was open; it is closed from now on."""
@@ -187,6 +186,10 @@ class Owner:
 
 class CoreClient(Owner):
     """The native client, and its event inbox."""
+
+    # Each face has its own: how a question of the library is answered, and which inbox completions come to.
+    _question: Callable[[int, str], None]
+    _reply_inbox: Callable[[], int]
 
     def __init__(
         self, url: str | None, address: Any, credentials: Any, on_state: Any, options: dict[str, Any]
@@ -269,9 +272,6 @@ class CoreClient(Owner):
         elif record.kind == QUESTION:
             self._question(record.number, record.name.decode())
 
-    def _question(self, question: int, what: str) -> None:
-        raise NotImplementedError
-
     def _answer(self, question: int, answer: Any) -> None:
         """`(host, port)`, a path, `(user, password)` or a password."""
         values = answer if isinstance(answer, (tuple, list)) else [answer]
@@ -330,9 +330,6 @@ class CoreClient(Owner):
         return collect
 
     # --- operations, to be begun by whoever waits
-
-    def _reply_inbox(self) -> int:
-        raise NotImplementedError
 
     def _ask_only(self, begin: Begin, what: str) -> None:
         """Begins it; nobody waits for its end."""

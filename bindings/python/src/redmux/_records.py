@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
 from typing import Any, NamedTuple, Union
@@ -32,8 +33,7 @@ class Payload:
     __slots__ = ("data",)
     data: bytes
 
-    def _from(self) -> str:
-        raise NotImplementedError
+    _from: Callable[[], str]  # what the payload is of
 
     def text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The payload as text."""
