@@ -487,6 +487,13 @@ impl Buffer {
             return;
         };
         let known = gather.collect.accepted_count();
+        let answer = RecordIn {
+            aux: read_at,
+            name: &gather.service,
+            extra: frame.line,
+            data: frame.body,
+            ..RecordIn::new(Rec::Answer, id, gather.token)
+        };
         match frame.kind {
             Kind::Accepted => {
                 if gather.collect.accepted(&head.by, name, now) && gather.tell_accepted {
@@ -509,15 +516,7 @@ impl Buffer {
                 Some(seq) => {
                     let last = frame.kind == Kind::End;
                     let len = frame.body.len();
-                    let record = RecordIn {
-                        flags: if last { ANSWER_LAST } else { 0 },
-                        number: seq,
-                        aux: read_at,
-                        name: &gather.service,
-                        extra: frame.line,
-                        data: frame.body,
-                        ..RecordIn::new(Rec::Answer, id, gather.token)
-                    };
+                    let record = RecordIn { flags: if last { ANSWER_LAST } else { 0 }, number: seq, ..answer };
                     if !gather.inbox.fits(record.cost(), 0) {
                         gather.collect.overflow();
                     } else if gather.collect.answer(&head.by, name, seq, len, last, now) == Verdict::Deliver {
@@ -528,15 +527,7 @@ impl Buffer {
             },
             Kind::Error => {
                 let status = if head.code == "BUSY" { Status::Full } else { Status::Remote };
-                let record = RecordIn {
-                    flags: ANSWER_LAST | ANSWER_FAILED,
-                    status: status.code(),
-                    aux: read_at,
-                    name: &gather.service,
-                    extra: frame.line,
-                    data: frame.body,
-                    ..RecordIn::new(Rec::Answer, id, gather.token)
-                };
+                let record = RecordIn { flags: ANSWER_LAST | ANSWER_FAILED, status: status.code(), ..answer };
                 // Asked before it is counted, as for an answer: the last one ends the request, which has failed then only
                 // if its caller gets to read why.
                 if !gather.inbox.fits(record.cost(), 0) {

@@ -82,7 +82,7 @@ public enum GatherReason
     /// <summary>A connection was lost while it waited, or it could not be sent.</summary>
     Interrupted = 9,
 
-    /// <summary>Everybody answered with an error.</summary>
+    /// <summary>Everybody who took it failed.</summary>
     Failed = 10,
 
     /// <summary>More answers came than there was room for.</summary>
