@@ -18,12 +18,13 @@ use crate::mux::{Mux, actor, publisher};
 use crate::options::{Key, Options};
 use crate::settings::{inbox_config, log_level, settings, text};
 use crate::sync::{Arc, Mutex, lock};
+use crate::wheel::Nudge;
 use crate::{link, runtime, stats};
 use std::collections::HashMap;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 /// How the events of a client are wanted.
 pub enum EventsBy {
@@ -107,9 +108,9 @@ impl Client {
             settings,
             mux: Mutex::new(Mux::new(events.clone(), user)),
             outgoing: Mutex::new(Outgoing::default()),
-            work: Notify::new(),
-            publish_work: Notify::new(),
-            timers: Notify::new(),
+            work: Nudge::default(),
+            publish_work: Nudge::default(),
+            timers: Nudge::default(),
             control: watch::Sender::new(Run::Running),
             paused: AtomicBool::new(false),
             credentials: Arc::new(Mutex::new(credentials)),

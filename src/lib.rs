@@ -2,7 +2,7 @@
 //!
 //! The house has floors, lowest first, and a file imports from its own floor and from floors below:
 //!
-//! * 0 `proto`, `sys`, `sync`, `error`: bytes and their meaning; what only the system can do.
+//! * 0 `proto`, `sys`, `sync`, `wheel`, `bell`, `error`: bytes and their meaning; what only the system can do; waiting.
 //! * 1 `link`: the life of one socket. `inbox`: where everything arrives.
 //! * 2 `mux`: who wants which names, and making the links agree.
 //! * 3 `buffer`: one request, many answers.
@@ -12,6 +12,7 @@
 //! `docs/architecture.md` tells why it is built so, and `include/redmux.h` is what C programs read.
 #![warn(missing_docs)]
 
+pub mod bell;
 pub mod buffer;
 pub mod client;
 pub mod completion;
@@ -27,3 +28,4 @@ pub mod settings;
 pub mod stats;
 pub mod sync;
 pub mod sys;
+pub mod wheel;

@@ -7,6 +7,7 @@ use crate::error::{Error, Result, Status};
 use crate::mux::hub::Hub;
 use crate::sync::{Arc, Mutex, lock};
 use crate::sys::{self, PerProcess};
+use crate::wheel;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -79,11 +80,9 @@ pub fn handle() -> Result<Handle> {
     let (end, ended) = watch::channel(false);
     let io = std::thread::Builder::new().name("redmux-io".into());
     let serve = move || {
-        runtime.block_on(async {
+        wheel::get().run(runtime, async {
             let _ = stopping.wait_for(|stop| *stop).await;
         });
-        // A name that is being resolved must not hold the end up.
-        runtime.shutdown_background();
         let _ = end.send(true);
     };
     // The threads on which tokio resolves names are started by this one, and have its signals.
@@ -132,6 +131,7 @@ pub fn shutdown(deadline: Option<Instant>) -> std::result::Result<(), Status> {
     }
     let Some(thread) = lock(&process.thread).take() else { return Ok(()) };
     let _ = thread.stop.send(true);
+    wheel::get().end();
     while !*thread.ended.borrow() {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             *lock(&process.thread) = Some(thread);

@@ -89,6 +89,26 @@ pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
     }
 }
 
+/// How many bytes this thread's stack has left, about; `None` if the system does not say.
+#[cfg(target_os = "linux")]
+pub fn stack_left() -> Option<usize> {
+    let here = 0u8;
+    // SAFETY: the attributes are filled by the first call before they are read, and destroyed once; the pointers are
+    // to our own variables.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
+            return None;
+        }
+        let (mut lowest, mut size) = (ptr::null_mut(), 0);
+        let found = libc::pthread_attr_getstack(&attributes, &mut lowest, &mut size) == 0;
+        libc::pthread_attr_destroy(&mut attributes);
+        // A stack that is not the thread's own, as of a fiber, lies elsewhere.
+        let left = (ptr::from_ref(&here) as usize).checked_sub(lowest as usize)?;
+        (found && left <= size).then_some(left)
+    }
+}
+
 /// Gives the allocator's free memory back to the system.
 ///
 /// glibc keeps blocks of 64 KiB for ever once it had them: after a burst of a million messages that nobody read, 94 MiB

@@ -26,12 +26,12 @@ use crate::mux::subscription::Ticket;
 use crate::proto::envelope;
 use crate::runtime;
 use crate::sync::{Arc, Mutex, MutexGuard, lock};
+use crate::wheel::Nudge;
 use request::Requests;
 use responder::Responders;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 /// How long a frame that nobody waits for may stay on its way.
 const FRAME_TIME: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ pub struct Buffer {
     hub: Arc<Hub>,
     /// Where everything for the buffer arrives.
     inbox: Arc<Inbox>,
-    work: Arc<Notify>,
+    work: Arc<Nudge>,
     /// This client, for ever: a v7 UUID.
     instance: String,
     namespace: String,
@@ -130,7 +130,7 @@ impl Drop for Entered<'_> {
 impl Buffer {
     /// The buffer of a client, and its task.
     pub fn start(hub: &Arc<Hub>, namespace: &str) -> Result<(Arc<Buffer>, impl Future<Output = ()> + use<>)> {
-        let work = Arc::new(Notify::new());
+        let work = Arc::new(Nudge::default());
         let wake = Arc::clone(&work);
         // Of its own: what is in it is between the reader and the task on the same thread, and gone at the next turn.
         let unlimited = usize::MAX / 4;

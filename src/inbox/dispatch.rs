@@ -6,7 +6,8 @@
 
 use super::block::Lent;
 use super::inbox::Inbox;
-use crate::sync::{Arc, Condvar, Mutex, lock, thread, thread_local, wait};
+use crate::bell::Bell;
+use crate::sync::{Arc, Mutex, lock, thread, thread_local};
 use crate::sys::{generation, without_signals};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -47,7 +48,7 @@ struct Line {
 /// The threads of one client, and the inboxes that wait for them.
 pub struct Dispatcher {
     line: Mutex<Line>,
-    filled: Condvar,
+    filled: Bell,
     threads: usize,
     on_error: Box<dyn Fn(u64, i32) + Send + Sync>,
 }
@@ -63,7 +64,7 @@ impl Dispatcher {
     pub fn new(threads: usize, on_error: impl Fn(u64, i32) + Send + Sync + 'static) -> Dispatcher {
         Dispatcher {
             line: Mutex::new(Line::default()),
-            filled: Condvar::new(),
+            filled: Bell::default(),
             threads: threads.max(1),
             on_error: Box::new(on_error),
         }
@@ -89,14 +90,14 @@ impl Dispatcher {
         }
         line.inboxes.push_back(inbox);
         drop(line);
-        self.filled.notify_one();
+        self.filled.ring();
         true
     }
 
     /// Ends the threads once the line is empty. Does not wait for them.
     pub fn end(&self) {
         lock(&self.line).ended = true;
-        self.filled.notify_all();
+        self.filled.ring_all();
     }
 
     pub(super) fn failed(&self, inbox: u64, code: i32) {
@@ -118,7 +119,7 @@ impl Dispatcher {
                 line.threads -= 1;
                 return;
             } else {
-                line = wait(&self.filled, line, None);
+                line = self.filled.wait(&self.line, line, None);
             }
         }
     }

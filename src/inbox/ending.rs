@@ -107,7 +107,7 @@ impl Inbox {
         match &self.delivery {
             Delivery::Take(ready) => {
                 drop(state);
-                self.filled.notify_all();
+                self.filled.ring();
                 ready.forget(self);
             }
             Delivery::Task(_) => drop(state),

@@ -9,9 +9,10 @@ use super::dispatch::{Dispatcher, Sink, inside_callback};
 use super::queue::{Queue, Wave};
 use super::ready::Ready;
 use super::record::{Kind, Record, RecordIn};
+use crate::bell::Bell;
 use crate::error::Status;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock, wait};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -158,7 +159,7 @@ pub struct Inbox {
     pub(super) closed: AtomicBool,
     pub(super) state: Mutex<State>,
     /// Takers wait here.
-    pub(super) filled: Condvar,
+    pub(super) filled: Bell,
     /// Closers wait here for a running callback.
     pub(super) quiet: Condvar,
     /// Called when there may be room again, on any thread and under any of the caller's locks: it may only wake, and
@@ -232,7 +233,7 @@ impl Inbox {
             listed: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             state: Mutex::new(state),
-            filled: Condvar::new(),
+            filled: Bell::default(),
             quiet: Condvar::new(),
             on_room,
         }
@@ -426,7 +427,7 @@ impl Inbox {
                 let waiting = state.waiting;
                 drop(state);
                 if waiting {
-                    self.filled.notify_all();
+                    self.filled.ring();
                 }
                 ready.enter(self);
             }
@@ -620,7 +621,7 @@ impl Inbox {
             }
             state.taking = true;
             state.waiting = true;
-            state = wait(&self.filled, state, left);
+            state = self.filled.wait(&self.state, state, left);
             state.taking = false;
             state.waiting = false;
         }

@@ -11,9 +11,11 @@
 
 use super::dispatch::inside_callback;
 use super::inbox::Inbox;
+use crate::bell::Bell;
 use crate::error::Status;
-use crate::sync::{Arc, Condvar, Mutex, lock, wait};
+use crate::sync::{Arc, Mutex, lock};
 use crate::sys::Event;
+use crate::wheel;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
@@ -28,15 +30,13 @@ struct List {
     cleared: bool,
     /// Somebody has waited, or watches the descriptor.
     watched: bool,
-    /// How many wait now. To notify nobody would be a system call all the same.
-    waiting: usize,
 }
 
 /// The list, and whoever waits for it.
 #[derive(Debug, Default)]
 pub struct Ready {
     list: Mutex<List>,
-    filled: Condvar,
+    filled: Bell,
     event: OnceLock<Event>,
 }
 
@@ -52,14 +52,12 @@ impl Ready {
             return;
         }
         list.inboxes.push_back(Arc::clone(inbox));
-        let (first, waiting) = (list.inboxes.len() == 1, list.waiting > 0);
+        let first = list.inboxes.len() == 1;
         drop(list);
         if first && let Some(event) = self.event.get() {
             event.raise();
         }
-        if waiting {
-            self.filled.notify_one();
-        }
+        self.filled.ring();
     }
 
     /// The inbox was closed: whoever watches is told; where nobody does, nothing of it stays on the list.
@@ -86,8 +84,8 @@ impl Ready {
                 popped.iter().for_each(|inbox| inbox.clear_listed());
                 if list.inboxes.is_empty() {
                     self.clear_event();
-                } else if list.waiting > 0 {
-                    self.filled.notify_one();
+                } else {
+                    self.filled.ring();
                 }
                 return Ok(popped);
             }
@@ -112,9 +110,7 @@ impl Ready {
             if inside_callback() {
                 return Err(Status::WouldDeadlock);
             }
-            list.waiting += 1;
-            list = wait(&self.filled, list, left);
-            list.waiting -= 1;
+            list = self.filled.wait(&self.list, list, left);
         }
     }
 
@@ -128,7 +124,7 @@ impl Ready {
     /// Makes one wait, running or the next, return with nothing.
     pub fn wake(&self) {
         lock(&self.list).wakes += 1;
-        self.filled.notify_one();
+        self.filled.ring();
     }
 
     /// The descriptor, made when first asked for.
@@ -142,13 +138,14 @@ impl Ready {
         if !list.inboxes.is_empty() {
             event.raise();
         }
+        wheel::get().watch();
         Ok(self.event.get_or_init(|| event).fd())
     }
 
     /// Ends every wait once the list is empty. Inboxes that still hold records enter it as before.
     pub fn close(&self) {
         lock(&self.list).closed = true;
-        self.filled.notify_all();
+        self.filled.ring_all();
     }
 
     /// Closes it, forgets the inboxes on the list, and takes no more, for good. The descriptor is left readable: who watches a
@@ -163,7 +160,15 @@ impl Ready {
         if let Some(event) = self.event.get() {
             event.raise();
         }
-        self.filled.notify_all();
+        self.filled.ring_all();
         drop(inboxes);
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        if self.event.get().is_some() {
+            wheel::get().unwatch();
+        }
     }
 }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpSocket, TcpStream, UnixSocket, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixSocket};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::quiet::{Quiet, Stream};
 use super::tls::TlsSetup;
 use crate::error::{Error, Result, Status};
 use crate::sys::{Tracked, open_tracked};
@@ -65,13 +66,7 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
     }
 }
 
-impl Transport for TcpStream {
-    fn plain_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.as_fd())
-    }
-}
-
-impl Transport for UnixStream {
+impl<S: Stream> Transport for Quiet<S> {
     fn plain_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.as_fd())
     }
@@ -144,7 +139,7 @@ pub async fn dial(address: &Address, options: &DialOptions) -> Result<Socket> {
                 Err(_) => return Err(failed(address, &no_answer(options))),
             };
             let fd = stream.as_raw_fd();
-            Ok(Socket { fd, peer: address.to_string(), io: Box::new(stream), _tracked: tracked })
+            Ok(Socket { fd, peer: address.to_string(), io: Box::new(Quiet(stream)), _tracked: tracked })
         }
         Address::Tcp { host, port } => {
             let found = resolve(host, *port, deadline, options).await?;
@@ -153,9 +148,9 @@ pub async fn dial(address: &Address, options: &DialOptions) -> Result<Socket> {
             let (named, ip) = (address.to_string(), ip.to_string());
             let peer = if named == ip { named } else { format!("{named} ({ip})") };
             let Some(tls) = &options.tls else {
-                return Ok(Socket { io: Box::new(stream), peer, fd, _tracked: tracked });
+                return Ok(Socket { io: Box::new(Quiet(stream)), peer, fd, _tracked: tracked });
             };
-            match timeout_at(deadline, tls.connect(stream, host)).await {
+            match timeout_at(deadline, tls.connect(Quiet(stream), host)).await {
                 Ok(Ok(io)) => Ok(Socket { io, peer, fd, _tracked: tracked }),
                 Ok(Err(error)) => Err(Error::new(error.status(), format!("connect to {address}: {}", error.message()))),
                 Err(_) => {

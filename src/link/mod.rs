@@ -8,4 +8,5 @@ pub mod backoff;
 pub mod dial;
 pub mod handshake;
 pub mod health;
+pub mod quiet;
 pub mod tls;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use tokio::net::TcpStream;
 
 use super::dial::Transport;
+use super::quiet::Quiet;
 use crate::error::{Error, Result, Status};
 
 /// What a user says about TLS.
@@ -39,7 +40,7 @@ impl TlsSetup {
     }
 
     /// Agree on TLS over a connected stream. `host` is checked against the certificate unless `server_name` is set.
-    pub async fn connect(&self, stream: TcpStream, host: &str) -> Result<Box<dyn Transport>> {
+    pub async fn connect(&self, stream: Quiet<TcpStream>, host: &str) -> Result<Box<dyn Transport>> {
         self.inner.connect(stream, host).await
     }
 }
@@ -61,7 +62,7 @@ mod imp {
             Err(Error::new(Status::NotBuilt, "tls: this build of redmux was made without TLS"))
         }
 
-        pub async fn connect(&self, _: TcpStream, _: &str) -> Result<Box<dyn Transport>> {
+        pub async fn connect(&self, _: Quiet<TcpStream>, _: &str) -> Result<Box<dyn Transport>> {
             match *self {}
         }
     }
@@ -86,7 +87,7 @@ mod imp {
     };
     use tokio_rustls::{TlsConnector, client::TlsStream};
 
-    impl Transport for TlsStream<TcpStream> {}
+    impl Transport for TlsStream<Quiet<TcpStream>> {}
 
     #[derive(Clone)]
     pub struct Setup {
@@ -127,7 +128,7 @@ mod imp {
             Ok(Setup { config: Arc::new(config), server_name })
         }
 
-        pub async fn connect(&self, stream: TcpStream, host: &str) -> Result<Box<dyn Transport>> {
+        pub async fn connect(&self, stream: Quiet<TcpStream>, host: &str) -> Result<Box<dyn Transport>> {
             let name = match &self.server_name {
                 Some(name) => name.clone(),
                 None => server_name("host", host)?,

@@ -12,12 +12,13 @@ use crate::link::dial::{Address, DialOptions, Socket, dial};
 use crate::link::handshake::{Greeting, Hello, greet};
 use crate::proto::resp::Limits;
 use crate::sync::{Arc, Mutex, lock};
+use crate::wheel::Nudge;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 /// What the links of a client need to know.
 #[derive(Debug, Clone)]
@@ -145,11 +146,11 @@ pub struct Hub {
     /// Publishes on their way.
     pub outgoing: Mutex<Outgoing>,
     /// There is work for the subscriber link's task.
-    pub work: Notify,
+    pub work: Nudge,
     /// There is work for the publish link's task.
-    pub publish_work: Notify,
+    pub publish_work: Nudge,
     /// An earlier deadline was set.
-    pub timers: Notify,
+    pub timers: Nudge,
     /// What the client is to do.
     pub control: watch::Sender<Run>,
     /// The subscriber link waits for room in an inbox.
