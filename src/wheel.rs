@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 /// How long the consumer may be away before the library's thread goes on; and what is a moment of waiting.
 const MOMENT: Duration = Duration::from_millis(1);
 /// So many moments of waiting in a row make a consumer worth lending to.
-const MOMENTS: u32 = 4;
+const MOMENTS: u32 = 3;
 /// So long nothing is lent after somebody else needed the runtime.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What a thread's stack must have left: a task may be in the middle of a TLS handshake.
@@ -198,14 +198,18 @@ impl Wheel {
         Some(runtime)
     }
 
-    /// The library's thread is to turn it again.
+    /// The library's thread is to turn it again, because somebody else needs it.
     fn take_back(&self, state: &mut State) {
-        if !state.lent {
-            return;
+        if state.lent {
+            state.not_before = Instant::now().checked_add(PAUSE);
+            self.go_on(state);
         }
+    }
+
+    /// The library's thread turns it again.
+    fn go_on(&self, state: &mut State) {
         state.lent = false;
         state.moments = 0;
-        state.not_before = Instant::now().checked_add(PAUSE);
         self.idle.store(false, Ordering::SeqCst);
         if state.inside {
             self.recalled.notify_one();
@@ -287,7 +291,7 @@ impl Wheel {
         while state.lent {
             let same = seen == Some(state.turns);
             if same && !state.inside {
-                self.take_back(&mut state);
+                self.go_on(&mut state);
                 break;
             }
             // One that waits for long is left alone; it says when it leaves.
