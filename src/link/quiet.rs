@@ -1,7 +1,7 @@
 //! A socket whose writes never raise SIGPIPE. A link may be written to on a thread of the host (`wheel.rs`), and a server
 //! that has gone must not end the host's process.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -50,16 +50,38 @@ impl<S: Stream> AsyncRead for Quiet<S> {
     }
 }
 
-impl<S: Stream> AsyncWrite for Quiet<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+impl<S: Stream> Quiet<S> {
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        send: impl Fn(SockRef<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.0.poll_writable(cx))?;
-            let send = || SockRef::from(&self.0).send_with_flags(bytes, libc::MSG_NOSIGNAL);
-            match self.0.try_write(send) {
+            match self.0.try_write(|| send(SockRef::from(&self.0))) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 result => return Poll::Ready(result),
             }
         }
+    }
+}
+
+impl<S: Stream> AsyncWrite for Quiet<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, |socket| socket.send_with_flags(bytes, libc::MSG_NOSIGNAL))
+    }
+
+    /// In one call: a server that refuses the first record of a flight may have closed before the second one.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, |socket| socket.send_vectored_with_flags(parts, libc::MSG_NOSIGNAL))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -20,17 +20,19 @@ static void *publishes(void *arg)
     return NULL;
 }
 
-static void sigpipe_is_left_at_its_default(void)
+/* One thread that waits alone writes and reads the sockets itself. */
+static void sigpipe_is_left_at_its_default(const char *url, int count)
 {
     redmux_client client = {0};
-    redmux_options options = options_for(fixture.url);
+    redmux_options options = options_for(url);
     pthread_t threads[3];
+    flag_set(&over, 0);
     signal(SIGPIPE, SIG_DFL);
     options_put(options, "backoff_max", "10ms");
     CHECK_OK(redmux_client_open_with(options, REDMUX_EVENTS_NONE, NULL, NULL, NULL, &client, NULL, NULL));
     redmux_options_free(options);
     publish(client, "x", "y");
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < count; i++)
         threads[i] = thread_start(publishes, &client);
     for (int round = 0; round < 6; round++) {
         sleep_ms(20);
@@ -43,7 +45,7 @@ static void sigpipe_is_left_at_its_default(void)
         }
     }
     flag_set(&over, 1);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < count; i++)
         thread_join(threads[i]);
     for (int64_t end = now_ms() + WAIT_MS;;) {
         if (redmux_client_publish_wait(client, (const uint8_t *)"x", 1, NULL, 0, 1000, NULL, NULL) == REDMUX_OK)
@@ -111,8 +113,12 @@ static void few_descriptors(void)
 
 int main(void)
 {
+    char unix_url[256];
     fixture_start(&fixture, NULL);
-    sigpipe_is_left_at_its_default();
+    field_text(fixture.line, "unix_url", unix_url, sizeof unix_url);
+    sigpipe_is_left_at_its_default(fixture.url, 3);
+    sigpipe_is_left_at_its_default(fixture.url, 1);
+    sigpipe_is_left_at_its_default(unix_url, 1);
     few_descriptors();
     fixture_end(&fixture);
     return 0;
