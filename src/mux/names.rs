@@ -112,6 +112,21 @@ impl Entry {
     }
 }
 
+/// Whether two names are equal. Most are short, and to call the system's comparison costs more than theirs.
+#[inline(always)]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    fn ends<const N: usize>(one: &[u8], other: &[u8]) -> bool {
+        one.first_chunk::<N>() == other.first_chunk::<N>() && one.last_chunk::<N>() == other.last_chunk::<N>()
+    }
+    one.len() == other.len()
+        && match one.len() {
+            4..8 => ends::<4>(one, other),
+            8..=16 => ends::<8>(one, other),
+            17..=32 => ends::<16>(one, other),
+            _ => one == other,
+        }
+}
+
 /// One place of the index: what the name hashes to, and where its entry is.
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -182,7 +197,7 @@ impl Names {
     #[inline]
     pub fn confirm(&self, guess: Option<NameId>, hash: u32, kind: Kind, name: &[u8]) -> Option<&Entry> {
         let entry = self.get(guess?)?;
-        if entry.kind == kind && *entry.name == *name {
+        if entry.kind == kind && same(&entry.name, name) {
             return Some(entry);
         }
         self.get(self.find_by(hash, kind, name)?)
@@ -271,6 +286,19 @@ mod tests {
         }
         ids.iter().for_each(|&id| names.remove(id));
         assert!(names.is_empty() && all.iter().all(|name| names.find(Kind::Channel, name).is_none()));
+    }
+
+    #[test]
+    fn names_that_differ_in_one_byte_are_told_apart() {
+        for len in 1..=40 {
+            let name: Vec<u8> = (0..len).collect();
+            assert!(same(&name, &name.clone()) && !same(&name, &name[1..]));
+            for at in 0..usize::from(len) {
+                let mut other = name.clone();
+                other[at] ^= 1;
+                assert!(!same(&name, &other), "{len} bytes, the one at {at}");
+            }
+        }
     }
 
     #[test]
