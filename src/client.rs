@@ -5,8 +5,8 @@
 
 use crate::buffer::Buffer;
 use crate::error::{Error, Result, Status};
+use crate::inbox::budget::{Config, Policy};
 use crate::inbox::dispatch::{Dispatcher, Sink, inside_callback};
-use crate::inbox::inbox::{Config, Policy};
 use crate::inbox::ready::Ready;
 use crate::inbox::{Budget, BufferPool, Inbox, Kind, Lent, RecordIn};
 use crate::mux::events::{Events, Level, State};

@@ -1,7 +1,7 @@
 //! From options to what each part of a client needs to know: the one place where both are named.
 
 use crate::error::Result;
-use crate::inbox::inbox::{Config, Policy};
+use crate::inbox::budget::{Config, Policy};
 use crate::link::dial::{Address, DialOptions};
 use crate::link::tls::{TlsOptions, TlsSetup};
 use crate::mux::hub::Settings;

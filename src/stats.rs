@@ -49,7 +49,7 @@ pub fn of(hub: &Hub, inboxes: usize, bytes: usize, buffer: Option<Value>) -> Val
 }
 
 /// The counters of an inbox.
-pub fn of_inbox(counters: &crate::inbox::inbox::Counters) -> Value {
+pub fn of_inbox(counters: &crate::inbox::Counters) -> Value {
     json!({
         "schema_version": 1,
         "received": counters.received,

@@ -5,8 +5,8 @@
 #![cfg(redmux_model)]
 
 use redmux::error::Status;
+use redmux::inbox::budget::{Config, Policy};
 use redmux::inbox::dispatch::{Dispatcher, Sink};
-use redmux::inbox::inbox::{Config, Policy};
 use redmux::inbox::ready::Ready;
 use redmux::inbox::{Budget, Inbox, Kind, Lent, RecordIn};
 use redmux::sync::{Arc, lock, thread};

@@ -6,7 +6,7 @@
 mod golden;
 
 use golden::{Golden, all};
-use redmux::inbox::inbox::{Config, Policy};
+use redmux::inbox::budget::{Config, Policy};
 use redmux::inbox::{Budget, Inbox, Kind, Record, RecordIn};
 use std::mem::{align_of, offset_of, size_of};
 use std::path::PathBuf;

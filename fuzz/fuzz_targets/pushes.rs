@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use redmux::error::Status;
-use redmux::inbox::inbox::{Config, Policy};
+use redmux::inbox::budget::{Config, Policy};
 use redmux::inbox::{Budget, Inbox, Kind as Rec};
 use redmux::mux::events::Events;
 use redmux::mux::reader::Reader;

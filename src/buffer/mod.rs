@@ -19,7 +19,7 @@ pub use request::Ask;
 pub use responder::{Say, Serve};
 
 use crate::error::{Error, Result, Status};
-use crate::inbox::inbox::{Config, Policy};
+use crate::inbox::budget::{Config, Policy};
 use crate::inbox::{Budget, Inbox};
 use crate::mux::hub::Hub;
 use crate::mux::subscription::Ticket;

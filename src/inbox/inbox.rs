@@ -5,78 +5,17 @@
 //! inbox' policy and counted. Lock order: mux, then inbox, then ready list or dispatcher; never backwards.
 
 use super::block::{Block, Lent};
+use super::budget::{Budget, Config, Policy};
 use super::dispatch::{Dispatcher, Sink, inside_callback};
 use super::queue::{Queue, Wave};
 use super::ready::Ready;
 use super::record::{Kind, Record, RecordIn};
 use crate::bell::Bell;
 use crate::error::Status;
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 use std::fmt;
 use std::time::{Duration, Instant};
-
-/// What a full inbox does with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// The oldest message goes.
-    DropOldest,
-    /// The new message goes.
-    DropNewest,
-    /// Messages stop for good; completions still come.
-    Close,
-    /// The socket is not read until there is room.
-    Pause,
-}
-
-/// The limits of one inbox.
-#[derive(Debug, Clone, Copy)]
-pub struct Config {
-    /// Bytes that may wait, records and lent blocks included.
-    pub bytes: usize,
-    /// Messages that may wait; 0 is no limit.
-    pub records: u64,
-    /// What happens when it is full.
-    pub policy: Policy,
-}
-
-/// The bytes of all inboxes of a client.
-#[derive(Debug)]
-pub struct Budget {
-    limit: usize,
-    used: AtomicUsize,
-    /// The most that was used since `burst_is_over` last said so.
-    peak: AtomicUsize,
-}
-
-/// What had to wait for it to be worth giving memory back to the system.
-const BURST: usize = 8 * 1024 * 1024;
-
-impl Budget {
-    /// A budget of so many bytes.
-    pub fn new(limit: usize) -> Budget {
-        Budget { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
-    }
-
-    /// The bytes in use.
-    pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// Whether much waited and now little does. Says so once a burst.
-    pub fn burst_is_over(&self) -> bool {
-        let peak = self.peak.load(Ordering::Relaxed);
-        peak >= BURST && self.used() < peak / 8 && self.peak.swap(0, Ordering::Relaxed) >= BURST
-    }
-
-    fn add(&self, bytes: usize) {
-        let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        // Two that race may leave the smaller one: it is a hint.
-        if used > self.peak.load(Ordering::Relaxed) {
-            self.peak.store(used, Ordering::Relaxed);
-        }
-    }
-}
 
 /// What became of a push.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -282,7 +221,7 @@ impl Inbox {
         self.place(&mut lock(&self.state), record)
     }
 
-    fn place(&self, state: &mut State, record: &RecordIn<'_>) -> Pushed {
+    pub(super) fn place(&self, state: &mut State, record: &RecordIn<'_>) -> Pushed {
         if state.phase != Phase::Open {
             return Pushed::default();
         }
@@ -300,7 +239,7 @@ impl Inbox {
     }
 
     /// Appends a record that is never dropped: without memory for its bytes, what someone waits for is that it came.
-    fn append(state: &mut State, record: &RecordIn<'_>) {
+    pub(super) fn append(state: &mut State, record: &RecordIn<'_>) {
         state.counters.received += 1;
         if !state.queue.push(record) {
             let status = Status::NoMemory.code();
@@ -350,7 +289,7 @@ impl Inbox {
 
     /// What the client uses beside this inbox, of which it has been charged `charged`, so that an inbox' own changes
     /// count at once.
-    fn beside(&self, charged: usize) -> usize {
+    pub(super) fn beside(&self, charged: usize) -> usize {
         self.budget.used().saturating_sub(charged)
     }
 
@@ -380,7 +319,7 @@ impl Inbox {
     }
 
     /// After anything was appended: makes room and charges the budget.
-    fn account(&self, state: &mut State, before: usize, mut pushed: Pushed) -> Pushed {
+    pub(super) fn account(&self, state: &mut State, before: usize, mut pushed: Pushed) -> Pushed {
         if self.config.policy == Policy::DropOldest {
             pushed.dropped += self.shed(state, before);
         }
@@ -394,7 +333,7 @@ impl Inbox {
     }
 
     /// Drops the oldest messages until everything is within its limits. Returns how many went.
-    fn shed(&self, state: &mut State, before: usize) -> u64 {
+    pub(super) fn shed(&self, state: &mut State, before: usize) -> u64 {
         let held = state.lent + state.reserved;
         let lent_messages = state.lent_messages;
         let beside = self.beside(before);
@@ -455,116 +394,6 @@ impl Inbox {
             state.phase = Phase::Closed;
             self.retire(state);
         }
-    }
-
-    /// Sets room aside for a completion. `FULL` if there is none; with `drop-oldest` messages give way, and none goes
-    /// for a reservation that fails.
-    pub fn reserve(&self, bytes: usize) -> Result<(), Status> {
-        let mut state = lock(&self.state);
-        if state.phase != Phase::Open {
-            return Err(Status::Closed);
-        }
-        let before = state.bytes();
-        if !self.has_room_beside(&state, before, before, bytes) {
-            return Err(Status::Full);
-        }
-        state.reserved += bytes;
-        if self.config.policy == Policy::DropOldest {
-            let dropped = self.shed(&mut state, before);
-            state.counters.dropped += dropped;
-        }
-        self.charge(&mut state, before);
-        Ok(())
-    }
-
-    /// Whether `bytes` fit beside `used` when the messages that may give way have done so.
-    fn has_room_beside(&self, state: &State, charged: usize, used: usize, bytes: usize) -> bool {
-        let yielding = if self.config.policy == Policy::DropOldest { state.queue.droppable_cost() } else { 0 };
-        let needed = (used - yielding.min(used)).saturating_add(bytes);
-        used == 0 || needed <= self.config.bytes && self.beside(charged).saturating_add(needed) <= self.budget.limit
-    }
-
-    /// Gives back room that was set aside and is not needed.
-    pub fn unreserve(&self, bytes: usize) {
-        let mut state = lock(&self.state);
-        let before = state.bytes();
-        state.reserved = state.reserved.saturating_sub(bytes);
-        self.charge(&mut state, before);
-        let freed = state.bytes() < before;
-        drop(state);
-        if freed {
-            (self.on_room)();
-        }
-    }
-
-    /// Delivers a completion into the room that was set aside for it.
-    pub fn complete(self: &Arc<Inbox>, record: &RecordIn<'_>, reserved: usize) -> Pushed {
-        self.complete_all(std::iter::once(*record), reserved)
-    }
-
-    /// Delivers completions, each into `reserved` bytes that were set aside for it, and tells whoever waits once.
-    pub fn complete_all<'a>(
-        self: &Arc<Inbox>,
-        records: impl ExactSizeIterator<Item = RecordIn<'a>>,
-        reserved: usize,
-    ) -> Pushed {
-        let mut state = lock(&self.state);
-        let (pushed, freed) = self.place_completions(&mut state, records, reserved);
-        if state.phase == Phase::Open {
-            self.tell(state);
-        }
-        if freed {
-            (self.on_room)();
-        }
-        pushed
-    }
-
-    /// Delivers a completion; whoever waits is not told before `announce`.
-    pub fn complete_quietly(&self, record: &RecordIn<'_>, reserved: usize) {
-        let (_, freed) = self.place_completions(&mut lock(&self.state), std::iter::once(*record), reserved);
-        if freed {
-            (self.on_room)();
-        }
-    }
-
-    /// Also says whether there is more room than before.
-    fn place_completions<'a>(
-        &self,
-        state: &mut State,
-        records: impl ExactSizeIterator<Item = RecordIn<'a>>,
-        reserved: usize,
-    ) -> (Pushed, bool) {
-        let before = state.bytes();
-        state.reserved = state.reserved.saturating_sub(reserved * records.len());
-        if state.phase != Phase::Open {
-            self.charge(state, before);
-            return (Pushed::default(), false);
-        }
-        for record in records {
-            Inbox::append(state, &record);
-        }
-        let freed = state.bytes() < before;
-        (self.account(state, before, Pushed::default()), freed)
-    }
-
-    /// Delivers a record that somebody waits for, if it has room; `false` if it has none. Whoever waits is not told before
-    /// `announce`.
-    pub fn offer_quietly(&self, record: &RecordIn<'_>) -> bool {
-        let mut state = lock(&self.state);
-        let before = state.bytes();
-        if state.phase != Phase::Open || !self.has_room_beside(&state, before, before, record.cost()) {
-            return false;
-        }
-        Inbox::append(&mut state, record);
-        self.account(&mut state, before, Pushed::default());
-        true
-    }
-
-    /// Whether a record of so many bytes has room beside what waits, `reserved` of it set aside before.
-    pub fn fits(&self, bytes: usize, reserved: usize) -> bool {
-        let state = lock(&self.state);
-        let before = state.bytes();
-        self.has_room_beside(&state, before, before.saturating_sub(reserved), bytes)
     }
 
     /// Whether the policy is `pause` and there is no room: the socket must not be read.

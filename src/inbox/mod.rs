@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod block;
+pub mod budget;
 pub mod dispatch;
 mod ending;
 #[allow(clippy::module_inception, reason = "the file is named for the one idea it holds")]
@@ -12,7 +13,9 @@ pub mod inbox;
 pub mod queue;
 pub mod ready;
 pub mod record;
+mod room;
 
 pub use block::{Block, Buffer, BufferPool, Lent};
-pub use inbox::{Budget, Inbox, Pushed};
+pub use budget::{Budget, Config, Policy};
+pub use inbox::{Counters, Inbox, Pushed};
 pub use record::{Kind, Record, RecordIn};

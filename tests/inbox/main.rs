@@ -11,8 +11,8 @@ mod reservations;
 mod takes;
 
 use redmux::error::Status;
+use redmux::inbox::budget::{Config, Policy};
 use redmux::inbox::dispatch::{Dispatcher, Sink, inside_callback};
-use redmux::inbox::inbox::{Config, Policy};
 use redmux::inbox::queue::Wave;
 use redmux::inbox::ready::Ready;
 use redmux::inbox::{Budget, Inbox, Kind, Lent, Pushed, Record, RecordIn};
