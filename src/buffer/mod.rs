@@ -9,6 +9,7 @@
 pub mod collect;
 mod discovery;
 mod legacy;
+mod memory;
 mod request;
 mod responder;
 mod serve;

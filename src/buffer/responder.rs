@@ -3,7 +3,8 @@
 //! A responder is a source of the mux with the same id. At most `concurrency` of its requests are with the application
 //! at a time; more wait here, and what comes beyond that is answered with a retriable error at once.
 
-use super::serve::{Memory, Request};
+use super::memory::Memory;
+use super::serve::Request;
 use super::{Buffer, FRAME_TIME, State, TOKEN_ANSWER, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};

@@ -1,0 +1,216 @@
+//! What the registry did, as records for inboxes and as ends of operations.
+
+use super::Mux;
+use super::events::Level;
+use super::names;
+use super::ops::{Op, Outcome, REFUSED_ROOM, What};
+use super::registry::Effect;
+use crate::error::Status;
+use crate::inbox::record::ACTIVE_NAME;
+use crate::inbox::{Kind as Record, RecordIn};
+use crate::sync::Arc;
+use std::time::Instant;
+
+impl Mux {
+    /// Turns what the registry did into records and completions.
+    pub fn apply(&mut self, now: Instant) {
+        let mut effects = std::mem::take(&mut self.effects);
+        loop {
+            self.registry.effects_into(&mut effects);
+            if effects.is_empty() {
+                break;
+            }
+            for effect in effects.drain(..) {
+                self.apply_one(effect, now);
+            }
+        }
+        effects.shrink_to(64);
+        self.effects = effects;
+    }
+
+    fn apply_one(&mut self, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Active { slot, name, ops } => {
+                let Some(entry) = self.registry.names().get(name) else { return };
+                let Some(target) = self.target(slot) else { return };
+                let record = RecordIn {
+                    flags: ACTIVE_NAME,
+                    number: entry.number,
+                    name: &entry.name,
+                    ..RecordIn::new(Record::Active, target.source, target.token)
+                };
+                let stage = target.stage;
+                if let Some(inbox) = self.stages.get(stage as usize).map(|stage| Arc::clone(&stage.inbox)) {
+                    let pushed = inbox.push(&record);
+                    self.pushed(&inbox, pushed);
+                }
+                self.count(ops.as_slice(), |_, active, _, _| *active += 1);
+            }
+            Effect::Refused { slot, name, ops } => self.refused(slot, name, ops.as_slice()),
+            Effect::Superseded { ops, .. } => self.count(ops.as_slice(), |_, _, _, superseded| *superseded += 1),
+            Effect::Gone { ops } => self.left(ops.as_slice()),
+            Effect::Whole { slot } => self.whole(slot, now),
+        }
+    }
+
+    fn refused(&mut self, slot: u32, name: names::NameId, ops: &[u64]) {
+        let Some(entry) = self.registry.names().get(name) else { return };
+        let Some(target) = self.target(slot) else { return };
+        let name = entry.name.clone();
+        let mut record = RecordIn {
+            status: Status::Refused.code(),
+            number: entry.number,
+            name: &name,
+            extra: b"NOPERM",
+            ..RecordIn::new(Record::Refused, target.source, target.token)
+        };
+        let stage = target.stage;
+        let mut told = false;
+        for &id in ops {
+            if let Some(op) = self.ops.get_mut(id) {
+                let room = (REFUSED_ROOM + name.len()).min(op.room);
+                op.room -= room;
+                record.token = op.token;
+                op.inbox.complete(&record, room);
+                told = true;
+            }
+        }
+        let text = format!(
+            "{:?}: refused by ACL (NOPERM) for user {:?}; it is tried again now and then",
+            String::from_utf8_lossy(&name),
+            self.user
+        );
+        self.events.log(Level::Warn, &text);
+        if !told {
+            let token = self.target(slot).map_or(0, |target| target.token);
+            record.token = token;
+            self.push(stage, &record);
+        }
+        self.refuse_promises(slot);
+        self.count(ops, |_, _, refused, _| *refused += 1);
+    }
+
+    /// Counts one name of adds, and ends those that have no more to wait for.
+    fn count(&mut self, ops: &[u64], f: impl Fn(u32, &mut u64, &mut u64, &mut u64)) {
+        for &id in ops {
+            let Some(op) = self.ops.get_mut(id) else { continue };
+            let What::Add { slot, remaining, active, refused, superseded } = &mut op.what else { continue };
+            f(*slot, active, refused, superseded);
+            *remaining = remaining.saturating_sub(1);
+            if *remaining == 0 {
+                self.end_add(id);
+            }
+        }
+    }
+
+    /// Ends an add whose names are all settled.
+    pub(crate) fn end_add(&mut self, id: u64) {
+        let Some(Op { what: What::Add { active, refused, superseded, .. }, .. }) = self.ops.get(id) else { return };
+        let (active, refused, superseded) = (*active, *refused, *superseded);
+        let status = match (active, refused, superseded) {
+            (_, 0, 0) => Status::Ok,
+            (0, 1.., 0) => Status::Refused,
+            (_, 1.., _) => Status::Partial,
+            _ => Status::Superseded,
+        };
+        let text = match status {
+            Status::Ok => String::new(),
+            Status::Superseded => format!("{superseded} of the names were removed again before they were active"),
+            Status::Refused if refused == 1 => self.refusal(),
+            Status::Refused => format!("all {refused} {}", self.refusal()),
+            _ => format!("{refused} {}; the other {active} are active", self.refusal()),
+        };
+        let outcome = Outcome { status: Some(status), number: active, aux: refused, text: &text, ..Outcome::default() };
+        self.ops.end(id, outcome);
+    }
+
+    /// Counts names that are gone, and ends the operations that waited for the last.
+    fn left(&mut self, ops: &[u64]) {
+        for &id in ops {
+            let Some(op) = self.ops.get_mut(id) else { continue };
+            let What::Leave { remaining, .. } = &mut op.what else { continue };
+            *remaining = remaining.saturating_sub(1);
+            if *remaining == 0 {
+                self.end_leave(id);
+            }
+        }
+    }
+
+    /// Lets every name go of the subscription that an operation clears or drains.
+    pub(crate) fn let_go(&mut self, id: u64) {
+        let Some(&What::Leave { slot, .. }) = self.ops.get(id).map(|op| &op.what) else { return };
+        let members = self.registry.member_count(slot);
+        if let Some(What::Leave { remaining, .. }) = self.ops.get_mut(id).map(|op| &mut op.what) {
+            *remaining += members;
+        }
+        self.registry.clear(slot, Some(id));
+        self.apply(Instant::now());
+        // One for the call itself, which kept it from ending too early.
+        self.left(&[id]);
+    }
+
+    /// The server answered a PING of the subscriber link: what was on its way has been delivered. Or the link is lost, and
+    /// nothing of it is on its way any more.
+    pub(crate) fn pinged(&mut self, id: u64, outcome: Outcome<'_>) {
+        if matches!(self.ops.get(id).map(|op| &op.what), Some(What::Leave { .. })) {
+            self.let_go(id);
+        } else {
+            self.ops.end(id, outcome);
+        }
+    }
+
+    /// Ends a remove, clear or drain. A drain closes its subscription first, so that `done` says all is over.
+    pub(crate) fn end_leave(&mut self, id: u64) {
+        let Some(op) = self.ops.take(id) else { return };
+        if let What::Leave { slot, drain: true, .. } = op.what {
+            self.close_same(slot, op.source);
+        }
+        op.complete(Outcome::default());
+    }
+
+    /// Closes a slot if it still holds that source; another may have taken its place.
+    pub(super) fn close_same(&mut self, slot: u32, source: u64) {
+        if self.target(slot).is_some_and(|target| target.source == source) {
+            self.close_source(slot, Status::Ok);
+        }
+    }
+
+    fn whole(&mut self, slot: u32, now: Instant) {
+        if !self.registry.is_whole(slot) {
+            return;
+        }
+        let generation = self.generation;
+        let Some(target) = self.target_mut(slot) else { return };
+        if let Some(since) = target.gap.take() {
+            let record = RecordIn {
+                number: generation,
+                aux: now.saturating_duration_since(since).as_nanos() as u64,
+                ..RecordIn::new(Record::Active, target.source, target.token)
+            };
+            let stage = target.stage;
+            self.push(stage, &record);
+        }
+        let waiters = self.target_mut(slot).map(|target| std::mem::take(&mut target.waiters)).unwrap_or_default();
+        for id in waiters {
+            let insist = matches!(self.ops.get(id), Some(Op { what: What::Active { insist: true, .. }, .. }));
+            self.end_wait(id, slot, insist);
+        }
+        self.make_promises(slot, now);
+    }
+
+    /// Ends a wait for a source that is whole. One that insists is refused where not one name is active.
+    pub(super) fn end_wait(&mut self, id: u64, slot: u32, insist: bool) {
+        let outcome = Outcome { number: self.generation, ..Outcome::default() };
+        if insist && self.registry.active_count(slot) == 0 {
+            let text = self.refusal();
+            self.ops.end(id, Outcome { status: Some(Status::Refused), text: &text, ..outcome });
+        } else {
+            self.ops.end(id, outcome);
+        }
+    }
+
+    /// What is said of names that Redis refused.
+    fn refusal(&self) -> String {
+        format!("refused by ACL (NOPERM) for user {:?}", self.user)
+    }
+}
