@@ -304,12 +304,12 @@ class Requests(WithServer):
 
     def test_requests_on_loops_without_add_reader(self) -> None:
         code = """
-import asyncio, sys, redmux, redmux._core
+import asyncio, sys, redmux, redmux._native
 async def main():
     async with redmux.connect(sys.argv[1]) as client, client.respond("x", lambda request: request.data):
         for n in range(200):
             assert (await client.request("x", str(n))).text() == str(n)
-    print(redmux._core.lib.debug_live())
+    print(redmux._native.lib.debug_live())
 asyncio.run(main())
 """
         ended = python(code, self.server.url, REDMUX_NO_ADD_READER="1")
@@ -434,7 +434,7 @@ thread.join()
 print(got)
 client.close()
 other.close()
-print(redmux.sync.lib.debug_live())
+print(redmux._native.lib.debug_live())
 """
         ended = python(code, self.server.url)
         self.assertEqual((ended.stdout, ended.stderr), ("interrupted\n['finished']\n0\n", ""))

@@ -1,4 +1,4 @@
-"""Requests and responders, as both clients share them: what is begun, and what comes of it. Nothing here waits.
+"""Requests and responders, as both faces share them: what is begun, and what comes of it. Nothing here waits.
 
 The core collects, counts and times; a gather here only keeps answers until they are read, a responder only hands requests to
 its handler and says what the handler said.
@@ -11,20 +11,24 @@ import json as json_module
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from . import _core as core
-from ._core import CLOSED_STATUS, OK, UNSET, Begin, failure, logger, millis, payload_of, word
+from ._calls import CLOSED_STATUS, OK, UNSET, Out, Owner, checked, failure, logger, millis, payload_of, undone, word
 from ._errors import BusyError, Error, NoRespondersError, RemoteError
 from ._native import lib
-from ._records import ANSWER, CANCEL, CLOSED, END, REQUEST, Block, Payload, Record, decode_records, to_name, to_text
+from ._records import ANSWER, CANCEL, CLOSED, END, FLAG, REQUEST, Block, Payload, Record, decode_records, to_name, to_text
 
 REASONS = (
     "all no_responders all count predicate quiet deadline cancelled closed interrupted failed overflow".split()
 )
-FAILED_FLAG, STOPPED, GIVEN_UP, CANCELLED_STATUS = 2, 4, 7, -205
+FAILED_FLAG, STOPPED, GIVEN_UP = 2, 4, 7
+NONE = nullcontext(0)
+# What an answer may come to: that nobody waits any more, or that the request has ended, is told by a cancel.
+ANSWERED = (OK, -205, CLOSED_STATUS)
 Headers = Mapping[str, str]
 # The traceparent of the request that a handler works on; what it asks meanwhile carries it on.
 TRACE: ContextVar[str] = ContextVar("redmux_traceparent", default="")
@@ -35,13 +39,12 @@ def encoded(headers: Headers | None) -> bytes:
 
 
 class Framed(Payload):
-    """Bytes with a head line, which is read when it is asked for."""
+    """Bytes with a head line. What is not asked for is not read: the record is kept as it came."""
 
     __slots__ = ("service", "_line", "_head")
-
-    def __init__(self, record: Record) -> None:
-        self.service, self.data, self._line = to_text(record.name), record.data, record.extra
-        self._head: dict[str, Any] | None = None
+    service: str
+    _line: bytes
+    _head: dict[str, Any] | None
 
     def _from(self) -> str:
         return self.service
@@ -68,8 +71,8 @@ class Answer(Framed):
     __slots__ = ("number", "last", "time_ns")
 
     def __init__(self, record: Record) -> None:
-        super().__init__(record)
-        self.number, self.last, self.time_ns = record.number, bool(record.flags & 1), record.aux
+        self.service, self.data, self._line, self._head = to_text(record.name), record.data, record.extra, None
+        self.number, self.last, self.time_ns = record.number, bool(record.flags & FLAG), record.aux
 
     @property
     def responder(self) -> str:
@@ -88,7 +91,7 @@ class Request(Framed):
     __slots__ = ("_ticket", "until", "cancelled")
 
     def __init__(self, record: Record) -> None:
-        super().__init__(record)
+        self.service, self.data, self._line, self._head = to_text(record.name), record.data, record.extra, None
         self._ticket, self.until = record.number, record.aux / 1e9
         self.cancelled: Any = None
         """In `redmux.sync` an event that is set when nobody waits for an answer any more; in asyncio the task is cancelled."""
@@ -139,32 +142,35 @@ class Result:
 class CoreGather:
     """One request, and its answers as they come. Asked as soon as it is made; dropped or left early it is given up."""
 
+    _id = 0
     _last: Record | None = None  # its end as it came: most who ask want an answer, and nothing of that
     _end: Result | None = None
+    _over = False
 
     def __init__(
-        self, client: Any, inbox: int, service: str | bytes, data: Any, json: Any, timeout: float | None,
+        self, client: Any, inbox: int, out: Out, service: str | bytes, data: Any, json: Any, timeout: float | None,
         until: Callable[[Answer], Any] | None, headers: Headers | None, options: dict[str, Any],
     ) -> None:
-        name = to_name(service)
-        self._client, self._until, self._what = client, until, f"request to {to_text(name)!r}"
+        self._client, self._until, self._name = client, until, to_name(service)
         self._came: deque[Answer] = deque()
         self.errors: list[RemoteError] = []
-        self._over, self._pid, self._token = False, os.getpid(), next(client._tokens)
+        self._token = next(client._tokens)
         payload = b"" if data is None and json is UNSET else payload_of(data, json)
         if trace := TRACE.get():
             headers = {"traceparent": trace, **(headers or {})}
-        head, limit, handle = encoded(headers), millis(timeout), ctypes.c_uint64()
+        name, head, limit = self._name, encoded(headers), millis(timeout)
         if client._closed:
             raise failure(CLOSED_STATUS, self._what)
-        prepared = client._prepared(options) if options else 0
-        try:
+        with client._prepared(options) if options else NONE as prepared:
             parts = name, len(name), payload, len(payload), head, len(head), prepared, self._token, limit
-            core.checked(lambda error: lib.gather_open(client._handle, inbox, *parts, ctypes.byref(handle), error), self._what)
-        finally:
-            if prepared:
-                lib.options_free(prepared)
-        self._id = handle.value
+            status = lib.gather_open(client._handle, inbox, *parts, *out.places)
+        if status != OK:
+            raise out.failure(status, self._what)
+        self._id = out.handle.value
+
+    @property
+    def _what(self) -> str:
+        return f"request to {to_text(self._name)!r}"
 
     @property
     def end(self) -> Result | None:
@@ -219,7 +225,8 @@ class CoreGather:
         if answer is None:
             assert self.end is not None
             raise self.end.error or failure(NoRespondersError.code, self._what, "nobody had an answer")
-        self.stop()
+        if self._last is None:
+            self.stop()
         return answer
 
     def stop(self) -> None:
@@ -233,15 +240,15 @@ class CoreGather:
         self._leave(GIVEN_UP)
 
     def _leave(self, reason: int) -> None:
-        if self._last is None and self._pid == os.getpid():
+        if self._last is None and self._client._pid == os.getpid():
             lib.gather_stop(self._client._handle, self._id, reason)
 
     def __del__(self) -> None:
-        if self._last is None and hasattr(self, "_id"):
+        if self._last is None and self._id:
             self.cancel()
 
 
-class CoreResponder(core.Owner):
+class CoreResponder(Owner):
     """A responder, the inbox that its requests come to, and what its handler said."""
 
     # Each face has its own: how a handler is begun, and how it hears that nobody waits for a ticket.
@@ -252,27 +259,20 @@ class CoreResponder(core.Owner):
         name, handle = to_name(service), ctypes.c_uint64()
         self._client, self._handler, self.service = client, handler, to_text(name)
         if client._closed:
-            raise failure(CLOSED_STATUS, f"respond to {self.service!r}")
-        self._block, self._pid, self._inbox = Block(), os.getpid(), client._new_inbox()
-        prepared = client._prepared(options)
-        try:
+            raise failure(CLOSED_STATUS, self._what)
+        self._block, self._inbox = Block(), client._new_inbox()
+        with undone(partial(lib.inbox_close, self._inbox, 0)), client._prepared(options) as prepared:
             to = client._handle, self._inbox, name, len(name), prepared, 0, ctypes.byref(handle)
-            core.checked(lambda error: lib.responder_open(*to, error), f"respond to {self.service!r}")
-        except BaseException:
-            lib.inbox_close(self._inbox, 0)
-            raise
-        finally:
-            if prepared:
-                lib.options_free(prepared)
-        self._handle, self._closed = handle.value, False
+            checked(lambda error: lib.responder_open(*to, error), self._what)
+        self._own(handle.value)
         client._responders[self._inbox] = self
+
+    @property
+    def _what(self) -> str:
+        return f"respond to {self.service!r}"
 
     def __repr__(self) -> str:
         return f"<redmux responder of {self.service!r}{': closed' if self._closed else ''}>"
-
-    def _timed(self, function: Any, timeout: float | None) -> tuple[Begin, str]:
-        limit = millis(timeout)
-        return lambda inbox, token: function(self._handle, inbox, token, limit), f"respond to {self.service!r}"
 
     def _release(self) -> None:
         lib.responder_close(self._handle)
@@ -293,13 +293,16 @@ class CoreResponder(core.Owner):
                 elif record.status != OK:
                     logger.warning("%r: %s; requests may be missed", self, word(record.status))
 
-    def _trace(self, request: Request) -> Any:
-        return TRACE.set(request.headers.get("traceparent", "") if b'"traceparent"' in request._line else "")
+    def _trace(self, request: Request) -> None:
+        """From here on this context asks with the request's traceparent, or with none."""
+        trace = request.headers.get("traceparent", "") if b'"traceparent"' in request._line else ""
+        if trace != TRACE.get():
+            TRACE.set(trace)
 
     def _say(self, ticket: int, value: Any, last: bool) -> None:
         data, head = (value.data, encoded(value.headers)) if isinstance(value, Reply) else (payload_of(value, UNSET), b"")
         status = lib.responder_answer(self._handle, ticket, data, len(data), head, len(head), last)
-        if status not in (OK, CLOSED_STATUS, CANCELLED_STATUS):  # that nobody waits any more is told by a cancel
+        if status not in ANSWERED:
             raise failure(status, f"answer of {self.service!r}")
 
     def _fail(self, ticket: int, error: Exception) -> None:

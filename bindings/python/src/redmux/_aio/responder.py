@@ -1,0 +1,105 @@
+"""Responders: a handler's answers to the requests for a service, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from functools import partial
+from typing import Any
+
+from .._buffer import Reply, Request
+from .._buffer import CoreResponder
+from .._native import lib
+from .operations import Entered, Operations
+from .reader import running_loop
+
+
+class Responder(Entered, CoreResponder):
+    """Serves until it is closed: `drain` lets what is in work finish, `close` does not."""
+
+    _client: Operations
+
+    def __init__(self, client: Operations, *arguments: Any) -> None:
+        self._working: dict[int, asyncio.Task[None]] = {}
+        self._gone = client._loop.create_future()
+        super().__init__(client, *arguments)
+
+    def _begin(self, request: Request) -> None:
+        ticket = request._ticket
+        task = self._start(self._handle_one(ticket, request))
+        if not task.done():
+            self._working[ticket] = task
+            self._client._tasks.add(task)
+            task.add_done_callback(partial(self._left, ticket))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Where Python can, it runs at once as far as it need not wait, which for many handlers is to their end."""
+        loop = self._client._loop
+        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
+            return asyncio.Task(work, loop=loop, eager_start=True)
+        return loop.create_task(work)
+
+    def _left(self, ticket: int, task: asyncio.Task[None]) -> None:
+        del self._working[ticket]
+        self._client._tasks.discard(task)
+        if task.cancelled():  # perhaps before it began
+            self._end(ticket)
+
+    def _cancelled(self, ticket: int) -> None:
+        if ticket in self._working:
+            self._working[ticket].cancel()
+
+    async def _handle_one(self, ticket: int, request: Request) -> None:
+        self._trace(request)
+        ended = False
+        try:
+            said = self._handler(request)
+            if inspect.isawaitable(said):
+                said = await said
+            if isinstance(said, (bytes, str, Reply)):  # looked for first: the others take longer to tell
+                self._say(ticket, said, last=True)
+                ended = True
+            elif isinstance(said, AsyncIterator):
+                async for part in said:
+                    self._say(ticket, part, last=False)
+            elif isinstance(said, Iterator):
+                for part in said:
+                    self._say(ticket, part, last=False)
+            elif said is not None:
+                self._say(ticket, said, last=True)
+        except Exception as error:
+            self._fail(ticket, error)
+        finally:
+            if not ended:
+                self._end(ticket)
+
+    async def wait_closed(self) -> None:
+        """Waits until it is closed, by whomever."""
+        await asyncio.shield(self._gone)
+
+    async def drain(self, timeout: float | None = None) -> None:
+        """Takes nothing new, waits until what is in work has finished, and closes. A closed one is left alone."""
+        try:
+            if not self._closed:
+                await self._client._run(*self._operation(lib.responder_drain, self._what, timeout))
+        finally:
+            self.close_nowait()
+
+    async def close(self) -> None:
+        """Closes at once: handlers are cancelled, and their askers told."""
+        self.close_nowait()
+        others = [task for task in self._working.values() if task is not asyncio.current_task()]
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def _release(self) -> None:
+        super()._release()
+        if self._client._loop.is_closed():
+            return
+        if not self._gone.done():
+            self._gone.set_result(None)
+        running = asyncio.current_task() if running_loop() is self._client._loop else None
+        for task in list(self._working.values()):
+            if task is not running:
+                task.cancel()
