@@ -4,8 +4,6 @@ The core collects, counts and times; a gather here only keeps answers until they
 its handler and says what the handler said.
 """
 
-from __future__ import annotations
-
 import ctypes
 import json as json_module
 import os
@@ -13,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,9 +20,7 @@ from ._errors import BusyError, Error, NoRespondersError, RemoteError
 from ._native import lib
 from ._records import ANSWER, CANCEL, CLOSED, END, FLAG, REQUEST, Block, Payload, Record, decode_records, to_name, to_text
 
-REASONS = (
-    "all no_responders all count predicate quiet deadline cancelled closed interrupted failed overflow".split()
-)
+REASONS = "all no_responders all count predicate quiet deadline cancelled closed interrupted failed overflow".split()
 FAILED_FLAG, STOPPED, GIVEN_UP = 2, 4, 7
 NONE = nullcontext(0)
 # What an answer may come to: that nobody waits any more, or that the request has ended, is told by a cancel.
@@ -214,6 +210,10 @@ class CoreGather:
         said = b'{"expected":null,"missing":[],"duplicates":0,"late":0}'
         self._last = self._last or Record(END, 0, CLOSED_STATUS, 0, self._token, REASONS.index("closed"), 0, b"", said, b"")
 
+    def _with(self, answers: list[Answer]) -> Result:
+        assert self.end is not None
+        return replace(self.end, answers=answers)
+
     def _next(self) -> Answer:
         answer = self._came.popleft()
         if self._until is not None and self._until(answer):
@@ -258,8 +258,7 @@ class CoreResponder(Owner):
     def __init__(self, client: Any, service: str | bytes, handler: Callable[[Request], Any], options: dict[str, Any]) -> None:
         name, handle = to_name(service), ctypes.c_uint64()
         self._client, self._handler, self.service = client, handler, to_text(name)
-        if client._closed:
-            raise failure(CLOSED_STATUS, self._what)
+        client._must_be_open(self._what)
         self._block, self._inbox = Block(), client._new_inbox()
         with undone(partial(lib.inbox_close, self._inbox, 0)), client._prepared(options) as prepared:
             to = client._handle, self._inbox, name, len(name), prepared, 0, ctypes.byref(handle)

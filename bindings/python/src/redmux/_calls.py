@@ -1,7 +1,5 @@
 """How the library is called: statuses and what is raised for them, arguments, options, and what holds a handle."""
 
-from __future__ import annotations
-
 import ctypes
 import json as json_module
 import logging
@@ -31,8 +29,7 @@ Begin = Callable[[int, int], int]
 
 def word(status: int) -> str:
     """`closed` for REDMUX_ERR_CLOSED."""
-    name: str = lib.status_name(status).decode()
-    return name.removeprefix("REDMUX_ERR_").removeprefix("REDMUX_").lower()
+    return str(lib.status_name(status), "ascii").removeprefix("REDMUX_ERR_").removeprefix("REDMUX_").lower()
 
 
 def failure(status: int, what: str, detail: str = "", refused: Iterable[str] = ()) -> errors.Error:
@@ -134,8 +131,7 @@ _durations: set[str] = set()
 def option_text(key: str, value: Any) -> str:
     """Python's values as options: True, numbers (seconds, where it is a duration), timedelta, lists."""
     if not _durations:
-        table = json_module.loads(text_of(lib.options_describe, "options"))
-        rows = table if isinstance(table, list) else table["options"]
+        rows = json_module.loads(text_of(lib.options_describe, "options"))
         _durations.update(row["key"] for row in rows if row["type"] == "duration")
     if isinstance(value, timedelta):
         value = value.total_seconds()
@@ -189,6 +185,10 @@ class Owner:
         open_here = not self._closed and self._pid == os.getpid()
         self._closed = True
         return open_here
+
+    def _must_be_open(self, what: str) -> None:
+        if self._closed:
+            raise failure(CLOSED_STATUS, what)
 
     def close_nowait(self) -> None:
         """Closes at once, without waiting for anything; what was not read is gone. Harmless when it is closed."""

@@ -1,7 +1,5 @@
 """The native client, subscriptions and promises as both faces have them: handles, arguments, the event inbox. Nothing here waits."""
 
-from __future__ import annotations
-
 import ctypes
 import itertools
 import json as json_module
@@ -143,8 +141,7 @@ class CoreClient(Owner):
         >>> client.stats()["online"]
         True
         """
-        found: dict[str, Any] = json_module.loads(text_of(lambda out: lib.client_stats(self._handle, out), "stats"))
-        return found
+        return dict(json_module.loads(text_of(lambda out: lib.client_stats(self._handle, out), "stats")))
 
     def responder(self, service: str | bytes, **options: Any) -> Callable[[Any], Any]:
         """Makes a function the handler of a service, from `serve` on. options: those of `respond`.
@@ -169,8 +166,7 @@ class CoreClient(Owner):
     def _subscription(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
         if channels and pattern is not None:
             raise TypeError("subscribe to channels or to one pattern")
-        if self._closed:
-            raise failure(CLOSED_STATUS, "subscribe")
+        self._must_be_open("subscribe")
         return make(self, options, pattern)
 
     def _subscribe_nowait(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
@@ -235,8 +231,7 @@ class CoreSubscription(Owner):
         return begin, f"subscribe to {to_text(pattern)!r}"
 
     def _names(self, function: Any, verb: str, names: Iterable[str | bytes], timeout: float | None) -> tuple[Begin, str]:
-        if self._closed:
-            raise failure(CLOSED_STATUS, verb)
+        self._must_be_open(verb)
         array, count = name_array(names)
         limit = millis(timeout)
         return lambda inbox, token: function(self._handle, array, count, inbox, token, limit), verb
@@ -268,8 +263,7 @@ class CoreSubscription(Owner):
     @property
     def dropped(self) -> int:
         """How many messages had no room, so far."""
-        counted: int = json_module.loads(text_of(lambda out: lib.inbox_stats(self._inbox, out), "dropped"))["dropped"]
-        return counted
+        return int(json_module.loads(text_of(lambda out: lib.inbox_stats(self._inbox, out), "dropped"))["dropped"])
 
     def _take(self, take: Any, limit: int, block: Block) -> bool:
         """Takes one block into `_pending`; False: nothing came. Its last event may be the End, which stays inside."""
@@ -293,7 +287,7 @@ class CoreSubscription(Owner):
 
     def _finished(self) -> None:
         """The end was read: raises where it was not the application that closed."""
-        if self._over not in (OK, None):
+        if self._over not in (OK, None) and not self._closed:
             status, self._over = self._over, OK
             raise failure(status, "subscription", "its inbox was full and its policy is to close" if status == OVERFLOW else "")
 

@@ -1,7 +1,5 @@
 """The asyncio client: what it hears through its reader, and everything that one does with it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Generator
@@ -45,7 +43,7 @@ def connect(
     url: str | None = None, *, lazy: bool = False, connect_timeout: float = 5.0,
     address: Callable[[], Any] | None = None, credentials: Callable[[], Any] | None = None,
     on_state: Callable[[str, str], None] | None = None, **options: Any,
-) -> Opening[Client]:
+) -> Opening["Client"]:
     """Connects, and waits until the link is up or `connect_timeout` (seconds) is over.
 
     url: None is the environment's (`REDIS_URL`, else `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD`, else localhost:6379).

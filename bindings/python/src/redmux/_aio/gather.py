@@ -1,9 +1,6 @@
 """Gathers: one request, and the answers of everybody as they come."""
 
-from __future__ import annotations
-
 import asyncio
-import dataclasses
 import weakref
 from typing import Any, Self
 
@@ -12,6 +9,7 @@ from .._buffer import Answer, Result
 from .._buffer import CoreGather
 from .._records import Record
 from .operations import Operations
+from .reader import complete
 
 
 class Gather(CoreGather):
@@ -32,8 +30,7 @@ class Gather(CoreGather):
 
     def _abandon(self) -> None:
         super()._abandon()
-        if self._waiter is not None and not self._waiter.done() and not self._client._loop.is_closed():
-            self._waiter.set_result(None)
+        complete(self._waiter)
 
     async def _more(self) -> Answer | None:
         """The next answer; None at the end."""
@@ -52,14 +49,12 @@ class Gather(CoreGather):
                 self._waiter = None
         return self._next()
 
-    def __aiter__(self) -> Answers:
+    def __aiter__(self) -> "Answers":
         return Answers(self)
 
     async def all(self) -> Result:
         """Waits for its end, and returns everything."""
-        answers = [answer async for answer in self]
-        assert self.end is not None
-        return dataclasses.replace(self.end, answers=answers)
+        return self._with([answer async for answer in self])
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,7 +71,7 @@ class Answers:
     def __init__(self, gather: Gather) -> None:
         self._gather = gather
 
-    def __aiter__(self) -> Answers:
+    def __aiter__(self) -> "Answers":
         return self
 
     async def __anext__(self) -> Answer:

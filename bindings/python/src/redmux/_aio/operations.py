@@ -2,27 +2,29 @@
 
 One reader of the client's descriptor brings what came to whom it is for."""
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import inspect
 import os
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 from .._calls import CLOSED_STATUS, OK, Begin, Out, check, failure
 from .._core import CoreClient
 from .._native import lib
 from .._records import ACTIVE, ANSWER, DONE, END, FLAG, PROMISE, PUBLISHED, REFUSED, Record, decode_records, to_text
-from .reader import Reader
+from .reader import Reader, complete
 
 
 class Entered:
     """`async with` closes it."""
 
-    close: Callable[[], Awaitable[None]]
+    close_nowait: Callable[[], None]
+
+    async def close(self) -> None:
+        """Closes it at once: who waits for something of it is told, and who reads comes to the end."""
+        self.close_nowait()
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,9 +69,7 @@ class Operations(Entered, CoreClient):
             for inbox in ids[: count.value]:
                 if inbox in filled:
                     filled[inbox] = True
-                    waiter = self._waiters.get(inbox)
-                    if waiter is not None and not waiter.done():
-                        waiter.set_result(None)
+                    complete(self._waiters.get(inbox))
                 elif inbox == self._reply:
                     self._take_replies()
                 elif inbox in self._responders:
@@ -93,29 +93,20 @@ class Operations(Entered, CoreClient):
                     if token in self._ops:
                         self._refused.setdefault(token, []).append(to_text(record.name))
                 elif kind == ACTIVE:
-                    active = self._actives.get(token)
-                    if active is not None and record.flags & FLAG and not active.done():
-                        active.set_result(None)
+                    if record.flags & FLAG:
+                        complete(self._actives.get(token))
                 elif kind in (DONE, PUBLISHED, PROMISE):
-                    pending = self._ops.pop(token, None)
-                    if pending is not None and not pending.done():
-                        pending.set_result(record)
+                    complete(self._ops.pop(token, None), record)
 
     def _question(self, question: int, what: str) -> None:
-        async def answer(coming: Awaitable[Any]) -> None:
+        async def ask() -> None:
             try:
-                self._answer(question, await coming)
+                said = self._ask[what]()
+                self._answer(question, await said if inspect.isawaitable(said) else said)
             except Exception:
                 self._refuse(question, what)
 
-        try:
-            given = self._ask[what]()
-            if inspect.isawaitable(given):
-                self._keep(answer(given))
-            else:
-                self._answer(question, given)
-        except Exception:
-            self._refuse(question, what)
+        self._keep(ask())
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -169,7 +160,5 @@ class Operations(Entered, CoreClient):
         for known in list(self._gathers.values()):
             if (gather := known()) is not None:
                 gather._abandon()
-        if not self._loop.is_closed():
-            for waiter in list(self._waiters.values()):
-                if not waiter.done():
-                    waiter.set_result(None)
+        for waiter in list(self._waiters.values()):
+            complete(waiter)

@@ -1,7 +1,5 @@
 """Promises: one message to come, by its name or in a set under a prefix."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Generator
 from typing import Any, Self
@@ -58,10 +56,6 @@ class Promises(Entered, CorePromises):
     def _make(self, suffix: str | bytes, timeout: float | None, wait: float | None, later: bool) -> Promise:
         begin, what = self._new(suffix, timeout, wait, later)
         return Promise(self._client, *self._client._begin(begin, what), what)
-
-    async def close(self) -> None:
-        """Closes; its promises end with `ClosedError`."""
-        self.close_nowait()
 
     async def __aenter__(self) -> Self:
         with undone(self.close_nowait):

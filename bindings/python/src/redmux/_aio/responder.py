@@ -1,7 +1,5 @@
 """Responders: a handler's answers to the requests for a service, each in a task of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import inspect
 import sys
@@ -13,7 +11,7 @@ from .._buffer import Reply, Request
 from .._buffer import CoreResponder
 from .._native import lib
 from .operations import Entered, Operations
-from .reader import running_loop
+from .reader import complete, running_loop
 
 
 class Responder(Entered, CoreResponder):
@@ -97,8 +95,7 @@ class Responder(Entered, CoreResponder):
         super()._release()
         if self._client._loop.is_closed():
             return
-        if not self._gone.done():
-            self._gone.set_result(None)
+        complete(self._gone)
         running = asyncio.current_task() if running_loop() is self._client._loop else None
         for task in list(self._working.values()):
             if task is not running:

@@ -1,7 +1,5 @@
 """Subscriptions: an ordered stream of messages, read by one task."""
 
-from __future__ import annotations
-
 import asyncio
 import builtins
 import inspect
@@ -14,6 +12,7 @@ from .._core import CoreSubscription, say
 from .._native import lib
 from .._records import Event, Message
 from .operations import Entered, Operations
+from .reader import complete
 
 Handler = Callable[[Any], Any]
 
@@ -148,9 +147,7 @@ class Subscription(Entered, CoreSubscription):
                 if type(event) is Message:
                     return event
                 say(event)
-            if self._closed:
-                raise self._closed_error()
-            if self._over is not None:
+            if self._closed or self._over is not None:
                 self._finished()
                 raise self._closed_error()
             if not self._take(lib.poll, 0, self._block):
@@ -162,12 +159,8 @@ class Subscription(Entered, CoreSubscription):
 
         async def run() -> None:
             async for event in self.events():
-                handler = handlers.get(type(event))
-                if handler is None:
-                    say(event)
-                    continue
                 try:
-                    result = handler(event)
+                    result = (handlers.get(type(event)) or say)(event)
                     if inspect.isawaitable(result):
                         await result
                 except Exception:
@@ -177,15 +170,8 @@ class Subscription(Entered, CoreSubscription):
 
     # --- the end
 
-    async def close(self) -> None:
-        """Closes; whoever reads comes to the end of the stream."""
-        self.close_nowait()
-
     def _release(self) -> None:
         super()._release()
         self._client._filled.pop(self._inbox, None)
-        for _ in self._pending:
-            pass
-        waiter = self._client._waiters.get(self._inbox)
-        if waiter is not None and not waiter.done() and not self._client._loop.is_closed():
-            waiter.set_result(None)
+        list(self._pending)  # whoever iterates comes to the end
+        complete(self._client._waiters.get(self._inbox))

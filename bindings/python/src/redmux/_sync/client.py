@@ -1,7 +1,5 @@
 """The synchronous client: its thread for callbacks, and everything that one does with it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +22,7 @@ def connect(
     url: str | None = None, *, lazy: bool = False, connect_timeout: float = 5.0,
     address: Callable[[], Any] | None = None, credentials: Callable[[], Any] | None = None,
     on_state: Callable[[str, str], None] | None = None, **options: Any,
-) -> Client:
+) -> "Client":
     """Connects, as `redmux.connect` does. address, credentials and on_state are called on a thread of the client.
 
     >>> client = redmux.sync.connect("redis://localhost")

@@ -1,8 +1,5 @@
 """Gathers: one request, and the answers of everybody as they come."""
 
-from __future__ import annotations
-
-import dataclasses
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -46,9 +43,7 @@ class Gather(CoreGather):
 
     def all(self) -> Result:
         """Waits for its end, and returns everything."""
-        answers = list(self)
-        assert self.end is not None
-        return dataclasses.replace(self.end, answers=answers)
+        return self._with(list(self))
 
     def __enter__(self) -> Self:
         return self

@@ -2,8 +2,6 @@
 
 Callbacks, questions, `on_state` and responders have one thread of the client, made when it is first needed."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import threading
@@ -11,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
-from .._calls import CLOSED_STATUS, OK, TIMEOUT, Begin, failure, logger
+from .._calls import OK, TIMEOUT, Begin, check, failure, logger
 from .._core import CoreClient, say
 from .._native import lib
 from .._records import DONE, PROMISE, PUBLISHED, REFUSED, Block, Record, decode_records, to_text
@@ -32,8 +30,7 @@ class Replies:
         status = lib.inbox_take(self.inbox, SLICE, self.block.address)
         if status == TIMEOUT:
             return []
-        if status != OK:
-            raise failure(status, "wait")
+        check(status, "wait")
         records, blob, _ = self.block.copy()
         return decode_records(records, blob)
 
@@ -48,7 +45,11 @@ class Replies:
 class Entered:
     """`with` closes it."""
 
-    close: Callable[[], None]
+    close_nowait: Callable[[], None]
+
+    def close(self) -> None:
+        """Closes it at once: who waits for something of it is told, and who reads comes to the end."""
+        self.close_nowait()
 
     def __enter__(self) -> Self:
         return self
@@ -88,9 +89,8 @@ class Operations(Entered, CoreClient):
         sub, handlers = self._callbacks.get(inbox, (None, {}))
         while sub is not None and not sub._closed:
             for event in sub._pending:
-                handler = handlers.get(type(event))
                 try:
-                    say(event) if handler is None else handler(event)
+                    (handlers.get(type(event)) or say)(event)
                 except Exception:
                     logger.exception("a callback failed on %r; the next event is delivered", event)
             if sub._over is not None or not sub._take(lib.poll, 0, sub._block):
@@ -122,8 +122,7 @@ class Operations(Entered, CoreClient):
 
     def _inbox_of_its_own(self, what: str) -> Replies:
         """Closed with the client."""
-        if self._closed:
-            raise failure(CLOSED_STATUS, what)
+        self._must_be_open(what)
         replies = Replies(self)
         self._replies.add(replies)
         return replies
@@ -132,12 +131,9 @@ class Operations(Entered, CoreClient):
         return self._reply().inbox
 
     def _run(self, begin: Begin, what: str) -> Record:
-        if self._closed:
-            raise failure(CLOSED_STATUS, what)
+        self._must_be_open(what)
         replies, token = self._reply(), next(self._tokens)
-        status = begin(replies.inbox, token)
-        if status != OK:
-            raise failure(status, what)
+        check(begin(replies.inbox, token), what)
         return self._wait(replies, token, what)
 
     def _wait(self, replies: Replies, token: int, what: str) -> Record:

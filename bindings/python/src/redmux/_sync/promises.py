@@ -1,7 +1,5 @@
 """Promises: one message to come, by its name or in a set under a prefix."""
 
-from __future__ import annotations
-
 from typing import Self
 
 from .._calls import OK, Begin, check, failure, undone
@@ -66,10 +64,6 @@ class Promises(Entered, CorePromises):
     def wait_new(self, suffix: str | bytes, *, timeout: float | None = None, wait: float | None = None) -> Promise:
         """A promise that is made as soon as the set is active."""
         return Promise(self._client, *self._new(suffix, timeout, wait, later=True))
-
-    def close(self) -> None:
-        """Closes; its promises end with `ClosedError`."""
-        self.close_nowait()
 
     def _release(self) -> None:
         super()._release()

@@ -1,7 +1,5 @@
 """Responders: a handler's answers to the requests for a service, on threads of their own."""
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Iterator
@@ -67,10 +65,6 @@ class Responder(Entered, CoreResponder):
                 self._client._run(*self._operation(lib.responder_drain, self._what, timeout))
         finally:
             self.close()
-
-    def close(self) -> None:
-        """Closes at once: requests in work end, and their askers are told."""
-        self.close_nowait()
 
     def _release(self) -> None:
         super()._release()

@@ -1,7 +1,5 @@
 """Subscriptions: an ordered stream of messages, read by one thread."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -105,10 +103,6 @@ class Subscription(Entered, CoreSubscription):
             return self.next(timeout=0)
         except errors.TimeoutError:
             return None
-
-    def close(self) -> None:
-        """Closes at once; whoever reads comes to the end of the stream."""
-        self.close_nowait()
 
     def _release(self) -> None:
         super()._release()
