@@ -9,7 +9,6 @@ import json as json_module
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,6 @@ from ._records import ANSWER, CANCEL, CLOSED, END, FLAG, REQUEST, Block, Payload
 
 REASONS = "all no_responders all count predicate quiet deadline cancelled closed interrupted failed overflow".split()
 FAILED_FLAG, STOPPED, GIVEN_UP = 2, 4, 7
-NONE = nullcontext(0)
 # What an answer may come to: that nobody waits any more, or that the request has ended, is told by a cancel.
 ANSWERED = (OK, -205, CLOSED_STATUS)
 Headers = Mapping[str, str]
@@ -144,22 +142,25 @@ class CoreGather:
     _over = False
 
     def __init__(
-        self, client: Any, inbox: int, out: Out, service: str | bytes, data: Any, json: Any, timeout: float | None,
+        self, client: Any, asking: tuple[Any, Any, Out], service: str | bytes, data: Any, json: Any, timeout: float | None,
         until: Callable[[Answer], Any] | None, headers: Headers | None, options: dict[str, Any],
     ) -> None:
-        self._client, self._until, self._name = client, until, to_name(service)
+        self._client, self._until, self._name, self._token = client, until, to_name(service), next(client._tokens)
         self._came: deque[Answer] = deque()
         self.errors: list[RemoteError] = []
-        self._token = next(client._tokens)
         payload = b"" if data is None and json is UNSET else payload_of(data, json)
         if trace := TRACE.get():
             headers = {"traceparent": trace, **(headers or {})}
-        name, head, limit = self._name, encoded(headers), millis(timeout)
+        name, head, limit = self._name, encoded(headers) if headers else b"", millis(timeout) if timeout is not None else 0
         if client._closed:
             raise failure(CLOSED_STATUS, self._what)
-        with client._prepared(options) if options else NONE as prepared:
-            parts = name, len(name), payload, len(payload), head, len(head), prepared, self._token, limit
-            status = lib.gather_open(client._handle, inbox, *parts, *out.places)
+        handle, inbox, out = asking
+        said, last = (name, len(name), payload, len(payload), head, len(head)), (self._token, limit, *out.places)
+        if options:
+            with client._prepared(options) as prepared:
+                status = lib.gather_open(handle, inbox, *said, prepared, *last)
+        else:
+            status = lib.gather_open(handle, inbox, *said, 0, *last)
         if status != OK:
             raise out.failure(status, self._what)
         self._id = out.handle.value
@@ -294,9 +295,9 @@ class CoreResponder(Owner):
 
     def _trace(self, request: Request) -> None:
         """From here on this context asks with the request's traceparent, or with none."""
-        trace = request.headers.get("traceparent", "") if b'"traceparent"' in request._line else ""
-        if trace != TRACE.get():
-            TRACE.set(trace)
+        sent = b'"traceparent"' in request._line
+        if sent or TRACE.get():
+            TRACE.set(request.headers.get("traceparent", "") if sent else "")
 
     def _say(self, ticket: int, value: Any, last: bool) -> None:
         data, head = (value.data, encoded(value.headers)) if isinstance(value, Reply) else (payload_of(value, UNSET), b"")

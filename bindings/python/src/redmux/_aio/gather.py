@@ -20,7 +20,7 @@ class Gather(CoreGather):
 
     def __init__(self, client: Operations, *arguments: Any) -> None:
         client._here("gather")
-        super().__init__(client, client._reply, client._out, *arguments)
+        super().__init__(client, client._asking, *arguments)
         client._gathers[self._token] = weakref.ref(self)
 
     def _came_in(self, record: Record) -> None:

@@ -40,7 +40,7 @@ class Operations(Entered, CoreClient):
         self._loop = asyncio.get_running_loop()
         super().__init__(*arguments)
         self._reply = self._new_inbox()
-        self._out = Out()
+        self._asking = ctypes.c_uint64(self._handle), ctypes.c_uint64(self._reply), Out()
         self._ops: dict[int, asyncio.Future[Record]] = {}
         self._refused: dict[int, list[str]] = {}
         self._actives: dict[int, asyncio.Future[None]] = {}

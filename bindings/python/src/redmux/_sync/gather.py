@@ -17,7 +17,7 @@ class Gather(CoreGather):
 
     def __init__(self, client: Operations, *arguments: Any) -> None:
         self._replies = client._inbox_of_its_own("gather")
-        super().__init__(client, self._replies.inbox, Out(), *arguments)
+        super().__init__(client, (client._handle, self._replies.inbox, Out()), *arguments)
 
     def _more(self) -> Answer | None:
         while not self._came and self._last is None:
