@@ -17,14 +17,14 @@ from typing import Any
 from ._calls import CLOSED_STATUS, OK, UNSET, Out, Owner, checked, failure, logger, millis, payload_of, undone, word
 from ._errors import BusyError, Error, NoRespondersError, RemoteError
 from ._native import lib
-from ._records import ANSWER, CANCEL, CLOSED, END, FLAG, REQUEST, Block, Payload, Record, decode_records, to_name, to_text
+from ._records import ANSWER, CANCEL, CLOSED, END, FLAG, RECORD, REQUEST, Block, Payload, to_name, to_text
 
 REASONS = "all no_responders all count predicate quiet deadline cancelled closed interrupted failed overflow".split()
 FAILED_FLAG, STOPPED, GIVEN_UP = 2, 4, 7
 # What an answer may come to: that nobody waits any more, or that the request has ended, is told by a cancel.
 ANSWERED = (OK, -205, CLOSED_STATUS)
 Headers = Mapping[str, str]
-# The traceparent of the request that a handler works on; what it asks meanwhile carries it on.
+# The traceparent of the request that a handler works on, "" where it has none; what it asks meanwhile carries it on.
 TRACE: ContextVar[str] = ContextVar("redmux_traceparent", default="")
 
 
@@ -35,10 +35,16 @@ def encoded(headers: Headers | None) -> bytes:
 class Framed(Payload):
     """Bytes with a head line. What is not asked for is not read: the record is kept as it came."""
 
-    __slots__ = ("service", "_line", "_head")
-    service: str
-    _line: bytes
-    _head: dict[str, Any] | None
+    __slots__ = ("_name", "_line", "_head")
+
+    def __init__(self, name: bytes, line: bytes, data: bytes) -> None:
+        self._name, self._line, self.data = name, line, data
+        self._head: dict[str, Any] | None = None
+
+    @property
+    def service(self) -> str:
+        """What was asked."""
+        return to_text(self._name)
 
     def _from(self) -> str:
         return self.service
@@ -64,9 +70,9 @@ class Answer(Framed):
 
     __slots__ = ("number", "last", "time_ns")
 
-    def __init__(self, record: Record) -> None:
-        self.service, self.data, self._line, self._head = to_text(record.name), record.data, record.extra, None
-        self.number, self.last, self.time_ns = record.number, bool(record.flags & FLAG), record.aux
+    def __init__(self, name: bytes, line: bytes, data: bytes, number: int, last: bool, time_ns: int) -> None:
+        self._name, self._line, self.data, self._head = name, line, data, None
+        self.number, self.last, self.time_ns = number, last, time_ns
 
     @property
     def responder(self) -> str:
@@ -84,9 +90,9 @@ class Request(Framed):
 
     __slots__ = ("_ticket", "until", "cancelled")
 
-    def __init__(self, record: Record) -> None:
-        self.service, self.data, self._line, self._head = to_text(record.name), record.data, record.extra, None
-        self._ticket, self.until = record.number, record.aux / 1e9
+    def __init__(self, name: bytes, line: bytes, data: bytes, ticket: int, until: float) -> None:
+        self._name, self._line, self.data, self._head = name, line, data, None
+        self._ticket, self.until = ticket, until
         self.cancelled: Any = None
         """In `redmux.sync` an event that is set when nobody waits for an answer any more; in asyncio the task is cancelled."""
 
@@ -137,7 +143,7 @@ class CoreGather:
     """One request, and its answers as they come. Asked as soon as it is made; dropped or left early it is given up."""
 
     _id = 0
-    _last: Record | None = None  # its end as it came: most who ask want an answer, and nothing of that
+    _last: tuple[int, int, int, bytes] | None = None  # status, number, aux and extra of its end, which few look at
     _end: Result | None = None
     _over = False
 
@@ -173,43 +179,42 @@ class CoreGather:
     def end(self) -> Result | None:
         """Why it ended, once it has."""
         if self._end is None and self._last is not None:
-            self._end = self._result(self._last)
+            self._end = self._result(*self._last)
         return self._end
 
     def __repr__(self) -> str:
         return f"<redmux {self._what}: {self.end.reason if self.end else 'open'}>"
 
-    def _take(self, record: Record) -> bool:
-        """Keeps what came; True at its end."""
-        if record.kind == ANSWER and not record.flags & FAILED_FLAG:
+    def _take(self, kind: int, flags: int, status: int, number: int, aux: int, extra: bytes, data: bytes) -> None:
+        """Keeps what a record of it says."""
+        if kind == END:
+            self._last = status, number, aux, extra
+        elif kind == ANSWER and not flags & FAILED_FLAG:
             if not self._over:
-                self._came.append(Answer(record))
-        elif record.kind == ANSWER:
-            head = json_module.loads(record.extra)
-            kind = RemoteError if record.status == RemoteError.code else BusyError
+                self._came.append(Answer(self._name, extra, data, number, bool(flags & FLAG), aux))
+        elif kind == ANSWER:
+            head = json_module.loads(extra)
+            made = RemoteError if status == RemoteError.code else BusyError
             code, by = head.get("code", ""), head.get("name", "")
             self.errors.append(
-                kind(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
+                made(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
             )
-        elif record.kind == END:
-            self._last = record
-        return self._last is not None
 
-    def _result(self, record: Record) -> Result:
-        said = json_module.loads(record.extra)
+    def _result(self, status: int, number: int, aux: int, extra: bytes) -> Result:
+        said = json_module.loads(extra)
         missing = [one["name"] for one in said["missing"]]
-        found: Error | None = self.errors[0] if self.errors and record.status == RemoteError.code else None
-        if found is None and record.status != OK:
-            found = failure(record.status, self._what, said.get("message", ""))
+        found: Error | None = self.errors[0] if self.errors and status == RemoteError.code else None
+        if found is None and status != OK:
+            found = failure(status, self._what, said.get("message", ""))
         return Result(
-            REASONS[record.number] if record.number < len(REASONS) else str(record.number), [], self.errors, missing,
-            said["expected"], record.aux / 1e9, said["duplicates"], said["late"], found,
+            REASONS[number] if number < len(REASONS) else str(number), [], self.errors, missing, said["expected"], aux / 1e9,
+            said["duplicates"], said["late"], found,
         )
 
     def _abandon(self) -> None:
         """Its client is gone."""
         said = b'{"expected":null,"missing":[],"duplicates":0,"late":0}'
-        self._last = self._last or Record(END, 0, CLOSED_STATUS, 0, self._token, REASONS.index("closed"), 0, b"", said, b"")
+        self._last = self._last or (CLOSED_STATUS, REASONS.index("closed"), 0, said)
 
     def _with(self, answers: list[Answer]) -> Result:
         assert self.end is not None
@@ -283,21 +288,15 @@ class CoreResponder(Owner):
         while not self._closed and lib.poll(self._inbox, 0, self._block.address) == OK:
             records, blob, _ = self._block.copy()
             lib.block_release(self._block.address)
-            for record in decode_records(records, blob):
-                if record.kind == REQUEST:
-                    self._begin(Request(record))
-                elif record.kind == CANCEL:
-                    self._cancelled(record.number)
-                elif record.kind == CLOSED:
+            for kind, _, status, _, _, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records):
+                if kind == REQUEST:
+                    self._begin(Request(blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl], number, aux / 1e9))
+                elif kind == CANCEL:
+                    self._cancelled(number)
+                elif kind == CLOSED:
                     self.close_nowait()
-                elif record.status != OK:
-                    logger.warning("%r: %s; requests may be missed", self, word(record.status))
-
-    def _trace(self, request: Request) -> None:
-        """From here on this context asks with the request's traceparent, or with none."""
-        sent = b'"traceparent"' in request._line
-        if sent or TRACE.get():
-            TRACE.set(request.headers.get("traceparent", "") if sent else "")
+                elif status != OK:
+                    logger.warning("%r: %s; requests may be missed", self, word(status))
 
     def _say(self, ticket: int, value: Any, last: bool) -> None:
         data, head = (value.data, encoded(value.headers)) if isinstance(value, Reply) else (payload_of(value, UNSET), b"")

@@ -5,11 +5,8 @@ import weakref
 from typing import Any, Self
 
 from .._calls import BUSY, failure
-from .._buffer import Answer, Result
-from .._buffer import CoreGather
-from .._records import Record
+from .._buffer import Answer, CoreGather, Result
 from .operations import Operations
-from .reader import complete
 
 
 class Gather(CoreGather):
@@ -22,15 +19,6 @@ class Gather(CoreGather):
         client._here("gather")
         super().__init__(client, client._asking, *arguments)
         client._gathers[self._token] = weakref.ref(self)
-
-    def _came_in(self, record: Record) -> None:
-        self._take(record)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _abandon(self) -> None:
-        super()._abandon()
-        complete(self._waiter)
 
     async def _more(self) -> Answer | None:
         """The next answer; None at the end."""

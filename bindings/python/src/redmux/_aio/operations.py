@@ -7,13 +7,13 @@ import ctypes
 import inspect
 import os
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, Self
 
 from .._calls import CLOSED_STATUS, OK, Begin, Out, check, failure
 from .._core import CoreClient
 from .._native import lib
-from .._records import ACTIVE, ANSWER, DONE, END, FLAG, PROMISE, PUBLISHED, REFUSED, Record, decode_records, to_text
+from .._records import ACTIVE, ANSWER, DONE, END, FLAG, PROMISE, PUBLISHED, RECORD, REFUSED, Record, to_text
 from .reader import Reader, complete
 
 
@@ -82,21 +82,24 @@ class Operations(Entered, CoreClient):
     def _take_replies(self) -> None:
         while lib.poll(self._reply, 0, self._block.address) == OK:
             records, blob, _ = self._block.copy()
-            for record in decode_records(records, blob):
-                token, kind = record.token, record.kind
+            for kind, flags, status, source, token, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records):
+                extra, data = blob[eo : eo + el], blob[do : do + dl]
                 if kind == ANSWER or kind == END:
                     known = self._gathers.get(token) if kind == ANSWER else self._gathers.pop(token, None)
                     gather = known() if known is not None else None
                     if gather is not None:
-                        gather._came_in(record)
+                        gather._take(kind, flags, status, number, aux, extra, data)
+                        if gather._waiter is not None and not gather._waiter.done():
+                            gather._waiter.set_result(None)
                 elif kind == REFUSED:
                     if token in self._ops:
-                        self._refused.setdefault(token, []).append(to_text(record.name))
+                        self._refused.setdefault(token, []).append(to_text(blob[no : no + nl]))
                 elif kind == ACTIVE:
-                    if record.flags & FLAG:
+                    if flags & FLAG:
                         complete(self._actives.get(token))
                 elif kind in (DONE, PUBLISHED, PROMISE):
-                    complete(self._ops.pop(token, None), record)
+                    whole = Record(kind, flags, status, source, token, number, aux, blob[no : no + nl], extra, data)
+                    complete(self._ops.pop(token, None), whole)
 
     def _question(self, question: int, what: str) -> None:
         async def ask() -> None:
@@ -106,10 +109,10 @@ class Operations(Entered, CoreClient):
             except Exception:
                 self._refuse(question, what)
 
-        self._keep(ask())
+        self._keep(self._loop.create_task(ask()))
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """It ends with the client."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -160,5 +163,6 @@ class Operations(Entered, CoreClient):
         for known in list(self._gathers.values()):
             if (gather := known()) is not None:
                 gather._abandon()
+                complete(gather._waiter)
         for waiter in list(self._waiters.values()):
             complete(waiter)

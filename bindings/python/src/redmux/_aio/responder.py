@@ -3,15 +3,25 @@
 import asyncio
 import inspect
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
 
-from .._buffer import Reply, Request
-from .._buffer import CoreResponder
+from .._buffer import TRACE, CoreResponder, Reply, Request
 from .._native import lib
 from .operations import Entered, Operations
 from .reader import complete, running_loop
+
+
+class Handling(asyncio.Task[None]):
+    """A handler's task. One that is cancelled before it began runs nothing, so who began it is told then; each time would cost more."""
+
+    left: tuple[Callable[[int, asyncio.Task[None]], None], int]
+
+    def cancel(self, msg: Any = None) -> bool:
+        left, ticket = self.left
+        self.add_done_callback(partial(left, ticket))
+        return super().cancel(msg)
 
 
 class Responder(Entered, CoreResponder):
@@ -25,24 +35,23 @@ class Responder(Entered, CoreResponder):
         super().__init__(client, *arguments)
 
     def _begin(self, request: Request) -> None:
-        ticket = request._ticket
-        task = self._start(self._handle_one(ticket, request))
+        ticket, loop = request._ticket, self._client._loop
+        work = self._handle_one(ticket, request)
+        if loop.get_task_factory() is not None:
+            task = loop.create_task(work)
+            task.add_done_callback(partial(self._left, ticket))
+        elif sys.version_info >= (3, 12):  # it runs at once as far as it need not wait: for many handlers to their end
+            task = asyncio.Task(work, loop=loop, eager_start=True)
+        else:
+            task = handling = Handling(work, loop=loop)
+            handling.left = self._left, ticket
         if not task.done():
             self._working[ticket] = task
-            self._client._tasks.add(task)
-            task.add_done_callback(partial(self._left, ticket))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Where Python can, it runs at once as far as it need not wait, which for many handlers is to their end."""
-        loop = self._client._loop
-        if sys.version_info >= (3, 12) and loop.get_task_factory() is None:
-            return asyncio.Task(work, loop=loop, eager_start=True)
-        return loop.create_task(work)
+            if self._closed:  # by itself, meanwhile
+                self._client._keep(task)
 
     def _left(self, ticket: int, task: asyncio.Task[None]) -> None:
-        del self._working[ticket]
-        self._client._tasks.discard(task)
-        if task.cancelled():  # perhaps before it began
+        if self._working.pop(ticket, None) is not None:  # it never began
             self._end(ticket)
 
     def _cancelled(self, ticket: int) -> None:
@@ -50,7 +59,8 @@ class Responder(Entered, CoreResponder):
             self._working[ticket].cancel()
 
     async def _handle_one(self, ticket: int, request: Request) -> None:
-        self._trace(request)
+        if b'"traceparent"' in request._line or TRACE.get():
+            TRACE.set(request.headers.get("traceparent", ""))
         ended = False
         try:
             said = self._handler(request)
@@ -72,6 +82,7 @@ class Responder(Entered, CoreResponder):
         finally:
             if not ended:
                 self._end(ticket)
+            self._working.pop(ticket, None)
 
     async def wait_closed(self) -> None:
         """Waits until it is closed, by whomever."""
@@ -98,5 +109,6 @@ class Responder(Entered, CoreResponder):
         complete(self._gone)
         running = asyncio.current_task() if running_loop() is self._client._loop else None
         for task in list(self._working.values()):
+            self._client._keep(task)
             if task is not running:
                 task.cancel()

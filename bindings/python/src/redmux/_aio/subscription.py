@@ -166,7 +166,7 @@ class Subscription(Entered, CoreSubscription):
                 except Exception:
                     logger.exception("a callback failed on %r; the next event is delivered", event)
 
-        self._client._keep(run())
+        self._client._keep(self._client._loop.create_task(run()))
 
     # --- the end
 

@@ -5,8 +5,7 @@ from typing import Any, Self
 
 from .. import _errors as errors
 from .._calls import Out
-from .._buffer import Answer, Result
-from .._buffer import CoreGather
+from .._buffer import Answer, CoreGather, Result
 from .operations import Operations
 
 
@@ -29,7 +28,9 @@ class Gather(CoreGather):
             except BaseException:
                 self.cancel()  # Ctrl-C
                 raise
-            if any([self._take(record) for record in found]):
+            for one in found:
+                self._take(one.kind, one.flags, one.status, one.number, one.aux, one.extra, one.data)
+            if self._last is not None:
                 self._replies.close()
             self._client._drain_events()
         return self._next() if self._came else None

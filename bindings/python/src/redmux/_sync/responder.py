@@ -5,8 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from .._buffer import Request
-from .._buffer import CoreResponder
+from .._buffer import TRACE, CoreResponder, Request
 from .._native import lib
 from .operations import Entered, Operations
 
@@ -42,7 +41,8 @@ class Responder(Entered, CoreResponder):
     def _work(self) -> None:
         while (request := self._queue.get()) is not None:
             ticket = request._ticket
-            self._trace(request)
+            if b'"traceparent"' in request._line or TRACE.get():
+                TRACE.set(request.headers.get("traceparent", ""))
             try:
                 said = self._handler(request)
                 if isinstance(said, Iterator):
