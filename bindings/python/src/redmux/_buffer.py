@@ -285,11 +285,12 @@ class CoreResponder(Owner):
         self._client._responders.pop(self._inbox, None)
 
     def _take_requests(self) -> None:
-        while not self._closed and lib.poll(self._inbox, 0, self._block.address) == OK:
+        # A handler that was begun here may have closed either; what a client that closes still says of its requests is no news to it.
+        while not (self._closed or self._client._closed) and lib.poll(self._inbox, 0, self._block.address) == OK:
             records, blob, _ = self._block.copy()
             lib.block_release(self._block.address)
             for kind, _, status, _, _, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records):
-                if kind == REQUEST:
+                if kind == REQUEST and not self._closed:
                     self._begin(Request(blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl], number, aux / 1e9))
                 elif kind == CANCEL:
                     self._cancelled(number)
