@@ -300,7 +300,8 @@ class CoreResponder(Owner):
                     logger.warning("%r: %s; requests may be missed", self, word(status))
 
     def _say(self, ticket: int, value: Any, last: bool) -> None:
-        data, head = (value.data, encoded(value.headers)) if isinstance(value, Reply) else (payload_of(value, UNSET), b"")
+        head = encoded(value.headers) if isinstance(value, Reply) else b""
+        data = value if type(value) is bytes else value.data if isinstance(value, Reply) else payload_of(value, UNSET)
         status = lib.responder_answer(self._handle, ticket, data, len(data), head, len(head), last)
         if status not in ANSWERED:
             raise failure(status, f"answer of {self.service!r}")

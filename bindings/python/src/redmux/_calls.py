@@ -69,8 +69,7 @@ class Out:
 def checked(call: Callable[[Any], int], what: str) -> None:
     """A call with an out_error: its sentence becomes the exception's."""
     out = Out()
-    status = call(out.places[1])
-    if status != OK:
+    if (status := call(out.places[1])) != OK:
         raise out.failure(status, what)
 
 
