@@ -1,8 +1,9 @@
-/* The steps of requests and responders. Part of run.c, which includes it behind what it calls: clients, operations and how
- * a step ends.
+/* The steps of requests and responders: what is asked, what a handler says, and what came of it.
  */
 #ifndef REDMUX_SCENARIO_REQUESTS_H
 #define REDMUX_SCENARIO_REQUESTS_H
+
+#include "operations.h"
 
 /* A record that outlives its block. */
 struct record {

@@ -236,14 +236,14 @@ class Edges(WithServer):
 
     def test_loops_without_add_reader(self) -> None:
         code = """
-import asyncio, sys, redmux, redmux._core
+import asyncio, sys, redmux, redmux._native
 async def main():
     for _ in range(3):
         async with redmux.connect(sys.argv[1]) as client, client.subscribe("x") as sub:
             for n in range(200):
                 await client.publish("x", str(n))
                 assert (await sub.next(10)).text() == str(n)
-    print(redmux._core.lib.debug_live())
+    print(redmux._native.lib.debug_live())
 asyncio.run(main())
 """
         ended = python(code, self.server.url, REDMUX_NO_ADD_READER="1")

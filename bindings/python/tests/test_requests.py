@@ -266,50 +266,14 @@ class Requests(WithServer):
 
         self.run_async(run())
 
-    def test_serve_serves_what_was_collected_and_lets_it_finish(self) -> None:
-        async def run() -> None:
-            begun, go_on = asyncio.Event(), asyncio.Event()
-            async with redmux.connect(self.server.url) as client, redmux.connect(self.server.url) as asker:
-                @client.responder("slow", concurrency=2)
-                async def slow(_: redmux.Request) -> str:
-                    begun.set()
-                    await go_on.wait()
-                    return "finished"
-
-                @client.responder("quick")
-                def quick(_: redmux.Request) -> str:
-                    return "quick"
-
-                serving = asyncio.create_task(client.serve())
-                await asyncio.to_thread(self.is_served, "quick")
-                self.assertEqual((await asker.request("quick")).text(), "quick")
-                asking = asyncio.create_task(asker.request("slow"))
-                await begun.wait()
-                serving.cancel()
-                await asyncio.to_thread(self.is_served, "quick", 0)
-                go_on.set()
-                self.assertEqual((await asking).text(), "finished")
-                with self.assertRaises(asyncio.CancelledError):
-                    await serving
-                serving = asyncio.create_task(client.serve())
-                await asyncio.to_thread(self.is_served, "quick")
-                await client.close()
-                await serving
-
-        self.run_async(run())
-
-    def is_served(self, service: str, count: int = 1) -> None:
-        while self.server.do("numsub", channel=f"redmux:svc:{service}") != count:
-            threading.Event().wait(0.01)
-
     def test_requests_on_loops_without_add_reader(self) -> None:
         code = """
-import asyncio, sys, redmux, redmux._core
+import asyncio, sys, redmux, redmux._native
 async def main():
     async with redmux.connect(sys.argv[1]) as client, client.respond("x", lambda request: request.data):
         for n in range(200):
             assert (await client.request("x", str(n))).text() == str(n)
-    print(redmux._core.lib.debug_live())
+    print(redmux._native.lib.debug_live())
 asyncio.run(main())
 """
         ended = python(code, self.server.url, REDMUX_NO_ADD_READER="1")
@@ -403,38 +367,3 @@ asyncio.run(main())
         self.assertEqual(ended, ["closed"])
         del gather
         gc.collect()
-
-    def test_sync_serve_ends_on_ctrl_c_and_lets_handlers_finish(self) -> None:
-        code = """
-import _thread, sys, threading, redmux.sync
-client = redmux.sync.connect(sys.argv[1])
-other = redmux.sync.connect(sys.argv[1])
-@client.responder("x")
-def handler(request):
-    _thread.interrupt_main()
-    draining.wait(10)
-    return "finished"
-draining, got = threading.Event(), []
-drain = redmux.sync.Responder.drain
-redmux.sync.Responder.drain = lambda self, timeout: (draining.set(), drain(self, timeout))
-def ask():
-    while True:
-        try:
-            got.append(other.request("x").text())
-            return
-        except redmux.NoRespondersError:
-            pass
-thread = threading.Thread(target=ask)
-thread.start()
-try:
-    client.serve()
-except KeyboardInterrupt:
-    print("interrupted")
-thread.join()
-print(got)
-client.close()
-other.close()
-print(redmux.sync.lib.debug_live())
-"""
-        ended = python(code, self.server.url)
-        self.assertEqual((ended.stdout, ended.stderr), ("interrupted\n['finished']\n0\n", ""))

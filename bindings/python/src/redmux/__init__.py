@@ -12,9 +12,13 @@ news hi
 `redmux.sync` is the same without await.
 """
 
-from ._aio import Client, Gather, Promise, Promises, Responder, Subscription, connect
+from ._aio.client import Client, connect
+from ._aio.gather import Gather
+from ._aio.promises import Promise, Promises
+from ._aio.responder import Responder
+from ._aio.subscription import Subscription
+from ._calls import VERSION as __version__
 from ._buffer import Answer, Reply, Request, Result
-from ._core import VERSION as __version__
 from ._errors import (
     ArgumentError, AuthError, BusyError, CancelledError, ClosedError, ConnectError, DecodeError, Error, ForkedError,
     FullError, InactiveError, LibraryError, LinkLostError, NoRespondersError, NotSentError, RefusedError, RemoteError,
@@ -29,3 +33,7 @@ __all__ = [
     "RefusedError", "RemoteError", "Reply", "Request", "Responder", "Result", "ServerError", "SlowConsumerError",
     "StateError", "Subscription", "TimeoutError", "TooLargeError", "UnknownError", "connect", "__version__",
 ]
+
+for _name in __all__:  # a thing says that it is from where its users find it: in errors, pickles, help
+    if _name not in ("Event", "__version__"):
+        globals()[_name].__module__ = __name__

@@ -1,10 +1,8 @@
-"""Requests and responders, as both clients share them: what is begun, and what comes of it. Nothing here waits.
+"""Requests and responders, as both faces share them: what is begun, and what comes of it. Nothing here waits.
 
 The core collects, counts and times; a gather here only keeps answers until they are read, a responder only hands requests to
 its handler and says what the handler said.
 """
-
-from __future__ import annotations
 
 import ctypes
 import json as json_module
@@ -12,21 +10,21 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-from . import _core as core
-from ._core import CLOSED_STATUS, OK, UNSET, Begin, failure, logger, millis, payload_of, word
+from ._calls import CLOSED_STATUS, OK, UNSET, Out, Owner, checked, failure, logger, millis, payload_of, undone, word
 from ._errors import BusyError, Error, NoRespondersError, RemoteError
 from ._native import lib
-from ._records import ANSWER, CANCEL, CLOSED, END, REQUEST, Block, Payload, Record, decode_records, to_name, to_text
+from ._records import ANSWER, CANCEL, CLOSED, END, FLAG, RECORD, REQUEST, Block, Payload, to_name, to_text
 
-REASONS = (
-    "all no_responders all count predicate quiet deadline cancelled closed interrupted failed overflow".split()
-)
-FAILED_FLAG, STOPPED, GIVEN_UP, CANCELLED_STATUS = 2, 4, 7, -205
+REASONS = "all no_responders all count predicate quiet deadline cancelled closed interrupted failed overflow".split()
+FAILED_FLAG, STOPPED, GIVEN_UP = 2, 4, 7
+# What an answer may come to: that nobody waits any more, or that the request has ended, is told by a cancel.
+ANSWERED = (OK, -205, CLOSED_STATUS)
 Headers = Mapping[str, str]
-# The traceparent of the request that a handler works on; what it asks meanwhile carries it on.
+# The traceparent of the request that a handler works on, "" where it has none; what it asks meanwhile carries it on.
 TRACE: ContextVar[str] = ContextVar("redmux_traceparent", default="")
 
 
@@ -35,13 +33,18 @@ def encoded(headers: Headers | None) -> bytes:
 
 
 class Framed(Payload):
-    """Bytes with a head line, which is read when it is asked for."""
+    """Bytes with a head line. What is not asked for is not read: the record is kept as it came."""
 
-    __slots__ = ("service", "_line", "_head")
+    __slots__ = ("_name", "_line", "_head")
 
-    def __init__(self, record: Record) -> None:
-        self.service, self.data, self._line = to_text(record.name), record.data, record.extra
+    def __init__(self, name: bytes, line: bytes, data: bytes) -> None:
+        self._name, self._line, self.data = name, line, data
         self._head: dict[str, Any] | None = None
+
+    @property
+    def service(self) -> str:
+        """What was asked."""
+        return to_text(self._name)
 
     def _from(self) -> str:
         return self.service
@@ -67,9 +70,9 @@ class Answer(Framed):
 
     __slots__ = ("number", "last", "time_ns")
 
-    def __init__(self, record: Record) -> None:
-        super().__init__(record)
-        self.number, self.last, self.time_ns = record.number, bool(record.flags & 1), record.aux
+    def __init__(self, name: bytes, line: bytes, data: bytes, number: int, last: bool, time_ns: int) -> None:
+        self._name, self._line, self.data, self._head = name, line, data, None
+        self.number, self.last, self.time_ns = number, last, time_ns
 
     @property
     def responder(self) -> str:
@@ -87,9 +90,9 @@ class Request(Framed):
 
     __slots__ = ("_ticket", "until", "cancelled")
 
-    def __init__(self, record: Record) -> None:
-        super().__init__(record)
-        self._ticket, self.until = record.number, record.aux / 1e9
+    def __init__(self, name: bytes, line: bytes, data: bytes, ticket: int, until: float) -> None:
+        self._name, self._line, self.data, self._head = name, line, data, None
+        self._ticket, self.until = ticket, until
         self.cancelled: Any = None
         """In `redmux.sync` an event that is set when nobody waits for an answer any more; in asyncio the task is cancelled."""
 
@@ -139,74 +142,83 @@ class Result:
 class CoreGather:
     """One request, and its answers as they come. Asked as soon as it is made; dropped or left early it is given up."""
 
-    _last: Record | None = None  # its end as it came: most who ask want an answer, and nothing of that
+    _id = 0
+    _last: tuple[int, int, int, bytes] | None = None  # status, number, aux and extra of its end, which few look at
     _end: Result | None = None
+    _over = False
 
     def __init__(
-        self, client: Any, inbox: int, service: str | bytes, data: Any, json: Any, timeout: float | None,
+        self, client: Any, asking: tuple[Any, Any, Out], service: str | bytes, data: Any, json: Any, timeout: float | None,
         until: Callable[[Answer], Any] | None, headers: Headers | None, options: dict[str, Any],
     ) -> None:
-        name = to_name(service)
-        self._client, self._until, self._what = client, until, f"request to {to_text(name)!r}"
+        self._client, self._until, self._name, self._token = client, until, to_name(service), next(client._tokens)
         self._came: deque[Answer] = deque()
         self.errors: list[RemoteError] = []
-        self._over, self._pid, self._token = False, os.getpid(), next(client._tokens)
         payload = b"" if data is None and json is UNSET else payload_of(data, json)
         if trace := TRACE.get():
             headers = {"traceparent": trace, **(headers or {})}
-        head, limit, handle = encoded(headers), millis(timeout), ctypes.c_uint64()
+        name, head, limit = self._name, encoded(headers) if headers else b"", millis(timeout) if timeout is not None else 0
         if client._closed:
             raise failure(CLOSED_STATUS, self._what)
-        prepared = client._prepared(options) if options else 0
-        try:
-            parts = name, len(name), payload, len(payload), head, len(head), prepared, self._token, limit
-            core.checked(lambda error: lib.gather_open(client._handle, inbox, *parts, ctypes.byref(handle), error), self._what)
-        finally:
-            if prepared:
-                lib.options_free(prepared)
-        self._id = handle.value
+        handle, inbox, out = asking
+        said, last = (name, len(name), payload, len(payload), head, len(head)), (self._token, limit, *out.places)
+        if options:
+            with client._prepared(options) as prepared:
+                status = lib.gather_open(handle, inbox, *said, prepared, *last)
+        else:
+            status = lib.gather_open(handle, inbox, *said, 0, *last)
+        if status != OK:
+            raise out.failure(status, self._what)
+        self._id = out.handle.value
+
+    @property
+    def _what(self) -> str:
+        return f"request to {to_text(self._name)!r}"
 
     @property
     def end(self) -> Result | None:
         """Why it ended, once it has."""
         if self._end is None and self._last is not None:
-            self._end = self._result(self._last)
+            self._end = self._result(*self._last)
         return self._end
 
     def __repr__(self) -> str:
         return f"<redmux {self._what}: {self.end.reason if self.end else 'open'}>"
 
-    def _take(self, record: Record) -> bool:
-        """Keeps what came; True at its end."""
-        if record.kind == ANSWER and not record.flags & FAILED_FLAG:
+    def _take(self, kind: int, flags: int, status: int, number: int, aux: int, extra: bytes, data: bytes) -> None:
+        """Keeps what a record of it says."""
+        if kind == END:
+            self._last = status, number, aux, extra
+        elif kind == ANSWER and not flags & FAILED_FLAG:
             if not self._over:
-                self._came.append(Answer(record))
-        elif record.kind == ANSWER:
-            head = json_module.loads(record.extra)
-            kind = RemoteError if record.status == RemoteError.code else BusyError
+                self._came.append(Answer(self._name, extra, data, number, bool(flags & FLAG), aux))
+        elif kind == ANSWER:
+            head = json_module.loads(extra)
+            made = RemoteError if status == RemoteError.code else BusyError
             code, by = head.get("code", ""), head.get("name", "")
             self.errors.append(
-                kind(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
+                made(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
             )
-        elif record.kind == END:
-            self._last = record
-        return self._last is not None
 
-    def _result(self, record: Record) -> Result:
-        said = json_module.loads(record.extra)
+    def _result(self, status: int, number: int, aux: int, extra: bytes) -> Result:
+        said = json_module.loads(extra)
         missing = [one["name"] for one in said["missing"]]
-        found: Error | None = self.errors[0] if self.errors and record.status == RemoteError.code else None
-        if found is None and record.status != OK:
-            found = failure(record.status, self._what, said.get("message", ""))
+        found: Error | None = self.errors[0] if self.errors and status == RemoteError.code else None
+        if found is None and status != OK:
+            found = failure(status, self._what, said.get("message", ""))
         return Result(
-            REASONS[record.number] if record.number < len(REASONS) else str(record.number), [], self.errors, missing,
-            said["expected"], record.aux / 1e9, said["duplicates"], said["late"], found,
+            REASONS[number] if number < len(REASONS) else str(number), [], self.errors, missing, said["expected"], aux / 1e9,
+            said["duplicates"], said["late"], found,
         )
 
     def _abandon(self) -> None:
         """Its client is gone."""
         said = b'{"expected":null,"missing":[],"duplicates":0,"late":0}'
-        self._last = self._last or Record(END, 0, CLOSED_STATUS, 0, self._token, REASONS.index("closed"), 0, b"", said, b"")
+        self._last = self._last or (CLOSED_STATUS, REASONS.index("closed"), 0, said)
+
+    def _with(self, answers: list[Answer]) -> Result:
+        assert self.end is not None
+        return replace(self.end, answers=answers)
 
     def _next(self) -> Answer:
         answer = self._came.popleft()
@@ -219,7 +231,8 @@ class CoreGather:
         if answer is None:
             assert self.end is not None
             raise self.end.error or failure(NoRespondersError.code, self._what, "nobody had an answer")
-        self.stop()
+        if self._last is None:
+            self.stop()
         return answer
 
     def stop(self) -> None:
@@ -233,15 +246,15 @@ class CoreGather:
         self._leave(GIVEN_UP)
 
     def _leave(self, reason: int) -> None:
-        if self._last is None and self._pid == os.getpid():
+        if self._last is None and self._client._pid == os.getpid():
             lib.gather_stop(self._client._handle, self._id, reason)
 
     def __del__(self) -> None:
-        if self._last is None and hasattr(self, "_id"):
+        if self._last is None and self._id:
             self.cancel()
 
 
-class CoreResponder(core.Owner):
+class CoreResponder(Owner):
     """A responder, the inbox that its requests come to, and what its handler said."""
 
     # Each face has its own: how a handler is begun, and how it hears that nobody waits for a ticket.
@@ -251,28 +264,20 @@ class CoreResponder(core.Owner):
     def __init__(self, client: Any, service: str | bytes, handler: Callable[[Request], Any], options: dict[str, Any]) -> None:
         name, handle = to_name(service), ctypes.c_uint64()
         self._client, self._handler, self.service = client, handler, to_text(name)
-        if client._closed:
-            raise failure(CLOSED_STATUS, f"respond to {self.service!r}")
-        self._block, self._pid, self._inbox = Block(), os.getpid(), client._new_inbox()
-        prepared = client._prepared(options)
-        try:
+        client._must_be_open(self._what)
+        self._block, self._inbox = Block(), client._new_inbox()
+        with undone(partial(lib.inbox_close, self._inbox, 0)), client._prepared(options) as prepared:
             to = client._handle, self._inbox, name, len(name), prepared, 0, ctypes.byref(handle)
-            core.checked(lambda error: lib.responder_open(*to, error), f"respond to {self.service!r}")
-        except BaseException:
-            lib.inbox_close(self._inbox, 0)
-            raise
-        finally:
-            if prepared:
-                lib.options_free(prepared)
-        self._handle, self._closed = handle.value, False
+            checked(lambda error: lib.responder_open(*to, error), self._what)
+        self._own(handle.value)
         client._responders[self._inbox] = self
+
+    @property
+    def _what(self) -> str:
+        return f"respond to {self.service!r}"
 
     def __repr__(self) -> str:
         return f"<redmux responder of {self.service!r}{': closed' if self._closed else ''}>"
-
-    def _timed(self, function: Any, timeout: float | None) -> tuple[Begin, str]:
-        limit = millis(timeout)
-        return lambda inbox, token: function(self._handle, inbox, token, limit), f"respond to {self.service!r}"
 
     def _release(self) -> None:
         lib.responder_close(self._handle)
@@ -280,26 +285,25 @@ class CoreResponder(core.Owner):
         self._client._responders.pop(self._inbox, None)
 
     def _take_requests(self) -> None:
-        while not self._closed and lib.poll(self._inbox, 0, self._block.address) == OK:
+        # A handler that was begun here may have closed either; what a client that closes still says of its requests is no news to it.
+        while not (self._closed or self._client._closed) and lib.poll(self._inbox, 0, self._block.address) == OK:
             records, blob, _ = self._block.copy()
             lib.block_release(self._block.address)
-            for record in decode_records(records, blob):
-                if record.kind == REQUEST:
-                    self._begin(Request(record))
-                elif record.kind == CANCEL:
-                    self._cancelled(record.number)
-                elif record.kind == CLOSED:
+            for kind, _, status, _, _, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records):
+                if kind == REQUEST and not self._closed:
+                    self._begin(Request(blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl], number, aux / 1e9))
+                elif kind == CANCEL:
+                    self._cancelled(number)
+                elif kind == CLOSED:
                     self.close_nowait()
-                elif record.status != OK:
-                    logger.warning("%r: %s; requests may be missed", self, word(record.status))
-
-    def _trace(self, request: Request) -> Any:
-        return TRACE.set(request.headers.get("traceparent", "") if b'"traceparent"' in request._line else "")
+                elif status != OK:
+                    logger.warning("%r: %s; requests may be missed", self, word(status))
 
     def _say(self, ticket: int, value: Any, last: bool) -> None:
-        data, head = (value.data, encoded(value.headers)) if isinstance(value, Reply) else (payload_of(value, UNSET), b"")
+        head = encoded(value.headers) if isinstance(value, Reply) else b""
+        data = value if type(value) is bytes else value.data if isinstance(value, Reply) else payload_of(value, UNSET)
         status = lib.responder_answer(self._handle, ticket, data, len(data), head, len(head), last)
-        if status not in (OK, CLOSED_STATUS, CANCELLED_STATUS):  # that nobody waits any more is told by a cancel
+        if status not in ANSWERED:
             raise failure(status, f"answer of {self.service!r}")
 
     def _fail(self, ticket: int, error: Exception) -> None:

@@ -1,7 +1,5 @@
 """What can go wrong, by kind. Every error of redmux is an `Error` with the library's status in `code` and `kind`."""
 
-from __future__ import annotations
-
 import builtins
 
 

@@ -5,8 +5,6 @@ each, and is held against the header by a test. What never waits is called with 
 costs half as much.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import platform

@@ -1,7 +1,5 @@
 """Blocks of records, and what becomes of them: Message, Lost, Active, Dropped, Refused."""
 
-from __future__ import annotations
-
 import ctypes
 import json
 from collections.abc import Callable

@@ -1,0 +1,184 @@
+"""What is waited for: each thread has an inbox of its own for it, which it takes in slices so that Ctrl-C works.
+
+Callbacks, questions, `on_state` and responders have one thread of the client, made when it is first needed."""
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, Self
+
+from .._calls import OK, TIMEOUT, Begin, check, failure, logger
+from .._core import CoreClient, say
+from .._native import lib
+from .._records import DONE, PROMISE, PUBLISHED, REFUSED, Block, Record, decode_records, to_text
+
+SLICE = 200
+
+
+class Replies:
+    """An inbox for what one waits for: of a thread, or of a promise. Closed when it is dropped."""
+
+    __slots__ = ("inbox", "block", "_pid", "__weakref__")
+
+    def __init__(self, client: CoreClient) -> None:
+        self.inbox, self.block, self._pid = client._new_inbox(), Block(), os.getpid()
+
+    def take(self) -> list[Record]:
+        """What came, after at most one slice; nothing, too."""
+        status = lib.inbox_take(self.inbox, SLICE, self.block.address)
+        if status == TIMEOUT:
+            return []
+        check(status, "wait")
+        records, blob, _ = self.block.copy()
+        return decode_records(records, blob)
+
+    def close(self) -> None:
+        if self._pid == os.getpid():
+            lib.block_release(self.block.address)
+            lib.inbox_close(self.inbox, 0)
+
+    __del__ = close
+
+
+class Entered:
+    """`with` closes it."""
+
+    close_nowait: Callable[[], None]
+
+    def close(self) -> None:
+        """Closes it at once: who waits for something of it is told, and who reads comes to the end."""
+        self.close_nowait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Operations(Entered, CoreClient):
+    """A client whose every thread waits in an inbox of its own."""
+
+    _thread: threading.Thread | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        self._local, self._lock, self._starting = threading.local(), threading.Lock(), threading.Lock()
+        self._replies: weakref.WeakSet[Replies] = weakref.WeakSet()
+        self._callbacks: dict[int, tuple[Any, dict[type, Any]]] = {}  # by inbox: the subscription, and who is called for what
+        super().__init__(*arguments)
+        if any(self._ask.values()) or self._on_state is not None:
+            self._need_thread()
+
+    # --- the thread
+
+    def _need_thread(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                arguments = (weakref.ref(self), self._handle)
+                self._thread = threading.Thread(target=_serve, args=arguments, name="redmux", daemon=True)
+                self._thread.start()
+
+    def _serve(self, inbox: int) -> None:
+        if inbox == self._events:
+            with self._lock:
+                self._take_events()
+        elif inbox in self._responders:
+            self._responders[inbox]._take_requests()
+        sub, handlers = self._callbacks.get(inbox, (None, {}))
+        while sub is not None and not sub._closed:
+            for event in sub._pending:
+                try:
+                    (handlers.get(type(event)) or say)(event)
+                except Exception:
+                    logger.exception("a callback failed on %r; the next event is delivered", event)
+            if sub._over is not None or not sub._take(lib.poll, 0, sub._block):
+                break
+        if sub is not None and (sub._closed or sub._over is not None):
+            self._callbacks.pop(inbox, None)
+
+    def _question(self, question: int, what: str) -> None:
+        try:
+            self._answer(question, self._ask[what]())
+        except Exception:
+            self._refuse(question, what)
+
+    # --- operations
+
+    def _drain_events(self) -> None:
+        """Without a thread, whoever waits looks at the events meanwhile."""
+        if self._thread is None and self._lock.acquire(blocking=False):
+            try:
+                self._take_events()
+            finally:
+                self._lock.release()
+
+    def _reply(self) -> Replies:
+        replies: Replies | None = getattr(self._local, "replies", None)
+        if replies is None:
+            replies = self._local.replies = self._inbox_of_its_own("wait")
+        return replies
+
+    def _inbox_of_its_own(self, what: str) -> Replies:
+        """Closed with the client."""
+        self._must_be_open(what)
+        replies = Replies(self)
+        self._replies.add(replies)
+        return replies
+
+    def _reply_inbox(self) -> int:
+        return self._reply().inbox
+
+    def _run(self, begin: Begin, what: str) -> Record:
+        self._must_be_open(what)
+        replies, token = self._reply(), next(self._tokens)
+        check(begin(replies.inbox, token), what)
+        return self._wait(replies, token, what)
+
+    def _wait(self, replies: Replies, token: int, what: str) -> Record:
+        refused: list[str] = []
+        try:
+            while True:
+                for record in replies.take():
+                    if record.token != token:
+                        continue
+                    if record.kind == REFUSED:
+                        refused.append(to_text(record.name))
+                    elif record.kind in (DONE, PUBLISHED, PROMISE):
+                        lib.block_release(replies.block.address)
+                        if record.status != OK:
+                            raise failure(record.status, what, record.extra.decode(errors="replace"), refused)
+                        return record
+                self._drain_events()
+        except BaseException:
+            lib.inbox_cancel(replies.inbox, token)  # Ctrl-C, or a close; harmless where it ended
+            raise
+
+    # --- the end
+
+    def _release(self) -> None:
+        super()._release()
+        lib.block_release(self._block.address)
+        for replies in list(self._replies):
+            lib.inbox_close(replies.inbox, 0)
+        self._callbacks.clear()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(1.0)
+
+
+def _serve(reference: weakref.ref[Operations], handle: int) -> None:
+    """The thread's loop. It holds the client only while there is something to do, so that a dropped one is found."""
+    ready, count = (ctypes.c_uint64 * 64)(), ctypes.c_size_t()
+    while True:
+        status = lib.client_wait(handle, SLICE, ready, 64, ctypes.byref(count))
+        if status not in (OK, TIMEOUT):
+            return
+        client = reference()
+        if client is None or client._closed:
+            return
+        inboxes = set(ready[: count.value]) if status == OK else set()
+        # A subscription may have had something before it had its callbacks.
+        for inbox in inboxes | set(client._callbacks) | set(client._responders):
+            client._serve(inbox)
+        del client

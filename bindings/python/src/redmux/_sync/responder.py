@@ -1,0 +1,74 @@
+"""Responders: a handler's answers to the requests for a service, on threads of their own."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from .._buffer import TRACE, CoreResponder, Request
+from .._native import lib
+from .operations import Entered, Operations
+
+
+class Responder(Entered, CoreResponder):
+    """Serves, on threads of its own, until it is closed: `drain` lets what is in work finish, `close` does not."""
+
+    _client: Operations
+
+    def __init__(self, client: Operations, *arguments: Any) -> None:
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._threads = 0
+        self._working: dict[int, Request] = {}
+        super().__init__(client, *arguments)
+        client._need_thread()
+        lib.client_wake(client._handle)
+
+    def _begin(self, request: Request) -> None:
+        request.cancelled = threading.Event()
+        self._working[request._ticket] = request
+        self._queue.put(request)
+        if not self._idle.acquire(blocking=False):
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"redmux {self.service}", daemon=True).start()
+        if self._closed:  # meanwhile
+            self._queue.put(None)
+
+    def _cancelled(self, ticket: int) -> None:
+        if ticket in self._working:
+            self._working[ticket].cancelled.set()
+
+    def _work(self) -> None:
+        while (request := self._queue.get()) is not None:
+            ticket = request._ticket
+            if b'"traceparent"' in request._line or TRACE.get():
+                TRACE.set(request.headers.get("traceparent", ""))
+            try:
+                said = self._handler(request)
+                if isinstance(said, Iterator):
+                    for part in said:
+                        self._say(ticket, part, last=False)
+                elif said is not None:
+                    self._say(ticket, said, last=True)
+            except Exception as error:
+                self._fail(ticket, error)
+            finally:
+                self._end(ticket)
+                del self._working[ticket]
+            del request
+            self._idle.release()
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Takes nothing new, waits until what is in work has finished, and closes. A closed one is left alone."""
+        try:
+            if not self._closed:
+                self._client._run(*self._operation(lib.responder_drain, self._what, timeout))
+        finally:
+            self.close()
+
+    def _release(self) -> None:
+        super()._release()
+        for request in list(self._working.values()):
+            request.cancelled.set()
+        for _ in range(self._threads):
+            self._queue.put(None)
