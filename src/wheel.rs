@@ -93,7 +93,8 @@ fn may_turn() -> bool {
             found
         })
     });
-    roomy && tokio::runtime::Handle::try_current().is_err()
+    // A thread that is ending has lost what a runtime needs of it.
+    roomy && tokio::runtime::Handle::try_current().is_err_and(|error| error.is_missing_context())
 }
 
 /// Wakes a task of the library; where the runtime is lent and idle, somebody turns it.
