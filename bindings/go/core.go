@@ -59,31 +59,49 @@ func newStream(inbox uint64, serves bool) *stream {
 
 // each gives what comes to f, until it is closed.
 func (s *stream) each(f func(r *native.Record, data []byte)) {
-	var block native.Block
 	var records []native.Record
-	for {
-		for native.Take(s.inbox, &block) == native.OK {
+	for !s.closed.Load() {
+		block, status := native.Take(s.inbox)
+		for status == native.OK {
 			var data []byte
+			more := block.More()
 			records, data = block.Copy(records[:0])
 			for i := range records {
 				f(&records[i], data)
 			}
+			if !more {
+				break // what comes from here on is signalled
+			}
+			block, status = native.Take(s.inbox)
 		}
-		select {
-		case <-s.signal:
-		case <-s.done:
-			return
+		if !s.closed.Load() {
+			<-s.signal
 		}
 	}
 }
 
-// signal is sticky, so that none is missed.
+// signal is sticky, so that none is missed. One goroutine at a time waits for it.
 type signal chan struct{}
 
 func (s signal) wake() {
 	select {
 	case s <- struct{}{}:
 	default:
+	}
+}
+
+// wait says whether it came before the context's end.
+func (s signal) wait(ctx context.Context) bool {
+	end := ctx.Done()
+	if end == nil {
+		<-s // a third of what the choice takes
+		return true
+	}
+	select {
+	case <-s:
+		return true
+	case <-end:
+		return false
 	}
 }
 
@@ -106,6 +124,7 @@ func (s *stream) close() bool {
 	}
 	s.free() // before handlers hear of it: whoever leaves then would end a request that the close has yet to end
 	close(s.done)
+	s.signal.wake()
 	native.CloseInbox(s.inbox)
 	return true
 }
@@ -152,7 +171,6 @@ func open(url string, given settings) (*core, error) {
 func (c *core) read() {
 	defer c.finish()
 	raw, _ := c.file.SyscallConn() // an error only of no file
-	var block native.Block
 	ready := make([]uint64, 64)
 	// Called again each time that the descriptor becomes readable, until stop gives the wait a deadline that has passed.
 	err := raw.Read(func(uintptr) bool {
@@ -160,7 +178,7 @@ func (c *core) read() {
 			var status int32
 			count, status = native.Listed(c.handle, ready)
 			if status == native.Closed {
-				c.take(&block)
+				c.take()
 				c.mu.Lock()
 				for _, s := range c.streams {
 					s.signal.wake()
@@ -169,7 +187,7 @@ func (c *core) read() {
 			}
 			for _, inbox := range ready[:count] {
 				if inbox == c.replies {
-					c.take(&block)
+					c.take()
 					continue
 				}
 				c.mu.Lock()
@@ -184,12 +202,16 @@ func (c *core) read() {
 	if err != nil && !os.IsTimeout(err) {
 		c.logger.Error("redmux: the client's descriptor cannot be watched", "error", err)
 	}
-	c.take(&block)
+	c.take()
 }
 
 // take empties the reply inbox. Tokens that nobody waits for any more are passed over.
-func (c *core) take(block *native.Block) {
-	for native.Take(c.replies, block) == native.OK {
+func (c *core) take() {
+	for more := true; more; {
+		block, status := native.Take(c.replies)
+		if status != native.OK {
+			return
+		}
 		data, records := block.Data(), block.Records()
 		c.mu.Lock()
 		for i := range records {
@@ -199,7 +221,8 @@ func (c *core) take(block *native.Block) {
 			}
 		}
 		c.mu.Unlock()
-		native.Release(block)
+		more = block.More()
+		block.Release()
 	}
 }
 

@@ -69,15 +69,17 @@ type traced struct{}
 
 // gather is one as the client's reader holds it, which keeps answers until they are read.
 type gather struct {
-	core    *core
-	service string
-	settings
+	core      *core
+	service   string
+	until     func(Answer) bool
 	token, id uint64
 	deadline  time.Time
+	one       bool   // one answer is wanted, and what becomes of it then is not
 	signal    signal // there may be an answer, or its end
 
 	mu     sync.Mutex
 	came   []Answer
+	first  [1]Answer // room for most
 	enough bool
 	errors []*RemoteError
 	over   bool // what is said of its end is below, and read by who asks
@@ -93,7 +95,10 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 	defer g.mu.Unlock()
 	switch {
 	case r.Kind == native.KindEnd || r.Kind == native.KindDone: // the latter where its client is gone
-		g.over, g.last, g.said = true, *r, append([]byte(nil), r.Extra(data)...)
+		g.over = true
+		if !g.one || g.came == nil {
+			g.last, g.said = *r, append([]byte(nil), r.Extra(data)...)
+		}
 		g.signal.wake()
 		return true
 	case r.Kind != native.KindAnswer:
@@ -103,6 +108,9 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 		g.errors = append(g.errors, &RemoteError{h.Code, h.Message, h.Retriable, h.Name, int(r.Status)})
 	case !g.enough:
 		own := append(append(make([]byte, 0, r.ExtraLen+r.DataLen), r.Extra(data)...), r.Data(data)...)
+		if g.came == nil {
+			g.came = g.first[:0]
+		}
 		g.came = append(g.came, Answer{
 			Service: g.service, Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
 			line: own[:r.ExtraLen], Data: own[r.ExtraLen:len(own):len(own)],
@@ -179,9 +187,7 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 		if over {
 			return Answer{}, io.EOF
 		}
-		select {
-		case <-g.signal:
-		case <-ctx.Done():
+		if !g.signal.wait(ctx) {
 			if !g.due(ctx) {
 				g.stop(native.GivenUp)
 				return Answer{}, ended(ctx, g.what())
@@ -191,9 +197,9 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 	}
 }
 
-func (c *Client) gather(ctx context.Context, service string, data []byte, options []GatherOption) (*gather, error) {
+func (c *Client) gather(ctx context.Context, service string, data []byte, options []GatherOption, one bool) (*gather, error) {
 	given := collect(options)
-	g := &gather{core: c.core, service: service, settings: given, signal: make(signal, 1)}
+	g := &gather{core: c.core, service: service, until: given.until, one: one, signal: make(signal, 1)}
 	if ctx.Err() != nil {
 		return nil, ended(ctx, g.what())
 	}
@@ -233,7 +239,7 @@ type Gather struct {
 // Gather asks everybody who serves it, at once. ctx bounds the whole gather: its deadline is the time limit, unless TimeLimit is
 // earlier; without both the client's option timeout (10 s).
 func (c *Client) Gather(ctx context.Context, service string, data []byte, options ...GatherOption) (*Gather, error) {
-	inner, err := c.gather(ctx, service, data, options)
+	inner, err := c.gather(ctx, service, data, options, false)
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +300,7 @@ func (g *Gather) Close() error {
 // errors came and no answer; ErrTimeout.
 func (c *Client) Request(ctx context.Context, service string, data []byte, options ...GatherOption) (Answer, error) {
 	defer runtime.KeepAlive(c)
-	g, err := c.gather(ctx, service, data, options)
+	g, err := c.gather(ctx, service, data, options, true)
 	if err != nil {
 		return Answer{}, err
 	}

@@ -3,6 +3,8 @@ package redmux
 import (
 	"encoding/json"
 	"strings"
+
+	"github.com/redmux/redmux/bindings/go/internal/native"
 )
 
 // head is what wrappers know of a head line, and of what is said of an end.
@@ -14,20 +16,49 @@ type head struct {
 	Missing                           []head
 }
 
-// headOf reads the head line of a request, or of an answer that is no error. encoding/json takes more time for it than everything else that
-// Go does for a request, and most lines are what the library writes where there are no headers: one object, no spaces, no escapes.
+// headOf reads the head line of a request, or of an answer that is no error, which nobody changes any more. encoding/json takes more
+// time for it than everything else that Go does for a request, and most lines are what the library writes where there are no headers:
+// one object of strings without escapes, no spaces.
 func headOf(line []byte) (h head) {
-	all := string(line)
-	if strings.LastIndexByte(all, '{') > 0 || strings.ContainsAny(all, " \t\r\n\\[") {
-		_ = json.Unmarshal(line, &h) // the library read it before
-		return h
+	all := native.Text(line)
+	usual := strings.IndexByte(all, '\\') < 0
+	for rest := all; usual && rest != "}"; {
+		var key, value string
+		key, value, rest, usual = pair(rest)
+		switch key {
+		case "id":
+			h.ID = value
+		case "from":
+			h.From = value
+		case "by":
+			h.By = value
+		case "name":
+			h.Name = value
+		}
 	}
-	return head{ID: part(all, `"id":"`), From: part(all, `"from":"`), By: part(all, `"by":"`), Name: part(all, `"name":"`)}
+	if !usual {
+		h = head{}
+		_ = json.Unmarshal(line, &h) // the library read it before
+	}
+	return h
 }
 
-// part is a string of the line: what stands behind its key, which can stand nowhere else, as quotes in strings are escaped.
-func part(line, key string) string {
-	_, text, _ := strings.Cut(line, key)
-	text, _, _ = strings.Cut(text, `"`)
-	return text
+// pair is the first pair of an object, and what stands behind it. The value is empty if it is no string.
+func pair(line string) (key, value, rest string, usual bool) {
+	if len(line) < 2 || line[0] != '{' && line[0] != ',' || line[1] != '"' {
+		return "", "", "", false
+	}
+	key, rest, _ = strings.Cut(line[2:], `":`)
+	if strings.HasPrefix(rest, `"`) {
+		value, rest, usual = strings.Cut(rest[1:], `"`)
+		return key, value, rest, usual
+	}
+	for i, c := range []byte(rest) {
+		if c == ',' || c == '}' {
+			return key, "", rest[i:], true
+		} else if c <= ' ' || c == '"' || c == '{' || c == '[' {
+			break
+		}
+	}
+	return "", "", "", false
 }

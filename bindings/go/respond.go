@@ -23,7 +23,6 @@ type Request struct {
 	ticket    uint64
 	said      bool // its last answer ended it
 	context   asker
-	cancel    context.CancelFunc
 }
 
 // Text is the request as a string.
@@ -40,7 +39,7 @@ func (r *Request) Answer(data []byte, headers map[string]string) error {
 func (r *Request) answer(data []byte, headers map[string]string, last bool) error {
 	status := native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), last)
 	if status == native.Cancelled || status == native.Closed {
-		r.cancel() // the library's word that nobody waits is still to come
+		r.context.leave() // the library's word that nobody waits is still to come
 	}
 	if last {
 		r.said = status == native.OK
@@ -61,7 +60,8 @@ type Responder struct {
 	stream  *stream
 	context context.Context
 	cancel  context.CancelFunc
-	working sync.Map // the ends of the handlers' contexts, by ticket
+	mu      sync.Mutex
+	working map[uint64]*Request // by ticket
 }
 
 // Respond serves a service, and returns when Redis has its name. Each request is handled on a goroutine of its own, at most
@@ -72,7 +72,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 	if err != nil {
 		return nil, err
 	}
-	r := &Responder{client: c, what: what, handler: handler, stream: stream}
+	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]*Request{}}
 	r.context, r.cancel = context.WithCancel(c.core.context)
 	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(collect(options).options))
 	if failure != nil {
@@ -109,8 +109,11 @@ func (r *Responder) record(one *native.Record, data []byte) {
 	case native.KindRequest:
 		r.begin(one, data)
 	case native.KindCancel:
-		if cancel, is := r.working.Load(one.Number); is {
-			cancel.(context.CancelFunc)()
+		r.mu.Lock()
+		request := r.working[one.Number]
+		r.mu.Unlock()
+		if request != nil {
+			request.context.leave()
 		}
 	case native.KindClosed:
 		_ = r.Close()
@@ -122,29 +125,59 @@ func (r *Responder) record(one *native.Record, data []byte) {
 func (r *Responder) begin(one *native.Record, data []byte) {
 	h := headOf(one.Extra(data))
 	request := &Request{
-		Service: string(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
+		Service: native.Text(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
-		context: asker{until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
+		context: asker{responder: r, until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
 	}
-	request.context.Context, request.cancel = context.WithCancel(r.context)
-	r.working.Store(request.ticket, request.cancel)
+	r.mu.Lock()
+	r.working[request.ticket] = request
+	r.mu.Unlock()
 	go r.handle(request)
 }
 
 // asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks.
+// Most handlers never look at it, so what can end is made for the first look.
 type asker struct {
-	context.Context
-	until time.Time
-	trace string
+	responder *Responder
+	until     time.Time
+	trace     string
+
+	mu     sync.Mutex
+	left   bool
+	inner  context.Context
+	cancel context.CancelFunc
+}
+
+func (a *asker) looked() context.Context {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.inner == nil {
+		a.inner, a.cancel = context.WithCancel(a.responder.context)
+		if a.left {
+			a.cancel()
+		}
+	}
+	return a.inner
+}
+
+// leave ends it.
+func (a *asker) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.left = true; a.inner != nil {
+		a.cancel()
+	}
 }
 
 func (a *asker) Deadline() (time.Time, bool) { return a.until, true }
+func (a *asker) Done() <-chan struct{}       { return a.looked().Done() }
+func (a *asker) Err() error                  { return a.looked().Err() }
 
 func (a *asker) Value(key any) any {
 	if key == (traced{}) {
 		return a.trace
 	}
-	return a.Context.Value(key)
+	return a.looked().Value(key)
 }
 
 func (r *Responder) handle(request *Request) {
@@ -167,8 +200,10 @@ func (r *Responder) handle(request *Request) {
 
 // left ends the request, however its handler was left.
 func (r *Responder) left(request *Request) {
-	r.working.Delete(request.ticket)
-	request.cancel()
+	r.mu.Lock()
+	delete(r.working, request.ticket)
+	r.mu.Unlock()
+	request.context.leave()
 	if !request.said {
 		native.EndRequest(r.stream.handle, request.ticket) // harmless where something ended it
 	}

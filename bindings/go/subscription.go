@@ -24,7 +24,7 @@ type Subscription struct {
 
 	// What follows belongs to who reads.
 	reading atomic.Bool
-	block   native.Block
+	told    bool // there may be something to take
 	records []native.Record
 	data    []byte
 	at      int
@@ -259,23 +259,24 @@ func (s *Subscription) more(ctx context.Context) error {
 		if s.over != nil || s.stream.closed.Load() {
 			return s.ending()
 		}
-		switch status := native.Take(s.stream.inbox, &s.block); status {
-		case native.OK:
-			s.records, s.data = s.block.Copy(s.records)
-			return nil
-		case native.Timeout:
-		case native.Closed:
-			return s.ending()
-		default:
-			return fail(status, "read", "")
+		if s.told {
+			block, status := native.Take(s.stream.inbox)
+			switch s.told = false; status {
+			case native.OK:
+				s.told = block.More() // what comes behind the last one is signalled
+				s.records, s.data = block.Copy(s.records)
+				return nil
+			case native.Timeout:
+			case native.Closed:
+				return s.ending()
+			default:
+				return fail(status, "read", "")
+			}
 		}
 		if cap(s.records) > 8 { // the room that it keeps while it waits
 			s.records = nil
 		}
-		select {
-		case <-s.stream.signal:
-		case <-s.stream.done:
-		case <-ctx.Done():
+		if s.told = s.stream.signal.wait(ctx); !s.told {
 			return ended(ctx, "read")
 		}
 	}

@@ -31,6 +31,89 @@ static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, in
     }
 }
 
+// What comes out comes by value: where a call is given the address of something in Go, that has to live on the heap, and is looked
+// through for pointers each time.
+typedef struct { redmux_block block; int32_t status; } lent;
+typedef struct { size_t count; int32_t status; } listed;
+typedef struct { uint64_t id, events; redmux_error *error; int32_t status; } opened;
+
+static lent take(redmux_inbox inbox)
+{
+    lent l = {0};
+    l.status = redmux_inbox_take(inbox, 0, &l.block);
+    return l;
+}
+
+static void give_back(uint64_t id)
+{
+    redmux_block block = {.id = id};
+    redmux_block_release(&block);
+}
+
+static listed look(redmux_client client, redmux_inbox *ready, size_t room)
+{
+    listed l = {0};
+    l.status = redmux_client_wait(client, 0, ready, room, &l.count);
+    return l;
+}
+
+static redmux_options new_options(void)
+{
+    redmux_options options;
+    redmux_options_new(&options);
+    return options;
+}
+
+// Without a key it is the URL.
+static opened set(redmux_options options, const char *key, const char *value)
+{
+    opened o = {0};
+    o.status = key ? redmux_options_set(options, key, value, &o.error) : redmux_options_set_url(options, value, &o.error);
+    return o;
+}
+
+static opened open_client(redmux_options options)
+{
+    opened o = {0};
+    redmux_client client = {0};
+    redmux_inbox events = {0};
+    o.status = redmux_client_open_with(options, REDMUX_EVENTS_TAKE, NULL, NULL, NULL, &client, &events, &o.error);
+    o.id = client.id;
+    o.events = events.id;
+    return o;
+}
+
+static opened new_inbox(redmux_client client, redmux_options options)
+{
+    opened o = {0};
+    redmux_inbox inbox = {0};
+    o.status = redmux_inbox_new(client, options, &inbox, &o.error);
+    o.id = inbox.id;
+    return o;
+}
+
+static opened open_gather(redmux_client client, redmux_inbox inbox, const uint8_t *service, size_t service_len, const uint8_t *data,
+                          size_t data_len, const uint8_t *headers, size_t headers_len, redmux_options options, uint64_t token,
+                          int64_t timeout_ms)
+{
+    opened o = {0};
+    redmux_gather gather = {0};
+    o.status = redmux_gather_open(client, inbox, service, service_len, data, data_len, headers, headers_len, options, token,
+                                  timeout_ms, &gather, &o.error);
+    o.id = gather.id;
+    return o;
+}
+
+static opened open_responder(redmux_client client, redmux_inbox inbox, const uint8_t *service, size_t service_len,
+                             redmux_options options)
+{
+    opened o = {0};
+    redmux_responder responder = {0};
+    o.status = redmux_responder_open(client, inbox, service, service_len, options, 0, &responder, &o.error);
+    o.id = responder.id;
+    return o;
+}
+
 static int32_t promise(int kind, uint64_t id, const uint8_t *name, size_t name_len, redmux_inbox inbox, uint64_t token,
                        int64_t timeout_ms, int64_t wait_ms)
 {
@@ -94,22 +177,29 @@ func (b *Block) Records() []Record {
 // Data is borrowed until Release.
 func (b *Block) Data() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(b.c.data)), b.c.data_len) }
 
+// More says that records stayed behind, for which the inbox has been listed again.
+func (b *Block) More() bool { return b.c.more > 0 }
+
 // Take takes the oldest block of an inbox, if there is one.
-func Take(inbox uint64, block *Block) int32 {
-	return int32(C.redmux_inbox_take(inboxOf(inbox), 0, &block.c))
+func Take(inbox uint64) (Block, int32) {
+	taken := C.take(inboxOf(inbox))
+	return Block{taken.block}, int32(taken.status)
 }
 
 // Release gives it back.
-func Release(block *Block) { C.redmux_block_release(&block.c) }
+func (b *Block) Release() { C.give_back(b.c.id) }
 
 // Copy appends its records to some, copies what they point into in one piece, and gives it back.
 func (b *Block) Copy(records []Record) ([]Record, []byte) {
-	defer Release(b)
+	defer b.Release()
 	lent := b.Data()
 	data := make([]byte, len(lent)) // in this shape it is not cleared first
 	copy(data, lent)
 	return append(records, b.Records()...), data
 }
+
+// Text is bytes that nobody changes any more.
+func Text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Failure is a status with the library's sentence about it.
 type Failure struct {
@@ -156,47 +246,38 @@ func zeroed(s string) *C.char {
 }
 
 // with calls with these options; without any the call's own are none.
-func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
+func with(url string, options []Option, call func(C.redmux_options) C.opened) (made C.opened, failed *Failure) {
 	var given C.redmux_options
-	var err *C.redmux_error
-	status := C.int32_t(C.REDMUX_OK)
 	if len(options) > 0 {
-		C.redmux_options_new(&given)
+		given = C.new_options()
 		defer C.redmux_options_free(given)
 		if url != "" {
-			status = C.redmux_options_set_url(given, zeroed(url), &err)
+			made = C.set(given, nil, zeroed(url))
 		}
-		for i := 0; i < len(options) && status == C.REDMUX_OK; i++ {
-			status = C.redmux_options_set(given, zeroed(options[i].Key), zeroed(options[i].Value), &err)
+		for i := 0; i < len(options) && made.status == C.REDMUX_OK; i++ {
+			made = C.set(given, zeroed(options[i].Key), zeroed(options[i].Value))
 		}
 	}
-	if status == C.REDMUX_OK {
-		status = call(given, &err)
+	if made.status == C.REDMUX_OK {
+		made = call(given)
 	}
-	if status == C.REDMUX_OK {
-		return nil
+	if made.status != C.REDMUX_OK {
+		failed = &Failure{int32(made.status), C.GoString(C.redmux_error_message(made.error))}
+		C.redmux_error_free(made.error)
 	}
-	defer C.redmux_error_free(err)
-	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
+	return made, failed
 }
 
 // Open opens a client with an event inbox. An empty url is the environment's.
 func Open(url string, options []Option) (client, events uint64, failed *Failure) {
-	var handle C.redmux_client
-	var inbox C.redmux_inbox
-	failed = with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
-		return C.redmux_client_open_with(given, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, err)
-	})
-	return uint64(handle.id), uint64(inbox.id), failed
+	made, failed := with(url, options, func(given C.redmux_options) C.opened { return C.open_client(given) })
+	return uint64(made.id), uint64(made.events), failed
 }
 
 // NewInbox makes an inbox that is taken from; without options it has those of its client, else only these.
 func NewInbox(client uint64, url string, options []Option) (uint64, *Failure) {
-	var inbox C.redmux_inbox
-	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
-		return C.redmux_inbox_new(clientOf(client), given, &inbox, err)
-	})
-	return uint64(inbox.id), failed
+	made, failed := with(url, options, func(given C.redmux_options) C.opened { return C.new_inbox(clientOf(client), given) })
+	return uint64(made.id), failed
 }
 
 // CloseInbox discards what waits in it.
@@ -210,9 +291,8 @@ func Dup(client uint64) int { return int(C.dup_fd(clientOf(client))) }
 
 // Listed writes the inboxes that have something into ready, and takes them off the client's list.
 func Listed(client uint64, ready []uint64) (int, int32) {
-	var count C.size_t
-	status := C.redmux_client_wait(clientOf(client), 0, (*C.redmux_inbox)(unsafe.Pointer(&ready[0])), C.size_t(len(ready)), &count)
-	return int(count), int32(status)
+	found := C.look(clientOf(client), (*C.redmux_inbox)(unsafe.Pointer(&ready[0])), C.size_t(len(ready)))
+	return int(found.count), int32(found.status)
 }
 
 // Ask is an operation that needs nothing but its object; it completes with done.
@@ -341,12 +421,11 @@ func ClosePromises(promises uint64) { C.redmux_promises_close(promisesOf(promise
 // Gather asks a service; its answers and its end come with token. headers are JSON.
 func Gather(client, inbox uint64, service string, data, headers []byte, url string, options []Option, token uint64,
 	limit int64) (uint64, *Failure) {
-	var gather C.redmux_gather
-	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
-		return C.redmux_gather_open(clientOf(client), inboxOf(inbox), chars(service), size(service), bytes(data), size(data),
-			bytes(headers), size(headers), given, u64(token), i64(limit), &gather, err)
+	made, failed := with(url, options, func(given C.redmux_options) C.opened {
+		return C.open_gather(clientOf(client), inboxOf(inbox), chars(service), size(service), bytes(data), size(data),
+			bytes(headers), size(headers), given, u64(token), i64(limit))
 	})
-	return uint64(gather.id), failed
+	return uint64(made.id), failed
 }
 
 // StopGather ends it with a reason; harmless when it has ended.
@@ -356,16 +435,15 @@ func StopGather(client, gather, reason uint64) {
 
 // NewResponder serves a service.
 func NewResponder(client, inbox uint64, service, url string, options []Option) (uint64, *Failure) {
-	var responder C.redmux_responder
-	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
-		return C.redmux_responder_open(clientOf(client), inboxOf(inbox), chars(service), size(service), given, 0, &responder, err)
+	made, failed := with(url, options, func(given C.redmux_options) C.opened {
+		return C.open_responder(clientOf(client), inboxOf(inbox), chars(service), size(service), given)
 	})
-	return uint64(responder.id), failed
+	return uint64(made.id), failed
 }
 
 // AnswerRequest answers a request; the last answer ends it. headers are JSON.
 func AnswerRequest(responder, request uint64, data, headers []byte, last bool) int32 {
-	return int32(C.redmux_responder_answer(responderOf(responder), u64(request), bytes(data), size(data), bytes(headers), size(headers), flag[last]))
+	return int32(C.redmux_responder_answer(responderOf(responder), u64(request), bytes(data), size(data), bytes(headers), size(headers), flag(last)))
 }
 
 // EndRequest ends it without another answer; harmless when it has ended.
@@ -373,11 +451,16 @@ func EndRequest(responder, request uint64) {
 	C.redmux_responder_end(responderOf(responder), u64(request))
 }
 
-var flag = map[bool]C.int32_t{true: 1}
+func flag(is bool) C.int32_t {
+	if is {
+		return 1
+	}
+	return 0
+}
 
 // FailRequest ends it with an error.
 func FailRequest(responder, request uint64, code, message string, retriable bool) int32 {
-	return int32(C.redmux_responder_fail(responderOf(responder), u64(request), chars(code), size(code), chars(message), size(message), flag[retriable]))
+	return int32(C.redmux_responder_fail(responderOf(responder), u64(request), chars(code), size(code), chars(message), size(message), flag(retriable)))
 }
 
 // CloseResponder ends it and the requests that it has.
