@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -57,30 +58,22 @@ func newStream(inbox uint64, serves bool) *stream {
 	return &stream{inbox: inbox, serves: serves, signal: make(signal, 1), done: make(chan struct{})}
 }
 
-// each gives what comes to f, until it is closed.
+// each gives what comes to f, until it is closed. What comes behind a block that left nothing is signalled.
 func (s *stream) each(f func(r *native.Record, data []byte)) {
 	var records []native.Record
-	for !s.closed.Load() {
-		block, status := native.Take(s.inbox)
-		for status == native.OK {
-			var data []byte
-			more := block.More()
-			records, data = block.Copy(records[:0])
-			for i := range records {
-				f(&records[i], data)
-			}
-			if !more {
-				break // what comes from here on is signalled
-			}
-			block, status = native.Take(s.inbox)
-		}
-		if !s.closed.Load() {
+	for told := false; !s.closed.Load(); {
+		if !told {
 			<-s.signal
+		}
+		var data []byte
+		records, data, told, _ = native.Copied(s.inbox, records[:0])
+		for i := range records {
+			f(&records[i], data)
 		}
 	}
 }
 
-// signal is sticky, so that none is missed. One goroutine at a time waits for it.
+// signal is sticky, so that none is missed. It wakes one goroutine.
 type signal chan struct{}
 
 func (s signal) wake() {
@@ -174,27 +167,21 @@ func (c *core) read() {
 	ready := make([]uint64, 64)
 	// Called again each time that the descriptor becomes readable, until stop gives the wait a deadline that has passed.
 	err := raw.Read(func(uintptr) bool {
-		for count := len(ready); count == len(ready); { // else the list is empty: what comes now makes it readable anew
-			var status int32
-			count, status = native.Listed(c.handle, ready)
-			if status == native.Closed {
-				c.take()
-				c.mu.Lock()
-				for _, s := range c.streams {
-					s.signal.wake()
-				}
-				c.mu.Unlock()
+		for full := true; full; { // else the list is empty: what comes now makes it readable anew
+			inboxes, status := native.Listed(c.handle, ready)
+			full = len(inboxes) == len(ready)
+			c.mu.Lock()
+			if status == native.Closed { // everybody comes to see it
+				inboxes = append(slices.Collect(maps.Keys(c.streams)), c.replies)
 			}
-			for _, inbox := range ready[:count] {
-				if inbox == c.replies {
-					c.take()
-					continue
-				}
-				c.mu.Lock()
+			for _, inbox := range inboxes {
 				if s := c.streams[inbox]; s != nil {
 					s.signal.wake()
 				}
-				c.mu.Unlock()
+			}
+			c.mu.Unlock()
+			if slices.Contains(inboxes, c.replies) {
+				c.take()
 			}
 		}
 		return false
@@ -208,10 +195,7 @@ func (c *core) read() {
 // take empties the reply inbox. Tokens that nobody waits for any more are passed over.
 func (c *core) take() {
 	for more := true; more; {
-		block, status := native.Take(c.replies)
-		if status != native.OK {
-			return
-		}
+		block := native.Take(c.replies)
 		data, records := block.Data(), block.Records()
 		c.mu.Lock()
 		for i := range records {

@@ -74,7 +74,6 @@ type gather struct {
 	until     func(Answer) bool
 	token, id uint64
 	deadline  time.Time
-	one       bool   // one answer is wanted, and what becomes of it then is not
 	signal    signal // there may be an answer, or its end
 
 	mu     sync.Mutex
@@ -95,10 +94,7 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 	defer g.mu.Unlock()
 	switch {
 	case r.Kind == native.KindEnd || r.Kind == native.KindDone: // the latter where its client is gone
-		g.over = true
-		if !g.one || g.came == nil {
-			g.last, g.said = *r, append([]byte(nil), r.Extra(data)...)
-		}
+		g.over, g.last, g.said = true, *r, append([]byte(nil), r.Extra(data)...)
 		g.signal.wake()
 		return true
 	case r.Kind != native.KindAnswer:
@@ -197,9 +193,9 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 	}
 }
 
-func (c *Client) gather(ctx context.Context, service string, data []byte, options []GatherOption, one bool) (*gather, error) {
+func (c *Client) gather(ctx context.Context, service string, data []byte, options []GatherOption) (*gather, error) {
 	given := collect(options)
-	g := &gather{core: c.core, service: service, until: given.until, one: one, signal: make(signal, 1)}
+	g := &gather{core: c.core, service: service, until: given.until, signal: make(signal, 1)}
 	if ctx.Err() != nil {
 		return nil, ended(ctx, g.what())
 	}
@@ -239,7 +235,7 @@ type Gather struct {
 // Gather asks everybody who serves it, at once. ctx bounds the whole gather: its deadline is the time limit, unless TimeLimit is
 // earlier; without both the client's option timeout (10 s).
 func (c *Client) Gather(ctx context.Context, service string, data []byte, options ...GatherOption) (*Gather, error) {
-	inner, err := c.gather(ctx, service, data, options, false)
+	inner, err := c.gather(ctx, service, data, options)
 	if err != nil {
 		return nil, err
 	}
@@ -300,7 +296,7 @@ func (g *Gather) Close() error {
 // errors came and no answer; ErrTimeout.
 func (c *Client) Request(ctx context.Context, service string, data []byte, options ...GatherOption) (Answer, error) {
 	defer runtime.KeepAlive(c)
-	g, err := c.gather(ctx, service, data, options, true)
+	g, err := c.gather(ctx, service, data, options)
 	if err != nil {
 		return Answer{}, err
 	}

@@ -23,6 +23,7 @@ type Request struct {
 	ticket    uint64
 	said      bool // its last answer ended it
 	context   asker
+	cancel    context.CancelFunc
 }
 
 // Text is the request as a string.
@@ -39,7 +40,7 @@ func (r *Request) Answer(data []byte, headers map[string]string) error {
 func (r *Request) answer(data []byte, headers map[string]string, last bool) error {
 	status := native.AnswerRequest(r.responder.stream.handle, r.ticket, data, encoded(headers), last)
 	if status == native.Cancelled || status == native.Closed {
-		r.context.leave() // the library's word that nobody waits is still to come
+		r.cancel() // the library's word that nobody waits is still to come
 	}
 	if last {
 		r.said = status == native.OK
@@ -58,10 +59,8 @@ type Responder struct {
 	what    string
 	handler Handler
 	stream  *stream
-	context context.Context
-	cancel  context.CancelFunc
 	mu      sync.Mutex
-	working map[uint64]*Request // by ticket
+	working map[uint64]context.CancelFunc // the ends of the handlers' contexts, by ticket
 }
 
 // Respond serves a service, and returns when Redis has its name. Each request is handled on a goroutine of its own, at most
@@ -72,8 +71,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 	if err != nil {
 		return nil, err
 	}
-	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]*Request{}}
-	r.context, r.cancel = context.WithCancel(c.core.context)
+	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]context.CancelFunc{}}
 	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(collect(options).options))
 	if failure != nil {
 		_ = r.Close()
@@ -81,7 +79,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 	}
 	stream.own(id)
 	go func() {
-		defer r.cancel()
+		defer r.leave()
 		stream.each(r.record)
 	}()
 	if err := c.ask(ctx, what, native.ResponderActive, id); err != nil {
@@ -100,8 +98,17 @@ func (r *Responder) Drain(ctx context.Context) error {
 // Close closes at once: the contexts of the handlers end, and their askers are told. Harmless when it is closed.
 func (r *Responder) Close() error {
 	r.client.core.closeStream(r.stream)
-	r.cancel()
+	r.leave()
 	return nil
+}
+
+// leave ends the contexts of the handlers. Those that begin meanwhile are ended when the stream is.
+func (r *Responder) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, cancel := range r.working {
+		cancel()
+	}
 }
 
 func (r *Responder) record(one *native.Record, data []byte) {
@@ -110,11 +117,10 @@ func (r *Responder) record(one *native.Record, data []byte) {
 		r.begin(one, data)
 	case native.KindCancel:
 		r.mu.Lock()
-		request := r.working[one.Number]
-		r.mu.Unlock()
-		if request != nil {
-			request.context.leave()
+		if cancel := r.working[one.Number]; cancel != nil {
+			cancel()
 		}
+		r.mu.Unlock()
 	case native.KindClosed:
 		_ = r.Close()
 	case native.KindLost, native.KindRefused:
@@ -127,57 +133,29 @@ func (r *Responder) begin(one *native.Record, data []byte) {
 	request := &Request{
 		Service: native.Text(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
-		context: asker{responder: r, until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
+		context: asker{until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
 	}
+	request.context.Context, request.cancel = context.WithCancel(context.Background()) // a parent with many children takes longer
 	r.mu.Lock()
-	r.working[request.ticket] = request
+	r.working[request.ticket] = request.cancel
 	r.mu.Unlock()
 	go r.handle(request)
 }
 
 // asker is a handler's context. It ends when the library says so, and not by a clock of its own, which might be ahead of who asks.
-// Most handlers never look at it, so what can end is made for the first look.
 type asker struct {
-	responder *Responder
-	until     time.Time
-	trace     string
-
-	mu     sync.Mutex
-	left   bool
-	inner  context.Context
-	cancel context.CancelFunc
-}
-
-func (a *asker) looked() context.Context {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.inner == nil {
-		a.inner, a.cancel = context.WithCancel(a.responder.context)
-		if a.left {
-			a.cancel()
-		}
-	}
-	return a.inner
-}
-
-// leave ends it.
-func (a *asker) leave() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.left = true; a.inner != nil {
-		a.cancel()
-	}
+	context.Context
+	until time.Time
+	trace string
 }
 
 func (a *asker) Deadline() (time.Time, bool) { return a.until, true }
-func (a *asker) Done() <-chan struct{}       { return a.looked().Done() }
-func (a *asker) Err() error                  { return a.looked().Err() }
 
 func (a *asker) Value(key any) any {
 	if key == (traced{}) {
 		return a.trace
 	}
-	return a.looked().Value(key)
+	return a.Context.Value(key)
 }
 
 func (r *Responder) handle(request *Request) {
@@ -203,7 +181,7 @@ func (r *Responder) left(request *Request) {
 	r.mu.Lock()
 	delete(r.working, request.ticket)
 	r.mu.Unlock()
-	request.context.leave()
+	request.cancel()
 	if !request.said {
 		native.EndRequest(r.stream.handle, request.ticket) // harmless where something ended it
 	}

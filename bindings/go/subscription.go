@@ -260,16 +260,13 @@ func (s *Subscription) more(ctx context.Context) error {
 			return s.ending()
 		}
 		if s.told {
-			block, status := native.Take(s.stream.inbox)
-			switch s.told = false; status {
-			case native.OK:
-				s.told = block.More() // what comes behind the last one is signalled
-				s.records, s.data = block.Copy(s.records)
+			var status int32
+			s.records, s.data, s.told, status = native.Copied(s.stream.inbox, s.records)
+			if status == native.OK {
 				return nil
-			case native.Timeout:
-			case native.Closed:
+			} else if status == native.Closed {
 				return s.ending()
-			default:
+			} else if status != native.Timeout {
 				return fail(status, "read", "")
 			}
 		}

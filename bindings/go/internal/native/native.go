@@ -31,87 +31,21 @@ static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, in
     }
 }
 
-// What comes out comes by value: where a call is given the address of something in Go, that has to live on the heap, and is looked
-// through for pointers each time.
-typedef struct { redmux_block block; int32_t status; } lent;
-typedef struct { size_t count; int32_t status; } listed;
-typedef struct { uint64_t id, events; redmux_error *error; int32_t status; } opened;
-
-static lent take(redmux_inbox inbox)
+// By value: what a call gets an address of lives on Go's heap, and is looked through for pointers each time. An empty part may point
+// to anything, and Go ends a program that has such a pointer on a stack.
+static redmux_block take(redmux_inbox inbox)
 {
-    lent l = {0};
-    l.status = redmux_inbox_take(inbox, 0, &l.block);
-    return l;
+    redmux_block block = {0};
+    int32_t status = redmux_inbox_take(inbox, 0, &block);
+    block.status = status;
+    if (block.data_len == 0) block.data = NULL;
+    return block;
 }
 
 static void give_back(uint64_t id)
 {
     redmux_block block = {.id = id};
     redmux_block_release(&block);
-}
-
-static listed look(redmux_client client, redmux_inbox *ready, size_t room)
-{
-    listed l = {0};
-    l.status = redmux_client_wait(client, 0, ready, room, &l.count);
-    return l;
-}
-
-static redmux_options new_options(void)
-{
-    redmux_options options;
-    redmux_options_new(&options);
-    return options;
-}
-
-// Without a key it is the URL.
-static opened set(redmux_options options, const char *key, const char *value)
-{
-    opened o = {0};
-    o.status = key ? redmux_options_set(options, key, value, &o.error) : redmux_options_set_url(options, value, &o.error);
-    return o;
-}
-
-static opened open_client(redmux_options options)
-{
-    opened o = {0};
-    redmux_client client = {0};
-    redmux_inbox events = {0};
-    o.status = redmux_client_open_with(options, REDMUX_EVENTS_TAKE, NULL, NULL, NULL, &client, &events, &o.error);
-    o.id = client.id;
-    o.events = events.id;
-    return o;
-}
-
-static opened new_inbox(redmux_client client, redmux_options options)
-{
-    opened o = {0};
-    redmux_inbox inbox = {0};
-    o.status = redmux_inbox_new(client, options, &inbox, &o.error);
-    o.id = inbox.id;
-    return o;
-}
-
-static opened open_gather(redmux_client client, redmux_inbox inbox, const uint8_t *service, size_t service_len, const uint8_t *data,
-                          size_t data_len, const uint8_t *headers, size_t headers_len, redmux_options options, uint64_t token,
-                          int64_t timeout_ms)
-{
-    opened o = {0};
-    redmux_gather gather = {0};
-    o.status = redmux_gather_open(client, inbox, service, service_len, data, data_len, headers, headers_len, options, token,
-                                  timeout_ms, &gather, &o.error);
-    o.id = gather.id;
-    return o;
-}
-
-static opened open_responder(redmux_client client, redmux_inbox inbox, const uint8_t *service, size_t service_len,
-                             redmux_options options)
-{
-    opened o = {0};
-    redmux_responder responder = {0};
-    o.status = redmux_responder_open(client, inbox, service, service_len, options, 0, &responder, &o.error);
-    o.id = responder.id;
-    return o;
 }
 
 static int32_t promise(int kind, uint64_t id, const uint8_t *name, size_t name_len, redmux_inbox inbox, uint64_t token,
@@ -177,25 +111,26 @@ func (b *Block) Records() []Record {
 // Data is borrowed until Release.
 func (b *Block) Data() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(b.c.data)), b.c.data_len) }
 
-// More says that records stayed behind, for which the inbox has been listed again.
+// More says that records stayed behind. What comes where none did is listed.
 func (b *Block) More() bool { return b.c.more > 0 }
 
-// Take takes the oldest block of an inbox, if there is one.
-func Take(inbox uint64) (Block, int32) {
-	taken := C.take(inboxOf(inbox))
-	return Block{taken.block}, int32(taken.status)
-}
+// Take takes the oldest block of an inbox; an empty one where there is none.
+func Take(inbox uint64) Block { return Block{C.take(inboxOf(inbox))} }
 
 // Release gives it back.
 func (b *Block) Release() { C.give_back(b.c.id) }
 
-// Copy appends its records to some, copies what they point into in one piece, and gives it back.
-func (b *Block) Copy(records []Record) ([]Record, []byte) {
-	defer b.Release()
-	lent := b.Data()
-	data := make([]byte, len(lent)) // in this shape it is not cleared first
-	copy(data, lent)
-	return append(records, b.Records()...), data
+// Copied takes a block, appends its records to some, copies what they point into in one piece, and gives it back.
+func Copied(inbox uint64, records []Record) (all []Record, data []byte, more bool, status int32) {
+	block := Take(inbox)
+	if block.c.status == C.REDMUX_OK {
+		lent := block.Data()
+		data = make([]byte, len(lent)) // in this shape it is not cleared first
+		copy(data, lent)
+		records = append(records, block.Records()...)
+		block.Release()
+	}
+	return records, data, block.More(), int32(block.c.status)
 }
 
 // Text is bytes that nobody changes any more.
@@ -246,38 +181,47 @@ func zeroed(s string) *C.char {
 }
 
 // with calls with these options; without any the call's own are none.
-func with(url string, options []Option, call func(C.redmux_options) C.opened) (made C.opened, failed *Failure) {
+func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
 	var given C.redmux_options
+	var err *C.redmux_error
+	status := C.int32_t(C.REDMUX_OK)
 	if len(options) > 0 {
-		given = C.new_options()
+		C.redmux_options_new(&given)
 		defer C.redmux_options_free(given)
 		if url != "" {
-			made = C.set(given, nil, zeroed(url))
+			status = C.redmux_options_set_url(given, zeroed(url), &err)
 		}
-		for i := 0; i < len(options) && made.status == C.REDMUX_OK; i++ {
-			made = C.set(given, zeroed(options[i].Key), zeroed(options[i].Value))
+		for i := 0; i < len(options) && status == C.REDMUX_OK; i++ {
+			status = C.redmux_options_set(given, zeroed(options[i].Key), zeroed(options[i].Value), &err)
 		}
 	}
-	if made.status == C.REDMUX_OK {
-		made = call(given)
+	if status == C.REDMUX_OK {
+		status = call(given, &err)
 	}
-	if made.status != C.REDMUX_OK {
-		failed = &Failure{int32(made.status), C.GoString(C.redmux_error_message(made.error))}
-		C.redmux_error_free(made.error)
+	if status == C.REDMUX_OK {
+		return nil
 	}
-	return made, failed
+	defer C.redmux_error_free(err)
+	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
 }
 
 // Open opens a client with an event inbox. An empty url is the environment's.
 func Open(url string, options []Option) (client, events uint64, failed *Failure) {
-	made, failed := with(url, options, func(given C.redmux_options) C.opened { return C.open_client(given) })
-	return uint64(made.id), uint64(made.events), failed
+	var handle C.redmux_client
+	var inbox C.redmux_inbox
+	failed = with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_client_open_with(given, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, err)
+	})
+	return uint64(handle.id), uint64(inbox.id), failed
 }
 
 // NewInbox makes an inbox that is taken from; without options it has those of its client, else only these.
 func NewInbox(client uint64, url string, options []Option) (uint64, *Failure) {
-	made, failed := with(url, options, func(given C.redmux_options) C.opened { return C.new_inbox(clientOf(client), given) })
-	return uint64(made.id), failed
+	var inbox C.redmux_inbox
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_inbox_new(clientOf(client), given, &inbox, err)
+	})
+	return uint64(inbox.id), failed
 }
 
 // CloseInbox discards what waits in it.
@@ -290,9 +234,10 @@ func Cancel(inbox, token uint64) { C.redmux_inbox_cancel(inboxOf(inbox), u64(tok
 func Dup(client uint64) int { return int(C.dup_fd(clientOf(client))) }
 
 // Listed writes the inboxes that have something into ready, and takes them off the client's list.
-func Listed(client uint64, ready []uint64) (int, int32) {
-	found := C.look(clientOf(client), (*C.redmux_inbox)(unsafe.Pointer(&ready[0])), C.size_t(len(ready)))
-	return int(found.count), int32(found.status)
+func Listed(client uint64, ready []uint64) ([]uint64, int32) {
+	var count C.size_t
+	status := C.redmux_client_wait(clientOf(client), 0, (*C.redmux_inbox)(unsafe.Pointer(&ready[0])), C.size_t(len(ready)), &count)
+	return ready[:count], int32(status)
 }
 
 // Ask is an operation that needs nothing but its object; it completes with done.
@@ -421,11 +366,12 @@ func ClosePromises(promises uint64) { C.redmux_promises_close(promisesOf(promise
 // Gather asks a service; its answers and its end come with token. headers are JSON.
 func Gather(client, inbox uint64, service string, data, headers []byte, url string, options []Option, token uint64,
 	limit int64) (uint64, *Failure) {
-	made, failed := with(url, options, func(given C.redmux_options) C.opened {
-		return C.open_gather(clientOf(client), inboxOf(inbox), chars(service), size(service), bytes(data), size(data),
-			bytes(headers), size(headers), given, u64(token), i64(limit))
+	var gather C.redmux_gather
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_gather_open(clientOf(client), inboxOf(inbox), chars(service), size(service), bytes(data), size(data),
+			bytes(headers), size(headers), given, u64(token), i64(limit), &gather, err)
 	})
-	return uint64(made.id), failed
+	return uint64(gather.id), failed
 }
 
 // StopGather ends it with a reason; harmless when it has ended.
@@ -435,10 +381,11 @@ func StopGather(client, gather, reason uint64) {
 
 // NewResponder serves a service.
 func NewResponder(client, inbox uint64, service, url string, options []Option) (uint64, *Failure) {
-	made, failed := with(url, options, func(given C.redmux_options) C.opened {
-		return C.open_responder(clientOf(client), inboxOf(inbox), chars(service), size(service), given)
+	var responder C.redmux_responder
+	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+		return C.redmux_responder_open(clientOf(client), inboxOf(inbox), chars(service), size(service), given, 0, &responder, err)
 	})
-	return uint64(made.id), failed
+	return uint64(responder.id), failed
 }
 
 // AnswerRequest answers a request; the last answer ends it. headers are JSON.
