@@ -60,12 +60,11 @@ func newStream(inbox uint64, serves bool) *stream {
 
 // each gives what comes to f, until it is closed. What comes behind a block that left nothing is signalled.
 func (s *stream) each(f func(r *native.Record, data []byte)) {
-	var records []native.Record
-	for told := false; !s.closed.Load(); {
+	records, data, told := []native.Record(nil), []byte(nil), false
+	for !s.closed.Load() {
 		if !told {
 			<-s.signal
 		}
-		var data []byte
 		records, data, told, _ = native.Copied(s.inbox, records[:0])
 		for i := range records {
 			f(&records[i], data)
@@ -85,17 +84,16 @@ func (s signal) wake() {
 
 // wait says whether it came before the context's end.
 func (s signal) wait(ctx context.Context) bool {
-	end := ctx.Done()
-	if end == nil {
+	if ctx.Done() == nil {
 		<-s // a third of what the choice takes
 		return true
 	}
 	select {
 	case <-s:
-		return true
-	case <-end:
+	case <-ctx.Done():
 		return false
 	}
+	return true
 }
 
 // own gives it its source; one that came too late is closed.

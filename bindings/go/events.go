@@ -3,6 +3,7 @@ package redmux
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redmux/redmux/bindings/go/internal/native"
@@ -134,7 +135,7 @@ type head struct {
 // for it than everything else that Go does for a request, and most lines are what the library writes where there are no headers: one
 // object of strings and numbers, no spaces, no escapes.
 func headOf(line []byte) (h head) {
-	all, key, begin := native.Text(line), "", 0
+	all, key, begin, found := native.Text(line), "", 0, [...]string{"", "", "", ""}
 	for i, c := range line {
 		switch {
 		case c == '"' && begin == 0:
@@ -142,25 +143,16 @@ func headOf(line []byte) (h head) {
 		case c == '"' && i+1 < len(line) && line[i+1] == ':':
 			key, begin = all[begin:i], 0
 		case c == '"':
-			if place := h.place(key); place != nil {
-				*place = all[begin:i]
+			if place := slices.Index(wanted, key); place >= 0 {
+				found[place] = all[begin:i]
 			}
 			begin = 0
 		case c == '\\' || begin == 0 && (c <= ' ' || c == '[' || c == '{' && i > 0):
-			h = head{}
 			_ = json.Unmarshal(line, &h) // the library read it before
 			return h
 		}
 	}
-	return h
+	return head{ID: found[0], From: found[1], By: found[2], Name: found[3]}
 }
 
-// place is where a string of a usual line goes; nil for what nobody here asks for.
-func (h *head) place(key string) *string {
-	for i, known := range [...]string{"id", "from", "by", "name"} {
-		if key == known {
-			return [...]*string{&h.ID, &h.From, &h.By, &h.Name}[i]
-		}
-	}
-	return nil
-}
+var wanted = []string{"id", "from", "by", "name"}

@@ -78,7 +78,6 @@ type gather struct {
 
 	mu     sync.Mutex
 	came   []Answer
-	first  [1]Answer // room for most
 	enough bool
 	errors []*RemoteError
 	over   bool // what is said of its end is below, and read by who asks
@@ -104,9 +103,6 @@ func (g *gather) reply(r *native.Record, data []byte) bool {
 		g.errors = append(g.errors, &RemoteError{h.Code, h.Message, h.Retriable, h.Name, int(r.Status)})
 	case !g.enough:
 		own := append(append(make([]byte, 0, r.ExtraLen+r.DataLen), r.Extra(data)...), r.Data(data)...)
-		if g.came == nil {
-			g.came = g.first[:0]
-		}
 		g.came = append(g.came, Answer{
 			Service: g.service, Number: int(r.Number), Last: r.Flags&native.FlagLast != 0, nanos: int64(r.Aux),
 			line: own[:r.ExtraLen], Data: own[r.ExtraLen:len(own):len(own)],

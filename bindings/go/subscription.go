@@ -194,9 +194,8 @@ func (s *Subscription) read(ctx context.Context, m *Message) (Event, error) {
 	if !s.reading.CompareAndSwap(false, true) {
 		return nil, fail(native.Busy, "read", "another goroutine reads this subscription")
 	}
-	event, err := s.next(ctx, m)
-	s.reading.Store(false)
-	return event, err
+	defer s.reading.Store(false)
+	return s.next(ctx, m)
 }
 
 func (s *Subscription) next(ctx context.Context, m *Message) (Event, error) {

@@ -36,17 +36,12 @@ static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, in
 static redmux_block take(redmux_inbox inbox)
 {
     redmux_block block = {0};
-    int32_t status = redmux_inbox_take(inbox, 0, &block);
-    block.status = status;
+    block.status = redmux_inbox_take(inbox, 0, &block);
     if (block.data_len == 0) block.data = NULL;
     return block;
 }
 
-static void give_back(uint64_t id)
-{
-    redmux_block block = {.id = id};
-    redmux_block_release(&block);
-}
+static void give_back(uint64_t id) { redmux_block_release(&(redmux_block){.id = id}); }
 
 static int32_t promise(int kind, uint64_t id, const uint8_t *name, size_t name_len, redmux_inbox inbox, uint64_t token,
                        int64_t timeout_ms, int64_t wait_ms)
@@ -71,14 +66,13 @@ const ABI = C.REDMUX_ABI_VERSION
 
 // The statuses, kinds, flags and reasons that the wrapper acts upon.
 const OK, Closed, Busy, Cancelled = C.REDMUX_OK, C.REDMUX_ERR_CLOSED, C.REDMUX_ERR_BUSY, C.REDMUX_ERR_CANCELLED
-const NoResponders, Remote, Connect, Overflow = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_OVERFLOW
-const Timeout, KindMessage, KindActive, KindLost = C.REDMUX_ERR_TIMEOUT, C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST
-const KindDropped, KindDone, KindPublish = C.REDMUX_KIND_DROPPED, C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED
-const KindPromise, KindRefused, KindRequest = C.REDMUX_KIND_PROMISE, C.REDMUX_KIND_REFUSED, C.REDMUX_KIND_REQUEST
-const KindCancel, KindAnswer, KindEnd, KindAsk = C.REDMUX_KIND_CANCEL, C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END, C.REDMUX_KIND_QUESTION
-const KindLog, KindState, KindClosed, FlagPattern = C.REDMUX_KIND_LOG, C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED, C.REDMUX_FLAG_PATTERN
-const FlagName, FlagLast, FlagFailed, FlagAgain = C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED, C.REDMUX_FLAG_AGAIN
-const Predicate, GivenUp = C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
+const NoResponders, Remote, Connect, Timeout = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_TIMEOUT
+const KindMessage, KindActive, KindLost, KindDropped = C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST, C.REDMUX_KIND_DROPPED
+const KindDone, KindPublish, KindPromise, KindRefused = C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED, C.REDMUX_KIND_PROMISE, C.REDMUX_KIND_REFUSED
+const KindRequest, KindCancel, KindAnswer, KindEnd = C.REDMUX_KIND_REQUEST, C.REDMUX_KIND_CANCEL, C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END
+const KindAsk, KindLog, KindState, KindClosed = C.REDMUX_KIND_QUESTION, C.REDMUX_KIND_LOG, C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED
+const FlagPattern, FlagName, FlagLast, FlagFailed = C.REDMUX_FLAG_PATTERN, C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED
+const FlagAgain, Predicate, GivenUp = C.REDMUX_FLAG_AGAIN, C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
 
 // Record is redmux_record, field by field; a test holds the two layouts together.
 type Record struct {
@@ -390,7 +384,7 @@ func NewResponder(client, inbox uint64, service, url string, options []Option) (
 
 // AnswerRequest answers a request; the last answer ends it. headers are JSON.
 func AnswerRequest(responder, request uint64, data, headers []byte, last bool) int32 {
-	return int32(C.redmux_responder_answer(responderOf(responder), u64(request), bytes(data), size(data), bytes(headers), size(headers), flag(last)))
+	return int32(C.redmux_responder_answer(responderOf(responder), u64(request), bytes(data), size(data), bytes(headers), size(headers), flag[last]))
 }
 
 // EndRequest ends it without another answer; harmless when it has ended.
@@ -398,16 +392,11 @@ func EndRequest(responder, request uint64) {
 	C.redmux_responder_end(responderOf(responder), u64(request))
 }
 
-func flag(is bool) C.int32_t {
-	if is {
-		return 1
-	}
-	return 0
-}
+var flag = map[bool]C.int32_t{true: 1}
 
 // FailRequest ends it with an error.
 func FailRequest(responder, request uint64, code, message string, retriable bool) int32 {
-	return int32(C.redmux_responder_fail(responderOf(responder), u64(request), chars(code), size(code), chars(message), size(message), flag(retriable)))
+	return int32(C.redmux_responder_fail(responderOf(responder), u64(request), chars(code), size(code), chars(message), size(message), flag[retriable]))
 }
 
 // CloseResponder ends it and the requests that it has.
