@@ -180,7 +180,7 @@ func part(data []byte) string {
 
 func TestAnEmptyPartOfABlockIsNoPointer(t *testing.T) {
 	begin(t)
-	client, events, failure := native.Open(server.url, nil)
+	client, events, failure := native.Open(server.url, []native.Option{{Key: "log_level", Value: "warn"}})
 	equal(t, failure, nil)
 	defer native.CloseInbox(events)
 	defer native.CloseClient(client)
