@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -57,27 +58,21 @@ func newStream(inbox uint64, serves bool) *stream {
 	return &stream{inbox: inbox, serves: serves, signal: make(signal, 1), done: make(chan struct{})}
 }
 
-// each gives what comes to f, until it is closed.
+// each gives what comes to f, until it is closed. What comes behind a block that left nothing is signalled.
 func (s *stream) each(f func(r *native.Record, data []byte)) {
-	var block native.Block
-	var records []native.Record
-	for {
-		for native.Take(s.inbox, &block) == native.OK {
-			var data []byte
-			records, data = block.Copy(records[:0])
-			for i := range records {
-				f(&records[i], data)
-			}
+	records, data, told := []native.Record(nil), []byte(nil), false
+	for !s.closed.Load() {
+		if !told {
+			<-s.signal
 		}
-		select {
-		case <-s.signal:
-		case <-s.done:
-			return
+		records, data, told, _ = native.Copied(s.inbox, records[:0])
+		for i := range records {
+			f(&records[i], data)
 		}
 	}
 }
 
-// signal is sticky, so that none is missed.
+// signal is sticky, so that none is missed. It wakes one goroutine.
 type signal chan struct{}
 
 func (s signal) wake() {
@@ -85,6 +80,20 @@ func (s signal) wake() {
 	case s <- struct{}{}:
 	default:
 	}
+}
+
+// wait says whether it came before the context's end.
+func (s signal) wait(ctx context.Context) bool {
+	if ctx.Done() == nil {
+		<-s // a third of what the choice takes
+		return true
+	}
+	select {
+	case <-s:
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // own gives it its source; one that came too late is closed.
@@ -106,6 +115,7 @@ func (s *stream) close() bool {
 	}
 	s.free() // before handlers hear of it: whoever leaves then would end a request that the close has yet to end
 	close(s.done)
+	s.signal.wake()
 	native.CloseInbox(s.inbox)
 	return true
 }
@@ -152,31 +162,24 @@ func open(url string, given settings) (*core, error) {
 func (c *core) read() {
 	defer c.finish()
 	raw, _ := c.file.SyscallConn() // an error only of no file
-	var block native.Block
 	ready := make([]uint64, 64)
 	// Called again each time that the descriptor becomes readable, until stop gives the wait a deadline that has passed.
 	err := raw.Read(func(uintptr) bool {
-		for count := len(ready); count == len(ready); { // else the list is empty: what comes now makes it readable anew
-			var status int32
-			count, status = native.Listed(c.handle, ready)
-			if status == native.Closed {
-				c.take(&block)
-				c.mu.Lock()
-				for _, s := range c.streams {
-					s.signal.wake()
-				}
-				c.mu.Unlock()
+		for full := true; full; { // else the list is empty: what comes now makes it readable anew
+			inboxes, status := native.Listed(c.handle, ready)
+			full = len(inboxes) == len(ready)
+			c.mu.Lock()
+			if status == native.Closed { // everybody comes to see it
+				inboxes = append(slices.Collect(maps.Keys(c.streams)), c.replies)
 			}
-			for _, inbox := range ready[:count] {
-				if inbox == c.replies {
-					c.take(&block)
-					continue
-				}
-				c.mu.Lock()
+			for _, inbox := range inboxes {
 				if s := c.streams[inbox]; s != nil {
 					s.signal.wake()
 				}
-				c.mu.Unlock()
+			}
+			c.mu.Unlock()
+			if slices.Contains(inboxes, c.replies) {
+				c.take()
 			}
 		}
 		return false
@@ -184,12 +187,13 @@ func (c *core) read() {
 	if err != nil && !os.IsTimeout(err) {
 		c.logger.Error("redmux: the client's descriptor cannot be watched", "error", err)
 	}
-	c.take(&block)
+	c.take()
 }
 
 // take empties the reply inbox. Tokens that nobody waits for any more are passed over.
-func (c *core) take(block *native.Block) {
-	for native.Take(c.replies, block) == native.OK {
+func (c *core) take() {
+	for more := true; more; {
+		block := native.Take(c.replies)
 		data, records := block.Data(), block.Records()
 		c.mu.Lock()
 		for i := range records {
@@ -199,7 +203,8 @@ func (c *core) take(block *native.Block) {
 			}
 		}
 		c.mu.Unlock()
-		native.Release(block)
+		more = block.More()
+		block.Release()
 	}
 }
 

@@ -177,3 +177,21 @@ func part(data []byte) string {
 	}
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(data)) + `"`
 }
+
+func TestAnEmptyPartOfABlockIsNoPointer(t *testing.T) {
+	begin(t)
+	client, events, failure := native.Open(server.url, []native.Option{{Key: "log_level", Value: "warn"}})
+	equal(t, failure, nil)
+	defer native.CloseInbox(events)
+	defer native.CloseClient(client)
+	inbox, failure := native.NewInbox(client, "", nil)
+	equal(t, failure, nil)
+	defer native.CloseInbox(inbox)
+	equal(t, native.Flush.Of(client, inbox, 1, 0), native.OK)
+	eventually(t, "the flush is done", func() bool {
+		block := native.Take(inbox)
+		defer block.Release()
+		// Go ends a program that has a small number for a pointer on a stack when that grows.
+		return len(block.Records()) == 1 && len(block.Data()) == 0 && unsafe.SliceData(block.Data()) == nil
+	})
+}

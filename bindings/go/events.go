@@ -3,6 +3,7 @@ package redmux
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redmux/redmux/bindings/go/internal/native"
@@ -94,15 +95,10 @@ func (n *names) of(r *native.Record, data []byte) string {
 	name, is := n.known[r.Number]
 	if !is {
 		name = string(r.Name(data))
-		if len(n.known) >= namesKept {
-			n.known = nil
+		if n.known == nil || len(n.known) >= namesKept {
+			n.known = map[uint64]string{}
 		}
-		if n.number != 0 || n.known != nil { // one name needs no map
-			if n.known == nil {
-				n.known = map[uint64]string{n.number: n.name}
-			}
-			n.known[r.Number] = name
-		}
+		n.known[r.Number] = name
 	}
 	n.number, n.name = r.Number, name
 	return name
@@ -125,3 +121,38 @@ func decode(r *native.Record, data []byte) Event {
 	}
 	return nil
 }
+
+// head is what wrappers know of a head line, and of what is said of an end.
+type head struct {
+	ID, From, By, Name, Code, Message string
+	Retriable                         bool
+	H                                 map[string]string
+	Expected, Duplicates, Late        int
+	Missing                           []head
+}
+
+// headOf reads the head line of a request, or of an answer that is no error; nobody may change it any more. encoding/json takes more time
+// for it than everything else that Go does for a request, and most lines are what the library writes where there are no headers: one
+// object of strings and numbers, no spaces, no escapes.
+func headOf(line []byte) (h head) {
+	all, key, begin, found := native.Text(line), "", 0, [...]string{"", "", "", ""}
+	for i, c := range line {
+		switch {
+		case c == '"' && begin == 0:
+			begin = i + 1
+		case c == '"' && i+1 < len(line) && line[i+1] == ':':
+			key, begin = all[begin:i], 0
+		case c == '"':
+			if place := slices.Index(wanted, key); place >= 0 {
+				found[place] = all[begin:i]
+			}
+			begin = 0
+		case c == '\\' || begin == 0 && (c <= ' ' || c == '[' || c == '{' && i > 0):
+			_ = json.Unmarshal(line, &h) // the library read it before
+			return h
+		}
+	}
+	return head{ID: found[0], From: found[1], By: found[2], Name: found[3]}
+}
+
+var wanted = []string{"id", "from", "by", "name"}

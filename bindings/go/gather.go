@@ -69,9 +69,9 @@ type traced struct{}
 
 // gather is one as the client's reader holds it, which keeps answers until they are read.
 type gather struct {
-	core    *core
-	service string
-	settings
+	core      *core
+	service   string
+	until     func(Answer) bool
 	token, id uint64
 	deadline  time.Time
 	signal    signal // there may be an answer, or its end
@@ -179,9 +179,7 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 		if over {
 			return Answer{}, io.EOF
 		}
-		select {
-		case <-g.signal:
-		case <-ctx.Done():
+		if !g.signal.wait(ctx) {
 			if !g.due(ctx) {
 				g.stop(native.GivenUp)
 				return Answer{}, ended(ctx, g.what())
@@ -193,7 +191,7 @@ func (g *gather) next(ctx context.Context) (Answer, error) {
 
 func (c *Client) gather(ctx context.Context, service string, data []byte, options []GatherOption) (*gather, error) {
 	given := collect(options)
-	g := &gather{core: c.core, service: service, settings: given, signal: make(signal, 1)}
+	g := &gather{core: c.core, service: service, until: given.until, signal: make(signal, 1)}
 	if ctx.Err() != nil {
 		return nil, ended(ctx, g.what())
 	}

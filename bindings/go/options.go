@@ -30,7 +30,10 @@ type settings struct {
 }
 
 func collect[O ~func(*settings)](options []O) settings {
-	s := settings{logger: slog.Default()} // which usually prints, so it is told of warnings only
+	if len(options) == 0 {
+		return settings{logger: slog.Default()} // which usually prints, so it is told of warnings only
+	}
+	s := settings{logger: slog.Default()}
 	for _, option := range options {
 		option(&s)
 	}

@@ -59,9 +59,8 @@ type Responder struct {
 	what    string
 	handler Handler
 	stream  *stream
-	context context.Context
-	cancel  context.CancelFunc
-	working sync.Map // the ends of the handlers' contexts, by ticket
+	mu      sync.Mutex
+	working map[uint64]context.CancelFunc // the ends of the handlers' contexts, by ticket
 }
 
 // Respond serves a service, and returns when Redis has its name. Each request is handled on a goroutine of its own, at most
@@ -72,8 +71,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 	if err != nil {
 		return nil, err
 	}
-	r := &Responder{client: c, what: what, handler: handler, stream: stream}
-	r.context, r.cancel = context.WithCancel(c.core.context)
+	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]context.CancelFunc{}}
 	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(collect(options).options))
 	if failure != nil {
 		_ = r.Close()
@@ -81,7 +79,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 	}
 	stream.own(id)
 	go func() {
-		defer r.cancel()
+		defer r.leave()
 		stream.each(r.record)
 	}()
 	if err := c.ask(ctx, what, native.ResponderActive, id); err != nil {
@@ -100,8 +98,17 @@ func (r *Responder) Drain(ctx context.Context) error {
 // Close closes at once: the contexts of the handlers end, and their askers are told. Harmless when it is closed.
 func (r *Responder) Close() error {
 	r.client.core.closeStream(r.stream)
-	r.cancel()
+	r.leave()
 	return nil
+}
+
+// leave ends the contexts of the handlers. Those that begin meanwhile are ended when the stream is.
+func (r *Responder) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, cancel := range r.working {
+		cancel()
+	}
 }
 
 func (r *Responder) record(one *native.Record, data []byte) {
@@ -109,9 +116,11 @@ func (r *Responder) record(one *native.Record, data []byte) {
 	case native.KindRequest:
 		r.begin(one, data)
 	case native.KindCancel:
-		if cancel, is := r.working.Load(one.Number); is {
-			cancel.(context.CancelFunc)()
+		r.mu.Lock()
+		if cancel := r.working[one.Number]; cancel != nil {
+			cancel()
 		}
+		r.mu.Unlock()
 	case native.KindClosed:
 		_ = r.Close()
 	case native.KindLost, native.KindRefused:
@@ -122,12 +131,14 @@ func (r *Responder) record(one *native.Record, data []byte) {
 func (r *Responder) begin(one *native.Record, data []byte) {
 	h := headOf(one.Extra(data))
 	request := &Request{
-		Service: string(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
+		Service: native.Text(one.Name(data)), Data: one.Data(data), ID: h.ID, From: h.From, Headers: h.H,
 		Again: one.Flags&native.FlagAgain != 0, responder: r, ticket: one.Number,
 		context: asker{until: time.Unix(0, int64(one.Aux)), trace: h.H["traceparent"]},
 	}
-	request.context.Context, request.cancel = context.WithCancel(r.context)
-	r.working.Store(request.ticket, request.cancel)
+	request.context.Context, request.cancel = context.WithCancel(context.Background()) // a parent with many children takes longer
+	r.mu.Lock()
+	r.working[request.ticket] = request.cancel
+	r.mu.Unlock()
 	go r.handle(request)
 }
 
@@ -167,7 +178,9 @@ func (r *Responder) handle(request *Request) {
 
 // left ends the request, however its handler was left.
 func (r *Responder) left(request *Request) {
-	r.working.Delete(request.ticket)
+	r.mu.Lock()
+	delete(r.working, request.ticket)
+	r.mu.Unlock()
 	request.cancel()
 	if !request.said {
 		native.EndRequest(r.stream.handle, request.ticket) // harmless where something ended it

@@ -24,7 +24,7 @@ type Subscription struct {
 
 	// What follows belongs to who reads.
 	reading atomic.Bool
-	block   native.Block
+	told    bool // there may be something to take
 	records []native.Record
 	data    []byte
 	at      int
@@ -194,9 +194,8 @@ func (s *Subscription) read(ctx context.Context, m *Message) (Event, error) {
 	if !s.reading.CompareAndSwap(false, true) {
 		return nil, fail(native.Busy, "read", "another goroutine reads this subscription")
 	}
-	event, err := s.next(ctx, m)
-	s.reading.Store(false)
-	return event, err
+	defer s.reading.Store(false)
+	return s.next(ctx, m)
 }
 
 func (s *Subscription) next(ctx context.Context, m *Message) (Event, error) {
@@ -259,23 +258,21 @@ func (s *Subscription) more(ctx context.Context) error {
 		if s.over != nil || s.stream.closed.Load() {
 			return s.ending()
 		}
-		switch status := native.Take(s.stream.inbox, &s.block); status {
-		case native.OK:
-			s.records, s.data = s.block.Copy(s.records)
-			return nil
-		case native.Timeout:
-		case native.Closed:
-			return s.ending()
-		default:
-			return fail(status, "read", "")
+		if s.told {
+			var status int32
+			s.records, s.data, s.told, status = native.Copied(s.stream.inbox, s.records)
+			if status == native.OK {
+				return nil
+			} else if status == native.Closed {
+				return s.ending()
+			} else if status != native.Timeout {
+				return fail(status, "read", "")
+			}
 		}
 		if cap(s.records) > 8 { // the room that it keeps while it waits
 			s.records = nil
 		}
-		select {
-		case <-s.stream.signal:
-		case <-s.stream.done:
-		case <-ctx.Done():
+		if s.told = s.stream.signal.wait(ctx); !s.told {
 			return ended(ctx, "read")
 		}
 	}

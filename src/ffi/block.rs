@@ -1,6 +1,6 @@
 //! Records and blocks, as C sees them. Their layout is frozen; `docs/records.md` says what each kind of record means.
 
-use super::bytes::Place;
+use super::bytes::{Place, first};
 use super::guard::guard_value;
 use super::handle;
 use super::inbox::redmux_inbox;
@@ -90,7 +90,7 @@ impl redmux_block {
             inbox: redmux_inbox { id: lent.inbox().id() },
             records: lent.records().as_ptr().cast(),
             count: lent.records().len(),
-            data: lent.data().as_ptr(),
+            data: first(lent.data()),
             data_len: lent.data().len(),
             more: lent.more(),
             status: 0,

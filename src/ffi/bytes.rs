@@ -22,8 +22,14 @@ pub struct redmux_bytes {
 impl redmux_bytes {
     /// A view of bytes that live elsewhere.
     pub fn of(bytes: &[u8]) -> redmux_bytes {
-        redmux_bytes { data: bytes.as_ptr(), len: bytes.len() }
+        redmux_bytes { data: first(bytes), len: bytes.len() }
     }
+}
+
+/// Where bytes begin, for C: an address in memory also where there are none. Rust's own is then a small number, at which
+/// Go ends a program that holds it.
+pub fn first(bytes: &[u8]) -> *const u8 {
+    if bytes.is_empty() { c"".as_ptr().cast() } else { bytes.as_ptr() }
 }
 
 fn null(what: &str) -> Error {

@@ -47,6 +47,8 @@ int main(void)
     copy = block;
     id = block.id;
     CHECK(id != 0, "a block is lent");
+    /* Go ends a program that holds a pointer into the lowest page. */
+    CHECK(block.data_len > 0 || (uintptr_t)block.data > 4096, "an address in memory, also where there are no bytes");
     redmux_block_release(&block);
     CHECK(block.id == 0 && block.records == NULL && block.count == 0, "a release zeroes the struct");
     redmux_block_release(&block);

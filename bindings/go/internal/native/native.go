@@ -31,6 +31,18 @@ static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, in
     }
 }
 
+// By value: what a call gets an address of lives on Go's heap, and is looked through for pointers each time. An empty part may point
+// to anything, and Go ends a program that has such a pointer on a stack.
+static redmux_block take(redmux_inbox inbox)
+{
+    redmux_block block = {0};
+    block.status = redmux_inbox_take(inbox, 0, &block);
+    if (block.data_len == 0) block.data = NULL;
+    return block;
+}
+
+static void give_back(uint64_t id) { redmux_block_release(&(redmux_block){.id = id}); }
+
 static int32_t promise(int kind, uint64_t id, const uint8_t *name, size_t name_len, redmux_inbox inbox, uint64_t token,
                        int64_t timeout_ms, int64_t wait_ms)
 {
@@ -54,14 +66,13 @@ const ABI = C.REDMUX_ABI_VERSION
 
 // The statuses, kinds, flags and reasons that the wrapper acts upon.
 const OK, Closed, Busy, Cancelled = C.REDMUX_OK, C.REDMUX_ERR_CLOSED, C.REDMUX_ERR_BUSY, C.REDMUX_ERR_CANCELLED
-const NoResponders, Remote, Connect, Overflow = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_OVERFLOW
-const Timeout, KindMessage, KindActive, KindLost = C.REDMUX_ERR_TIMEOUT, C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST
-const KindDropped, KindDone, KindPublish = C.REDMUX_KIND_DROPPED, C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED
-const KindPromise, KindRefused, KindRequest = C.REDMUX_KIND_PROMISE, C.REDMUX_KIND_REFUSED, C.REDMUX_KIND_REQUEST
-const KindCancel, KindAnswer, KindEnd, KindAsk = C.REDMUX_KIND_CANCEL, C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END, C.REDMUX_KIND_QUESTION
-const KindLog, KindState, KindClosed, FlagPattern = C.REDMUX_KIND_LOG, C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED, C.REDMUX_FLAG_PATTERN
-const FlagName, FlagLast, FlagFailed, FlagAgain = C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED, C.REDMUX_FLAG_AGAIN
-const Predicate, GivenUp = C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
+const NoResponders, Remote, Connect, Timeout = C.REDMUX_ERR_NO_RESPONDERS, C.REDMUX_ERR_REMOTE, C.REDMUX_ERR_CONNECT, C.REDMUX_ERR_TIMEOUT
+const KindMessage, KindActive, KindLost, KindDropped = C.REDMUX_KIND_MESSAGE, C.REDMUX_KIND_ACTIVE, C.REDMUX_KIND_LOST, C.REDMUX_KIND_DROPPED
+const KindDone, KindPublish, KindPromise, KindRefused = C.REDMUX_KIND_DONE, C.REDMUX_KIND_PUBLISHED, C.REDMUX_KIND_PROMISE, C.REDMUX_KIND_REFUSED
+const KindRequest, KindCancel, KindAnswer, KindEnd = C.REDMUX_KIND_REQUEST, C.REDMUX_KIND_CANCEL, C.REDMUX_KIND_ANSWER, C.REDMUX_KIND_END
+const KindAsk, KindLog, KindState, KindClosed = C.REDMUX_KIND_QUESTION, C.REDMUX_KIND_LOG, C.REDMUX_KIND_STATE, C.REDMUX_KIND_CLOSED
+const FlagPattern, FlagName, FlagLast, FlagFailed = C.REDMUX_FLAG_PATTERN, C.REDMUX_FLAG_NAME, C.REDMUX_FLAG_LAST, C.REDMUX_FLAG_FAILED
+const FlagAgain, Predicate, GivenUp = C.REDMUX_FLAG_AGAIN, C.REDMUX_REASON_PREDICATE, C.REDMUX_REASON_CANCELLED
 
 // Record is redmux_record, field by field; a test holds the two layouts together.
 type Record struct {
@@ -94,22 +105,30 @@ func (b *Block) Records() []Record {
 // Data is borrowed until Release.
 func (b *Block) Data() []byte { return unsafe.Slice((*byte)(unsafe.Pointer(b.c.data)), b.c.data_len) }
 
-// Take takes the oldest block of an inbox, if there is one.
-func Take(inbox uint64, block *Block) int32 {
-	return int32(C.redmux_inbox_take(inboxOf(inbox), 0, &block.c))
-}
+// More says that records stayed behind. What comes where none did is listed.
+func (b *Block) More() bool { return b.c.more > 0 }
+
+// Take takes the oldest block of an inbox; an empty one where there is none.
+func Take(inbox uint64) Block { return Block{C.take(inboxOf(inbox))} }
 
 // Release gives it back.
-func Release(block *Block) { C.redmux_block_release(&block.c) }
+func (b *Block) Release() { C.give_back(b.c.id) }
 
-// Copy appends its records to some, copies what they point into in one piece, and gives it back.
-func (b *Block) Copy(records []Record) ([]Record, []byte) {
-	defer Release(b)
-	lent := b.Data()
-	data := make([]byte, len(lent)) // in this shape it is not cleared first
-	copy(data, lent)
-	return append(records, b.Records()...), data
+// Copied takes a block, appends its records to some, copies what they point into in one piece, and gives it back.
+func Copied(inbox uint64, records []Record) (all []Record, data []byte, more bool, status int32) {
+	block := Take(inbox)
+	if block.c.status == C.REDMUX_OK {
+		lent := block.Data()
+		data = make([]byte, len(lent)) // in this shape it is not cleared first
+		copy(data, lent)
+		records = append(records, block.Records()...)
+		block.Release()
+	}
+	return records, data, block.More(), int32(block.c.status)
 }
+
+// Text is bytes that nobody changes any more.
+func Text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Failure is a status with the library's sentence about it.
 type Failure struct {
@@ -209,10 +228,10 @@ func Cancel(inbox, token uint64) { C.redmux_inbox_cancel(inboxOf(inbox), u64(tok
 func Dup(client uint64) int { return int(C.dup_fd(clientOf(client))) }
 
 // Listed writes the inboxes that have something into ready, and takes them off the client's list.
-func Listed(client uint64, ready []uint64) (int, int32) {
+func Listed(client uint64, ready []uint64) ([]uint64, int32) {
 	var count C.size_t
 	status := C.redmux_client_wait(clientOf(client), 0, (*C.redmux_inbox)(unsafe.Pointer(&ready[0])), C.size_t(len(ready)), &count)
-	return int(count), int32(status)
+	return ready[:count], int32(status)
 }
 
 // Ask is an operation that needs nothing but its object; it completes with done.
