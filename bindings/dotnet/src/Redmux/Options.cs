@@ -134,7 +134,7 @@ public enum RedmuxState
     Subscribed = 8,
 }
 
-/// <summary>How one subscription behaves. With a callback redmux reads it itself, on the thread pool, one event at a time.</summary>
+/// <summary>How one subscription behaves. With a callback redmux reads it itself, one event at a time, where callbacks may block.</summary>
 public sealed class SubscribeOptions : KeyedOptions
 {
     /// <summary>How long to wait for Redis' word; null is the client's <see cref="RedmuxOptions.Timeout"/>.</summary>
