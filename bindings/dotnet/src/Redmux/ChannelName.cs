@@ -12,8 +12,7 @@ public static class ChannelName
     /// <param name="bytes">Any bytes.</param>
     public static string FromBytes(ReadOnlySpan<byte> bytes)
     {
-        char[]? rented = bytes.Length > 256 ? ArrayPool<char>.Shared.Rent(bytes.Length) : null;
-        Span<char> text = rented ?? stackalloc char[256];
+        Span<char> text = bytes.Length <= 256 ? stackalloc char[256] : new char[bytes.Length];
         int length = 0;
         while (bytes.Length > 0)
         {
@@ -26,9 +25,7 @@ public static class ChannelName
                 bytes = bytes[1..];
             }
         }
-        string name = new(text[..length]);
-        if (rented is not null) { ArrayPool<char>.Shared.Return(rented); }
-        return name;
+        return new(text[..length]);
     }
 
     /// <summary>The bytes of a name.</summary>

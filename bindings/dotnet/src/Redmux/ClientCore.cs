@@ -4,6 +4,7 @@ namespace Redmux;
 /// and wakes readers. It does not know the object that the application holds.</summary>
 internal sealed class ClientCore
 {
+    private const int Few = 4; // for the lane: an answer and its end, of two requests
     private readonly RedmuxOptions _options;
     private readonly string? _url;
     private readonly Dictionary<string, string> _all;
@@ -20,16 +21,17 @@ internal sealed class ClientCore
     {
         _options = options;
         Logger = options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name) ?? NullLogger.Instance;
-        ulong client = 0, events = 0;
+        ulong events = 0;
         (_url, _all) = (options.Url, options.All());
-        Handed.Options(_url, _all, prepared =>
+        Handle = Handed.Options(_url, _all, prepared =>
         {
             void* error = null;
             ulong opened, inbox;
             Failure.Check(Native.redmux_client_open_with(prepared, 1, null, null, null, &opened, &inbox, &error), "connect", error);
-            (client, events) = (opened, inbox);
+            events = inbox;
+            return opened;
         });
-        (Handle, Events) = (client, events);
+        Events = events;
         try
         {
             Reply = NewInbox(null);
@@ -68,45 +70,21 @@ internal sealed class ClientCore
     internal bool OnReader => Environment.CurrentManagedThreadId == _readerId;
 
     /// <summary>Hands on the client's options with these instead; 0, which is just the client's, without any.</summary>
-    internal void Prepared(KeyedOptions? given, Action<ulong> use)
-    {
-        if (given?.All() is { Count: > 0 } pairs)
-        {
-            Handed.Options(_url, _all.Concat(pairs), use);
-        }
-        else
-        {
-            use(0);
-        }
-    }
+    internal ulong Prepared(KeyedOptions? given, Func<ulong, ulong> use) => given?.All() is { Count: > 0 } pairs ? Handed.Options(_url, _all.Concat(pairs), use) : use(0);
 
-    internal unsafe ulong NewInbox(KeyedOptions? options)
+    internal unsafe ulong NewInbox(KeyedOptions? options) => Prepared(options, prepared =>
     {
-        ulong made = 0;
-        Prepared(options, prepared =>
-        {
-            void* error = null;
-            ulong inbox;
-            Failure.Check(Native.redmux_inbox_new(Handle, prepared, &inbox, &error), "inbox", error);
-            made = inbox;
-        });
-        return made;
-    }
+        void* error = null;
+        ulong inbox;
+        Failure.Check(Native.redmux_inbox_new(Handle, prepared, &inbox, &error), "inbox", error);
+        return inbox;
+    });
 
     internal void Know(Source source)
     {
-        if (source.Inbox != 0)
-        {
-            _subscriptions[source.Inbox] = source;
-        }
-        else
-        {
-            _sets[source] = true;
-        }
-        if (Volatile.Read(ref _released) != 0)
-        {
-            source.Close(); // the client ended in between
-        }
+        if (source.Inbox != 0) { _subscriptions[source.Inbox] = source; }
+        else { _sets[source] = true; }
+        if (Volatile.Read(ref _released) != 0) { source.Close(); } // the client ended in between
     }
 
     internal void Forget(Source source)
@@ -139,6 +117,7 @@ internal sealed class ClientCore
                 {
                     for (int index = 0; index < (int)count; index++)
                     {
+                        Lane.Few = count < Few;
                         Hand(ready[index]);
                     }
                 }
@@ -166,15 +145,9 @@ internal sealed class ClientCore
 
     private void Hand(ulong inbox)
     {
-        if (_subscriptions.TryGetValue(inbox, out Source? source))
+        if (_subscriptions.TryGetValue(inbox, out Source? source)) { source.Say(inline: true); }
+        while (inbox == Reply ? Each(Reply, 0, OnReply) : inbox == Events && Each(Events, 0, OnEvent))
         {
-            source.Say(inline: true);
-        }
-        else
-        {
-            while (inbox == Reply ? Each(Reply, 0, OnReply) : inbox == Events && Each(Events, 0, OnEvent))
-            {
-            }
         }
     }
 
@@ -183,6 +156,7 @@ internal sealed class ClientCore
     {
         RawBlock block = default;
         if (Native.redmux_inbox_take(inbox, timeout, &block) != Native.Ok) { return false; }
+        Lane.Few = block.Count < Few;
         foreach (ref readonly RawRecord record in block.AllRecords)
         {
             action(record, block.AllData);

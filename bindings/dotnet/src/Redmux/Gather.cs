@@ -122,8 +122,7 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
         core.Tokens.Add(_collected);
         try
         {
-            ulong handle = 0;
-            core.Prepared(options, prepared =>
+            _handle = core.Prepared(options, prepared =>
             {
                 void* error = null;
                 ulong made = 0;
@@ -134,14 +133,12 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
                             core.Handle, core.Reply, at, (nuint)name.Length, body, (nuint)payload.Length, head, (nuint)headers.Length, prepared,
                             _collected.Token, limit, &made, &error), _collected.What, error);
                 }
-                handle = made;
+                return made;
             });
-            _handle = handle;
         }
         catch
         {
             core.Tokens.Remove(_collected.Token);
-            GC.SuppressFinalize(this);
             throw;
         }
     }
@@ -160,11 +157,9 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
         {
             await foreach (Answer answer in _collected.Answers.Reader.ReadAllAsync(cancellationToken).ConfigureAwait(false))
             {
-                if (!_enough)
-                {
-                    if (_until?.Invoke(answer) == true) { Stop(); }
-                    yield return answer;
-                }
+                if (_enough) { continue; }
+                if (_until?.Invoke(answer) == true) { Stop(); }
+                yield return answer;
             }
         }
         finally
@@ -177,6 +172,8 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
     /// <param name="ct">Gives the request up.</param>
     public async Task<List<Answer>> ToListAsync(CancellationToken ct = default)
     {
+        using Gather given = this;
+        if (_until is null) { await _collected.OverAsync().WaitAsync(ct).ConfigureAwait(false); }
         List<Answer> all = [];
         await foreach (Answer answer in this.WithCancellation(ct).ConfigureAwait(false))
         {
@@ -226,20 +223,16 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
     {
         private readonly List<RedmuxRemoteException> _errors = [];
         internal readonly Channel<Answer> Answers = Channel.CreateUnbounded<Answer>();
+        private Waiter? _over;
         internal volatile Lazy<GatherEnd>? End; // read when somebody looks: most want an answer, and nothing of its end
 
         internal string What => $"request to '{service}'";
 
         internal override void Note(in RawRecord record, ReadOnlySpan<byte> data)
         {
-            if (record.Kind == Native.Answer && (record.Flags & Native.Failed) == 0)
-            {
-                Answers.Writer.TryWrite(new Answer(service, record, data));
-            }
-            else if (record.Kind == Native.Answer)
-            {
-                _errors.Add(RedmuxRemoteException.Of(record.Status, Head.Read(record.Extra(data))));
-            }
+            if (record.Kind != Native.Answer) { return; }
+            if ((record.Flags & Native.Failed) == 0) { Answers.Writer.TryWrite(new Answer(service, record, data)); }
+            else { _errors.Add(RedmuxRemoteException.Of(record.Status, Head.Read(record.Extra(data)))); }
         }
 
         internal override void Ended(in RawRecord record, ReadOnlySpan<byte> data)
@@ -259,8 +252,15 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
 
         private void Finish(Func<GatherEnd> read)
         {
-            End = new(read);
+            lock (Answers) { End = new(read); }
             Answers.Writer.TryComplete();
+            if (_over is not null) { Lane.Run(_over); }
+        }
+
+        /// <summary>Its end, for who is not to be woken by each answer.</summary>
+        internal Task OverAsync()
+        {
+            lock (Answers) { return End is null ? (_over ??= new()).Task : Task.CompletedTask; }
         }
     }
 }

@@ -80,10 +80,13 @@ internal static unsafe partial class Native
     [LibraryImport(Library)] internal static partial RawBytes redmux_text_bytes(void* text);
     [LibraryImport(Library)] internal static partial void redmux_text_free(void* text);
 
-    // What the reader needs of the system.
+    // What the reader and the lane need of the system.
     [LibraryImport("libc", SetLastError = true)] internal static partial int dup(int descriptor);
     [LibraryImport("libc", SetLastError = true)] internal static partial int close(int descriptor);
     [LibraryImport("libc", SetLastError = true)] internal static partial int poll(PollFd* descriptors, nuint count, int timeout);
+    [LibraryImport("libc")] internal static partial int eventfd(uint count, int flags);
+    [LibraryImport("libc")] internal static partial nint read(int descriptor, void* bytes, nuint count);
+    [LibraryImport("libc")] internal static partial nint write(int descriptor, void* bytes, nuint count);
 }
 
 /// <summary>redmux_record: 64 bytes, as docs/records.md fixes them.</summary>

@@ -135,14 +135,8 @@ internal sealed class Operation : Pending, IValueTaskSource<long>, IValueTaskSou
 
     internal override void Ended(in RawRecord record, ReadOnlySpan<byte> data)
     {
-        if (record.Status == Native.Ok)
-        {
-            _source.SetResult((long)record.Number);
-        }
-        else
-        {
-            _source.SetException(Failure.Of(record.Status, What, Encoding.UTF8.GetString(record.Extra(data)), _refused));
-        }
+        if (record.Status == Native.Ok) { _source.SetResult((long)record.Number); }
+        else { _source.SetException(Failure.Of(record.Status, What, Encoding.UTF8.GetString(record.Extra(data)), _refused)); }
     }
 
     internal override void Abandon() => _source.SetException(Failure.Of(Native.ErrClosed, What));

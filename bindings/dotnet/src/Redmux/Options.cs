@@ -72,18 +72,10 @@ public sealed class RedmuxOptions : KeyedOptions
         {
             string key = SnakeCase(entry.Key);
             string? value = entry.Value ?? string.Join(',', entry.GetChildren().Select(item => item.Value));
-            if (key == "url")
-            {
-                Url = value;
-            }
-            else if (key == "connect_timeout" && TimeSpan.TryParse(value, CultureInfo.InvariantCulture, out TimeSpan limit) && value.Contains(':', StringComparison.Ordinal))
-            {
-                ConnectTimeout = limit;
-            }
-            else
-            {
-                Keys[key] = value;
-            }
+            bool time = TimeSpan.TryParse(value, CultureInfo.InvariantCulture, out TimeSpan limit) && value.Contains(':', StringComparison.Ordinal);
+            if (key == "url") { Url = value; }
+            else if (key == "connect_timeout" && time) { ConnectTimeout = limit; }
+            else { Keys[key] = value; }
         }
     }
 
@@ -142,7 +134,7 @@ public enum RedmuxState
     Subscribed = 8,
 }
 
-/// <summary>How one subscription behaves. With a callback redmux reads it itself, on the thread pool, one event at a time.</summary>
+/// <summary>How one subscription behaves. With a callback redmux reads it itself, one event at a time, where callbacks may block.</summary>
 public sealed class SubscribeOptions : KeyedOptions
 {
     /// <summary>How long to wait for Redis' word; null is the client's <see cref="RedmuxOptions.Timeout"/>.</summary>
@@ -192,7 +184,7 @@ internal static class Duration
 internal static unsafe class Handed
 {
     /// <summary>Makes options and hands them to <paramref name="use"/>.</summary>
-    internal static void Options(string? url, IEnumerable<KeyValuePair<string, string>> pairs, Action<ulong> use)
+    internal static ulong Options(string? url, IEnumerable<KeyValuePair<string, string>> pairs, Func<ulong, ulong> use)
     {
         ulong options;
         Failure.Check(Native.redmux_options_new(&options), "options");
@@ -213,7 +205,7 @@ internal static unsafe class Handed
                     Failure.Check(Native.redmux_options_set(options, name, text, &error), "options", error);
                 }
             }
-            use(options);
+            return use(options);
         }
         finally
         {
@@ -240,16 +232,12 @@ internal static unsafe class Handed
 
     internal static IReadOnlyCollection<string> List(Fill fill, string what)
     {
-        void* list = null;
-        Failure.Check(fill(&list), what);
+        void* made = null;
+        Failure.Check(fill(&made), what);
+        void* list = made;
         try
         {
-            var names = new string[(int)Native.redmux_list_count(list)];
-            for (int index = 0; index < names.Length; index++)
-            {
-                names[index] = ChannelName.FromBytes(Native.redmux_list_item(list, (nuint)index).Span);
-            }
-            return names;
+            return [.. Enumerable.Range(0, (int)Native.redmux_list_count(list)).Select(index => ChannelName.FromBytes(Native.redmux_list_item(list, (nuint)index).Span))];
         }
         finally
         {

@@ -75,10 +75,7 @@ public sealed class Promise
                 Active.TrySetResult();
                 Message.TrySetResult(record.Data(data).ToArray());
             }
-            else
-            {
-                Fail(Failure.Of(record.Status, $"promise '{name}'", Encoding.UTF8.GetString(record.Extra(data))));
-            }
+            else { Fail(Failure.Of(record.Status, $"promise '{name}'", Encoding.UTF8.GetString(record.Extra(data)))); }
         }
 
         internal override void Abandon() => Fail(Failure.Of(Native.ErrClosed, $"promise '{name}'"));
@@ -107,12 +104,7 @@ public sealed unsafe class Promises : IAsyncDisposable, IDisposable
         ulong handle = 0;
         fixed (byte* at = bytes)
         {
-            int status = client.Core.Closed ? Native.ErrClosed : Native.redmux_promises_new(client.Core.Handle, client.Core.Reply, at, (nuint)bytes.Length, 0, &handle);
-            if (status != Native.Ok)
-            {
-                GC.SuppressFinalize(this);
-                throw Failure.OfCall(status, $"promises '{prefix}'");
-            }
+            Failure.Check(client.Core.Closed ? Native.ErrClosed : Native.redmux_promises_new(client.Core.Handle, client.Core.Reply, at, (nuint)bytes.Length, 0, &handle), $"promises '{prefix}'");
         }
         _source = new Source(client.Core, 0, &Native.redmux_promises_close) { Handle = handle };
         client.Core.Know(_source);

@@ -14,7 +14,6 @@ public sealed partial class Subscription
     private string _name = "";
     private ulong _number;
 
-    private Message _popped; // what the loop has now
     private int? _over; // the status of its end, once that was read
     private bool _served; // by the reader's thread, which then serves the others first
 
@@ -31,7 +30,7 @@ public sealed partial class Subscription
     public ValueTask<Message> ReadAsync(CancellationToken ct = default)
     {
         ObjectDisposedException.ThrowIf(_source.Closed, this);
-        return Pop(out Message message) ? new(message) : ReadSlowly(ct);
+        return Pop() ? new(Here) : ReadSlowly(ct);
     }
 
     /// <summary>The next message, if it is here already.</summary>
@@ -43,7 +42,9 @@ public sealed partial class Subscription
         while (true)
         {
             ObjectDisposedException.ThrowIf(_source.Closed, this);
-            if (Pop(out message)) { return true; }
+            bool here = Pop();
+            message = here ? Here : default;
+            if (here) { return true; }
             if (_over is not null)
             {
                 Finish();
@@ -73,10 +74,7 @@ public sealed partial class Subscription
         {
             do
             {
-                while (Next(out Message message, out IEvent? other))
-                {
-                    yield return other ?? message;
-                }
+                while (Next(out IEvent? other)) { yield return other ?? Here; }
             }
             while (await MoreAsync(_hop, ct).ConfigureAwait(false));
         }
@@ -86,42 +84,30 @@ public sealed partial class Subscription
         }
     }
 
-    /// <summary>The next record of the copy. False: it is used up, and then <see cref="MoreAsync"/>.</summary>
-    private bool Next(out Message message, out IEvent? other)
+    /// <summary>Goes to the next record of the copy: what it tells, or null where it is a message, which is <see cref="Here"/> then. False: it
+    /// is used up, and then <see cref="MoreAsync"/>.</summary>
+    private bool Next(out IEvent? other)
     {
-        message = default;
         other = null;
         while (_at < _count && !_source.Closed)
         {
             ref readonly RawRecord record = ref _records[_at++];
-            if (record.Kind == Native.Message)
-            {
-                message = Decoded(record);
-                return true;
-            }
+            if (record.Kind == Native.Message) { return true; }
             other = Decode.Event(record, _data);
             if (other is End end)
             {
                 _over = end.Status == Native.ErrClosed ? Native.Ok : end.Status;
                 other = null;
             }
-            else if (other is not null)
-            {
-                return true;
-            }
+            else if (other is not null) { return true; }
         }
         return false;
     }
 
-    /// <summary>The next message of the copy; what is no message is logged.</summary>
-    private bool Pop(out Message message)
+    /// <summary>Goes to the next message of the copy; what is no message is logged.</summary>
+    private bool Pop()
     {
-        if (_at < _count && _records[_at].Kind == Native.Message && !_source.Closed)
-        {
-            message = Decoded(_records[_at++]);
-            return true;
-        }
-        while (Next(out message, out IEvent? other))
+        while (Next(out IEvent? other))
         {
             if (other is null) { return true; }
             Say(other);
@@ -129,14 +115,19 @@ public sealed partial class Subscription
         return false;
     }
 
-    private Message Decoded(in RawRecord record)
+    /// <summary>The message that <see cref="Next"/> went to.</summary>
+    private Message Here
     {
-        if (record.Number != _number || _number == 0)
+        get
         {
-            _name = _core.Names.Of(record.Number, record.Name(_data));
-            _number = record.Number;
+            ref readonly RawRecord record = ref _records[_at - 1];
+            if (record.Number != _number || _number == 0)
+            {
+                _name = _core.Names.Of(record.Number, record.Name(_data));
+                _number = record.Number;
+            }
+            return new Message(_name, new ReadOnlyMemory<byte>(_data, (int)record.DataOff, (int)record.DataLen), (record.Flags & Native.Flag) != 0 ? _pattern : null, record.Aux);
         }
-        return new Message(_name, new ReadOnlyMemory<byte>(_data, (int)record.DataOff, (int)record.DataLen), (record.Flags & Native.Flag) != 0 ? _pattern : null, record.Aux);
     }
 
     private void Say(IEvent happened)
@@ -211,18 +202,18 @@ public sealed partial class Subscription
         return false;
     }
 
-    /// <summary>The next message, when it comes, in <see cref="_popped"/>. False: the stream is over.</summary>
+    /// <summary>Goes to the next message, when it comes. False: the stream is over.</summary>
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<bool> PopAsync(bool hop, CancellationToken ct)
     {
         while (await MoreAsync(hop, ct).ConfigureAwait(false))
         {
-            if (Pop(out _popped)) { return true; }
+            if (Pop()) { return true; }
         }
         return false;
     }
 
     [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<Message> ReadSlowly(CancellationToken ct) =>
-        await PopAsync(hop: true, ct).ConfigureAwait(false) ? _popped : throw Failure.Of(Native.ErrClosed, "read", "the subscription is closed");
+        await PopAsync(hop: true, ct).ConfigureAwait(false) ? Here : throw Failure.Of(Native.ErrClosed, "read", "the subscription is closed");
 
     /// <summary>The end was read: throws, once, where it was not the application that closed.</summary>
     private void Finish()
@@ -239,9 +230,9 @@ public sealed partial class Subscription
 
     private sealed class Enumerator(Subscription subscription, CancellationToken ct) : IAsyncEnumerator<Message>
     {
-        public Message Current => subscription._popped;
+        public Message Current => subscription.Here;
 
-        public ValueTask<bool> MoveNextAsync() => subscription.Pop(out subscription._popped) ? new(true) : subscription.PopAsync(subscription._hop, ct);
+        public ValueTask<bool> MoveNextAsync() => subscription.Pop() ? new(true) : subscription.PopAsync(subscription._hop, ct);
 
         /// <summary>What is behind the loop is anybody's program, and does not belong on the reader's thread.</summary>
         public ValueTask DisposeAsync() => subscription._core.OnReader ? new(Hop) : ValueTask.CompletedTask;

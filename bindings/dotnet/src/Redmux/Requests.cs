@@ -64,7 +64,7 @@ public sealed partial class RedmuxClient
 
     /// <summary>Serves from now on; returns when Redis has the name.</summary>
     /// <param name="service">Which service.</param>
-    /// <param name="handler">Called with each request on the thread pool. What it returns is the answer, null is an end without one, an
+    /// <param name="handler">Called with each request, where it may block. What it returns is the answer, null is an end without one, an
     /// exception is logged and told to the asker; a <see cref="RedmuxRemoteException"/> says what the asker gets.
     /// <see cref="Request.Answer"/> gives more answers.</param>
     /// <param name="options">How.</param>

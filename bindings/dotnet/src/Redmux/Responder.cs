@@ -65,7 +65,7 @@ public sealed class Responder : IAsyncDisposable
             _core.Know(_source); // before it is opened, so that no request finds nobody
             try
             {
-                _core.Prepared(options, prepared =>
+                _source.Handle = _core.Prepared(options, prepared =>
                 {
                     void* error = null;
                     ulong handle = 0;
@@ -74,7 +74,7 @@ public sealed class Responder : IAsyncDisposable
                         Failure.Check(Native.redmux_responder_open(_core.Handle, _source.Inbox, at, (nuint)name.Length, prepared, 0, &handle, &error),
                             $"respond to '{service}'", error);
                     }
-                    _source.Handle = handle;
+                    return handle;
                 });
             }
             catch

@@ -2,14 +2,15 @@ namespace Redmux;
 
 /// <summary>Says that an inbox has something. Sticky: what was said before somebody waits ends the wait at once. One waits at a time,
 /// again and again in the same object, so that waiting allocates nothing.</summary>
-internal sealed class Signal : IValueTaskSource
+internal sealed class Signal : IValueTaskSource, IThreadPoolWorkItem
 {
     private ManualResetValueTaskSourceCore<bool> _core;
     private CancellationTokenRegistration _registration;
+    private Exception? _error;
     private bool _said, _waiting, _hop;
 
     /// <summary>Waits.</summary>
-    /// <param name="hop">Whether the waiter goes on on the thread pool, and not in the thread that says it.</param>
+    /// <param name="hop">Whether the waiter goes on on the <see cref="Lane"/>, and not in the thread that says it.</param>
     /// <param name="ct">Ends the wait.</param>
     internal ValueTask WaitAsync(bool hop, CancellationToken ct)
     {
@@ -26,45 +27,32 @@ internal sealed class Signal : IValueTaskSource
         }
         if (ct.CanBeCanceled)
         {
-            _registration = ct.UnsafeRegister(static (signal, ct) => ((Signal)signal!).Finish(new OperationCanceledException(ct), inline: false), this);
+            _registration = ct.UnsafeRegister(static (signal, ct) => ((Signal)signal!).Say(inline: false, new OperationCanceledException(ct)), this);
         }
         return new ValueTask(this, _core.Version);
     }
 
     /// <param name="inline">Whether the waiter may go on in this thread.</param>
-    internal void Say(bool inline)
-    {
-        if (!Finish(null, inline))
-        {
-            lock (this)
-            {
-                if (!_waiting)
-                {
-                    _said = true;
-                    return;
-                }
-            }
-            Finish(null, inline); // somebody began to wait in between
-        }
-    }
-
-    private bool Finish(Exception? error, bool inline)
+    /// <param name="error">What the wait ends with; that is not kept for the next one.</param>
+    internal void Say(bool inline, Exception? error = null)
     {
         lock (this)
         {
-            if (!_waiting) { return false; }
-            _waiting = false;
-            _core.RunContinuationsAsynchronously = _hop || !inline;
+            if (!_waiting)
+            {
+                _said |= error is null;
+                return;
+            }
+            (_waiting, _error) = (false, error);
         }
-        if (error is null)
-        {
-            _core.SetResult(true);
-        }
-        else
-        {
-            _core.SetException(error);
-        }
-        return true;
+        if (inline && !_hop) { Execute(); }
+        else { Lane.Run(this); }
+    }
+
+    public void Execute()
+    {
+        if (_error is null) { _core.SetResult(true); }
+        else { _core.SetException(_error); }
     }
 
     /// <summary>Whether somebody waits.</summary>

@@ -44,16 +44,27 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
 internal sealed class Calls
 {
     private static readonly AsyncLocal<Calls?> Inside = new();
-    private readonly ConcurrentDictionary<Task, object> _running = new();
+    private readonly ConcurrentDictionary<Call, object> _running = new();
 
     internal void Run(object owner, Func<Task> call)
     {
-        Task task = Task.Run(() => { Inside.Value = this; return call(); });
-        _running[task] = owner;
-        task.ContinueWith(ended => _running.TryRemove(ended, out _), CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+        Call begun = new(this, call);
+        _running[begun] = owner;
+        Lane.Run(begun);
     }
 
     /// <summary>Until none runs, or none of an owner; not asked of one of them itself.</summary>
     internal Task Ended(object? owner = null) =>
-        Inside.Value == this ? Task.CompletedTask : Task.WhenAll(_running.Where(pair => owner is null || pair.Value == owner).Select(pair => pair.Key));
+        Inside.Value == this ? Task.CompletedTask : Task.WhenAll(_running.Where(pair => owner is null || pair.Value == owner).Select(pair => pair.Key.Task));
+
+    private sealed class Call(Calls calls, Func<Task> call) : TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously), IThreadPoolWorkItem
+    {
+        public async void Execute()
+        {
+            Inside.Value = calls;
+            await call().ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            calls._running.TryRemove(this, out _);
+            SetResult();
+        }
+    }
 }

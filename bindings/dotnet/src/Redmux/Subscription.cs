@@ -15,26 +15,18 @@ public sealed partial class Subscription : IAsyncEnumerable<Message>, IAsyncDisp
     {
         ArgumentNullException.ThrowIfNull(options);
         (_client, _core, _pattern, _hop) = (client, client.Core, pattern, options.RunContinuationsAsynchronously);
-        try
+        ObjectDisposedException.ThrowIf(_core.Closed, client);
+        _source = new Source(_core, _core.NewInbox(options), &Native.redmux_subscription_close);
+        if (pattern is null)
         {
-            ObjectDisposedException.ThrowIf(_core.Closed, client);
-            _source = new Source(_core, _core.NewInbox(options), &Native.redmux_subscription_close);
-            if (pattern is null)
+            ulong handle;
+            int status = Native.redmux_subscription_new(_core.Handle, _source.Inbox, 0, &handle);
+            if (status != Native.Ok)
             {
-                ulong handle;
-                int status = Native.redmux_subscription_new(_core.Handle, _source.Inbox, 0, &handle);
-                if (status != Native.Ok)
-                {
-                    _source.Close();
-                    throw Failure.OfCall(status, "subscribe");
-                }
-                _source.Handle = handle;
+                _source.Close();
+                throw Failure.OfCall(status, "subscribe");
             }
-        }
-        catch
-        {
-            GC.SuppressFinalize(this);
-            throw;
+            _source.Handle = handle;
         }
         _core.Know(_source);
     }
@@ -55,11 +47,8 @@ public sealed partial class Subscription : IAsyncEnumerable<Message>, IAsyncDisp
     /// <param name="timeout">How long; null is <see cref="RedmuxOptions.Timeout"/>. They stay wanted beyond it.</param>
     /// <param name="ct">Ends the wait.</param>
     /// <exception cref="RedmuxRefusedException">Redis refuses some: they are left out, and the others are active.</exception>
-    public unsafe ValueTask AddAsync(IEnumerable<string> channels, TimeSpan? timeout = null, CancellationToken ct = default)
-    {
-        if (ct.IsCancellationRequested) { return ValueTask.FromCanceled(ct); }
-        return WithoutRefused(Change(&Native.redmux_subscription_add, "add", channels, timeout, ct));
-    }
+    public unsafe ValueTask AddAsync(IEnumerable<string> channels, TimeSpan? timeout = null, CancellationToken ct = default) =>
+        ct.IsCancellationRequested ? ValueTask.FromCanceled(ct) : WithoutRefused(Change(&Native.redmux_subscription_add, "add", channels, timeout, ct));
 
     /// <summary>Adds a channel, and waits until Redis has it.</summary>
     /// <param name="channel">Which.</param>
@@ -175,13 +164,13 @@ public sealed partial class Subscription : IAsyncEnumerable<Message>, IAsyncDisp
         {
             do
             {
-                while (Next(out Message message, out IEvent? other))
+                while (Next(out IEvent? other))
                 {
                     try
                     {
                         switch (other)
                         {
-                            case null when options.OnMessage is { } onMessage: await onMessage(message).ConfigureAwait(false); break;
+                            case null when options.OnMessage is { } onMessage: await onMessage(Here).ConfigureAwait(false); break;
                             case Lost lost when options.OnLost is { } onLost: onLost(lost); break;
                             case Active active when options.OnActive is { } onActive: onActive(active); break;
                             case Dropped dropped when options.OnDropped is { } onDropped: onDropped(dropped); break;
