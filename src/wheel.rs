@@ -220,9 +220,12 @@ impl Wheel {
 
     /// Nothing is lent any more: the runtime is about to end.
     pub fn end(&self) {
-        let mut state = self.enter();
+        self.end_now(&mut self.enter());
+    }
+
+    fn end_now(&self, state: &mut State) {
         state.runtime = None;
-        self.take_back(&mut state);
+        self.take_back(state);
     }
 
     /// Lends to whoever waits alone, at once, however long it waits. For tests, which would have to time the machine.
@@ -251,7 +254,9 @@ impl Wheel {
 
     /// The descriptor is gone.
     pub fn unwatch(&self) {
-        self.enter().watched -= 1;
+        let mut state = self.enter();
+        // One that a forked child inherited was never counted here.
+        state.watched = state.watched.saturating_sub(1);
     }
 
     /// What the library's thread does: turns the runtime wherever nobody else does, until `stopped`.
@@ -273,10 +278,14 @@ impl Wheel {
             }
             self.stand_by();
         }
-        self.end();
         let mut state = self.enter();
-        while state.inside {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have begun already, with a runtime of its own.
+        if state.runtime.as_ref().is_some_and(|now| Arc::ptr_eq(now, &runtime)) {
+            self.end_now(&mut state);
+        }
+        // Who turns it was told to leave.
+        while Arc::strong_count(&runtime) > 1 {
+            state = self.changed.wait_timeout(state, MOMENT).unwrap_or_else(PoisonError::into_inner).0;
         }
         drop(state);
         // A name that is being resolved must not hold the end up.
