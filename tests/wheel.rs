@@ -6,6 +6,7 @@ mod support;
 #[path = "support/tap.rs"]
 mod tap;
 
+use redmux::client::Client;
 use redmux::error::Status;
 use redmux::inbox::dispatch::Sink;
 use redmux::inbox::{Inbox, Kind, Lent};
@@ -27,6 +28,16 @@ fn alone() -> MutexGuard<'static, ()> {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     wheel::get().lend_eagerly();
     turn
+}
+
+/// A client alone with its server, and a tap that listens to x.
+fn listening() -> (MutexGuard<'static, ()>, Server, Arc<Client>, Tap) {
+    let alone = alone();
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let tap = Tap::on(&client);
+    subscribed(&client, &tap, 1, &[b"x"]);
+    (alone, server, client, tap)
 }
 
 /// What the next message says.
@@ -73,11 +84,7 @@ fn listener(server: &Server, name: &str) -> TcpStream {
 
 #[test]
 fn messages_and_completions_come_to_a_taker_that_turns() {
-    let _alone = alone();
-    let server = Server::start();
-    let client = open(&server.url(), &[]);
-    let mut tap = Tap::on(&client);
-    subscribed(&client, &tap, 1, &[b"x"]);
+    let (_alone, _server, client, mut tap) = listening();
     let before = wheel::get().turns();
     for n in 0..500u64 {
         client.hub().publish(b"x", format!("{n}").as_bytes(), tap.inbox(), n, deadline()).unwrap();
@@ -89,11 +96,7 @@ fn messages_and_completions_come_to_a_taker_that_turns() {
 
 #[test]
 fn a_take_that_turns_ends_in_time_and_not_before() {
-    let _alone = alone();
-    let server = Server::start();
-    let client = open(&server.url(), &[]);
-    let mut tap = Tap::on(&client);
-    subscribed(&client, &tap, 1, &[b"x"]);
+    let (_alone, server, _client, mut tap) = listening();
     turn(&server, &mut tap, b"x");
     for _ in 0..3 {
         let (began, before) = (Instant::now(), wheel::get().turns());
@@ -230,11 +233,7 @@ fn a_close_ends_a_take_that_turns() {
 
 #[test]
 fn a_server_that_restarts_is_found_again_by_a_taker_that_turns() {
-    let _alone = alone();
-    let server = Server::start();
-    let client = open(&server.url(), &[]);
-    let mut tap = Tap::on(&client);
-    subscribed(&client, &tap, 1, &[b"x"]);
+    let (_alone, server, client, mut tap) = listening();
     for _ in 0..3 {
         turn(&server, &mut tap, b"x");
         tap.rest();
@@ -250,11 +249,7 @@ fn a_server_that_restarts_is_found_again_by_a_taker_that_turns() {
 
 #[test]
 fn a_small_stack_turns_nothing_and_gets_its_messages() {
-    let _alone = alone();
-    let server = Server::start();
-    let client = open(&server.url(), &[]);
-    let mut tap = Tap::on(&client);
-    subscribed(&client, &tap, 1, &[b"x"]);
+    let (_alone, _server, client, mut tap) = listening();
     let small = thread::Builder::new().stack_size(128 * 1024);
     let reader = small.spawn(move || {
         let before = wheel::get().turns();
@@ -269,11 +264,7 @@ fn a_small_stack_turns_nothing_and_gets_its_messages() {
 
 #[test]
 fn inside_another_runtime_nothing_is_turned() {
-    let _alone = alone();
-    let server = Server::start();
-    let client = open(&server.url(), &[]);
-    let mut tap = Tap::on(&client);
-    subscribed(&client, &tap, 1, &[b"x"]);
+    let (_alone, _server, client, mut tap) = listening();
     let host = tokio::runtime::Builder::new_current_thread().build().unwrap();
     host.block_on(async {
         let before = wheel::get().turns();

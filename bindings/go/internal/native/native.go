@@ -31,13 +31,11 @@ static int32_t ask(int what, uint64_t id, redmux_inbox inbox, uint64_t token, in
     }
 }
 
-// By value: what a call gets an address of lives on Go's heap, and is looked through for pointers each time. An empty part may point
-// to anything, and Go ends a program that has such a pointer on a stack.
+// By value: what a call gets an address of lives on Go's heap, and is looked through for pointers each time.
 static redmux_block take(redmux_inbox inbox)
 {
     redmux_block block = {0};
     block.status = redmux_inbox_take(inbox, 0, &block);
-    if (block.data_len == 0) block.data = NULL;
     return block;
 }
 

@@ -46,6 +46,8 @@
  *   callback: the ..._wait functions, redmux_shutdown, and a take or redmux_client_wait whose timeout_ms is not 0.
  * - A signal does not end a wait, and no function may be called in a signal handler. To end a waiting take, close its
  *   inbox or client on another thread; or poll redmux_client_fd beside a descriptor of your own.
+ * - A thread that waits alone in the process may do the work of redmux-io, the library's own thread, meanwhile: it reads and
+ *   writes the sockets, and calls no callback. So it must not be cancelled (pthread_cancel) or left by a longjmp.
  * - Each handle is released by its own call. Closing a client ends its inboxes and sources, but their handles stay, and
  *   inboxes can still be emptied, until they are closed too.
  * - The library never prints, installs no signal handler and no atexit handler, raises no SIGPIPE, and a process may exit
