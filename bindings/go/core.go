@@ -65,11 +65,18 @@ func (s *stream) each(f func(r *native.Record, data []byte)) {
 		if !told {
 			<-s.signal
 		}
-		records, data, told, _ = native.Copied(s.inbox, records[:0])
+		records, data, told, _ = s.copied(records[:0])
 		for i := range records {
 			f(&records[i], data)
 		}
 	}
+}
+
+// copied is a copy of what waits in it. A close waits for it, so that nothing is lent any more behind the close.
+func (s *stream) copied(records []native.Record) ([]native.Record, []byte, bool, int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return native.Copied(s.inbox, records)
 }
 
 // signal is sticky, so that none is missed. It wakes one goroutine.
@@ -213,9 +220,8 @@ func (c *core) finish() {
 	native.CloseClient(c.handle)
 	_ = c.file.Close()
 	c.mu.Lock()
-	c.ended = true
 	waiting, streams := c.waiting, c.streams
-	c.waiting, c.streams = nil, nil
+	c.ended, c.waiting, c.streams = true, nil, nil
 	c.mu.Unlock()
 	over := native.Record{Kind: native.KindDone, Status: native.Closed}
 	for _, w := range waiting {
@@ -250,8 +256,7 @@ func (c *core) event(r *native.Record, data []byte) {
 		c.logger.Log(c.context, level, "redmux: "+string(r.Extra(data)))
 	case native.KindState:
 		if state := states[r.Number]; state != "" && c.onState != nil {
-			reason := string(r.Extra(data))
-			_ = c.guard("OnState", func() error { c.onState(state, reason); return nil })
+			_ = c.guard("OnState", func() error { c.onState(state, string(r.Extra(data))); return nil })
 		}
 	case native.KindDropped:
 		if r.Status != native.OK {

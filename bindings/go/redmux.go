@@ -39,8 +39,7 @@ type Client struct {
 // An empty url is the environment's: REDIS_URL, else REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, else localhost:6379.
 func Connect(ctx context.Context, url string, options ...Option) (*Client, error) {
 	if found := native.LibraryABI(); found != native.ABI {
-		said := fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI)
-		return nil, fail(-104, "connect", said)
+		return nil, fail(-104, "connect", fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI))
 	}
 	given := collect(append([]Option{Set("log_level", "warn"), Set("wrapper", "go/"+Version), ConnectTimeout(closeTime)}, options...))
 	inner, err := open(url, given)

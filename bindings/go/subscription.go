@@ -260,7 +260,7 @@ func (s *Subscription) more(ctx context.Context) error {
 		}
 		if s.told {
 			var status int32
-			s.records, s.data, s.told, status = native.Copied(s.stream.inbox, s.records)
+			s.records, s.data, s.told, status = s.stream.copied(s.records)
 			if status == native.OK {
 				return nil
 			} else if status == native.Closed {
