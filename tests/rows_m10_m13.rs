@@ -8,6 +8,7 @@ mod tap;
 use redmux::error::Status;
 use redmux::inbox::Kind;
 use redmux::mux::events::State;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 use support::{Fake, PATIENCE, Proxy, Server, eventually, free_port};
@@ -122,6 +123,55 @@ fn m11_a_name_that_is_added_again_before_it_was_gone_is_active_before_its_first_
     let before = tap.through("the message behind its activation", |event| event.kind == Kind::Message);
     let kinds: Vec<Kind> = before.iter().map(|event| event.kind).filter(|&kind| kind != Kind::Done).collect();
     assert_eq!((kinds, before.last().unwrap().payload()), (vec![Kind::Active, Kind::Message], "after".into()));
+    client.close(deadline()).unwrap();
+    fake.finish();
+}
+
+#[test]
+fn m10_an_add_that_a_loss_came_into_ends_when_all_its_names_are_active_again() {
+    let (asked, is_asked) = mpsc::channel();
+    let (cut, is_cut) = mpsc::channel();
+    let (seen, is_seen) = mpsc::channel();
+    let (is_cut, is_seen) = (Mutex::new(is_cut), Mutex::new(is_seen));
+    let first = AtomicBool::new(true);
+    let ack =
+        |verb: &str, name: &str| format!(">3\r\n${}\r\n{verb}\r\n$1\r\n{name}\r\n:1\r\n", verb.len()).into_bytes();
+    let fake = Fake::answering_hello(move |mut server| {
+        if first.swap(false, SeqCst) {
+            for (command, name) in [("SUBSCRIBE", "x"), ("SUBSCRIBE", "a"), ("UNSUBSCRIBE", "x")] {
+                assert_eq!(server.read_words().unwrap(), [command, name]);
+                server.write(&ack(&command.to_lowercase(), name)).unwrap();
+            }
+            // It never hears of b.
+            assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "b"]);
+            asked.send(()).unwrap();
+            is_cut.lock().unwrap().recv().unwrap();
+            return;
+        }
+        // b took the place of x, so it comes first.
+        assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "b", "a"]);
+        server.write(&ack("subscribe", "b")).unwrap();
+        is_seen.lock().unwrap().recv().unwrap();
+        server.write(&ack("subscribe", "a")).unwrap();
+        server.wait_closed();
+    });
+    let client = open(&fake.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let source = subscribed(&client, &tap, 1, &[b"x"]);
+    client.hub().add(source, &[b"a"], ticket(2)).unwrap();
+    tap.ok(2);
+    client.hub().remove(source, &[b"x"], ticket(3)).unwrap();
+    tap.ok(3);
+    client.hub().add(source, &[b"a", b"b"], ticket(4)).unwrap();
+    is_asked.recv().unwrap();
+    cut.send(()).unwrap();
+    tap.find("b is active", |event| event.kind == Kind::Active && event.name == b"b");
+    seen.send(()).unwrap();
+    let rest = tap.through("the add ends", |event| event.kind == Kind::Done);
+    let kinds: Vec<Kind> = rest.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds.last_chunk(), Some(&[Kind::Active, Kind::Done]), "active as a whole comes first: {kinds:?}");
+    let end = rest.last().unwrap();
+    assert_eq!((end.status(), end.number), (Status::Ok, 2));
     client.close(deadline()).unwrap();
     fake.finish();
 }

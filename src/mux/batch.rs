@@ -24,6 +24,12 @@ pub struct Part {
     pub len: u32,
 }
 
+impl Part {
+    fn end(self) -> u32 {
+        self.off.wrapping_add(self.len)
+    }
+}
+
 /// One message.
 #[derive(Debug, Clone, Copy)]
 pub struct Message {
@@ -33,6 +39,10 @@ pub struct Message {
     pub payload: Part,
     /// The pattern; nothing for a message of a channel.
     pub pattern: Part,
+    /// Where its first byte lies, and where its last one ends.
+    pub from: u32,
+    /// The end.
+    pub to: u32,
 }
 
 /// Messages in a row with the same name.
@@ -122,19 +132,14 @@ impl Batch {
 }
 
 impl Message {
-    /// From where to where its bytes lie; in a frame the pattern comes first, then the channel, then the payload.
-    /// `None` if it has none.
+    /// A message whose frame ends at `end`. In a frame the pattern comes first, then the channel, then the payload.
     #[inline(always)]
-    fn span(&self) -> Option<(usize, usize)> {
-        let Message { channel, payload, pattern } = *self;
-        let end = |part: Part| part.off as usize + part.len as usize;
-        let first = if pattern.len != 0 { pattern } else { channel };
-        match (first.len != 0, payload.len != 0) {
-            (true, true) => Some((first.off as usize, end(payload))),
-            (true, false) => Some((first.off as usize, if channel.len != 0 { end(channel) } else { end(first) })),
-            (false, true) => Some((payload.off as usize, end(payload))),
-            (false, false) => None,
-        }
+    pub fn new(pattern: Part, channel: Part, payload: Part, end: u32) -> Message {
+        let or = |part: Part, other: u32, place: u32| if part.len == 0 { other } else { place };
+        // One without any bytes lies where it ends.
+        let from = or(pattern, or(channel, or(payload, end, payload.off), channel.off), pattern.off);
+        let to = or(payload, or(channel, or(pattern, end, pattern.end()), channel.end()), payload.end());
+        Message { channel, payload, pattern, from, to }
     }
 }
 
@@ -142,30 +147,31 @@ impl Stage {
     /// Appends messages for one subscription as far as they fit the block that is being made. Returns how many did.
     #[inline(always)] // most runs are one message where there are many channels
     pub fn fill(&mut self, route: &Route, run: &Run, messages: &[Message], time: u64) -> usize {
-        if self.records.is_empty() {
-            (self.len, self.cost) = (0, 0);
+        let Some(first) = messages.first() else { return 0 };
+        let fresh = self.records.is_empty();
+        if fresh {
+            (self.base, self.cost) = (first.from, 0);
             // As many as the last time; growing step by step copies them all at each step.
             self.records.reserve(self.usual.min(BLOCK_RECORDS));
         }
+        let base = self.base;
         let room = BLOCK_RECORDS.saturating_sub(self.records.len());
+        let fits = |message: &Message| (message.to - base) as usize <= BLOCK_BYTES;
+        let mut fitting = messages.get(..room).unwrap_or(messages);
+        if !fitting.last().is_some_and(fits) {
+            // They lie one behind the other. A first one has a block to itself, however long it is.
+            let count = fitting.partition_point(fits).max(usize::from(fresh));
+            fitting = fitting.get(..count).unwrap_or_default();
+        }
+        let Some(last) = fitting.last() else { return 0 };
+        self.len = (last.to - base) as usize;
+        let mut cost = 0;
         let flags = u16::from(run.kind == Kind::Pattern);
-        let mut taken = 0;
-        for message in messages.iter().take(room) {
-            if let Some((first, end)) = message.span() {
-                if self.len == 0 {
-                    // Records without bytes point nowhere, so the first one with some says where they begin.
-                    self.base = first;
-                } else if end - self.base.min(end) > BLOCK_BYTES {
-                    break;
-                }
-                self.len = end - self.base;
-            }
-            let base = self.base as u32;
-            // An empty part is at 0.
-            let place = |part: Part| if part.len == 0 { 0 } else { part.off.wrapping_sub(base) };
-            let Message { channel, payload, pattern } = *message;
-            self.cost += RECORD_SIZE + (channel.len + payload.len + pattern.len) as usize;
-            self.records.push(Record {
+        // An empty part is at 0.
+        let place = |part: Part| if part.len == 0 { 0 } else { part.off.wrapping_sub(base) };
+        self.records.extend(fitting.iter().map(|&Message { channel, payload, pattern, .. }| {
+            cost += RECORD_SIZE + (channel.len + payload.len + pattern.len) as usize;
+            Record {
                 kind: Rec::Message as u16,
                 flags,
                 status: 0,
@@ -179,9 +185,9 @@ impl Stage {
                 extra_len: pattern.len,
                 data_off: place(payload),
                 data_len: payload.len,
-            });
-            taken += 1;
-        }
-        taken
+            }
+        }));
+        self.cost += cost;
+        fitting.len()
     }
 }

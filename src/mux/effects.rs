@@ -94,11 +94,16 @@ impl Mux {
     fn count(&mut self, ops: &[u64], f: impl Fn(u32, &mut u64, &mut u64, &mut u64)) {
         for &id in ops {
             let Some(op) = self.ops.get_mut(id) else { continue };
-            let What::Add { slot, remaining, active, refused, superseded } = &mut op.what else { continue };
+            let What::Add { slot, remaining, active, refused, superseded, lost } = &mut op.what else { continue };
             f(*slot, active, refused, superseded);
             *remaining = remaining.saturating_sub(1);
             if *remaining == 0 {
-                self.end_add(id);
+                let (slot, lost) = (*slot, *lost);
+                match self.target_mut(slot) {
+                    // What was active before the link was lost may not be so again yet.
+                    Some(target) if lost && target.gap.is_some() => target.waiters.push(id),
+                    _ => self.end_add(id),
+                }
             }
         }
     }
@@ -192,8 +197,11 @@ impl Mux {
         }
         let waiters = self.target_mut(slot).map(|target| std::mem::take(&mut target.waiters)).unwrap_or_default();
         for id in waiters {
-            let insist = matches!(self.ops.get(id), Some(Op { what: What::Active { insist: true, .. }, .. }));
-            self.end_wait(id, slot, insist);
+            match self.ops.get(id).map(|op| &op.what) {
+                Some(What::Add { .. }) => self.end_add(id),
+                Some(&What::Active { insist, .. }) => self.end_wait(id, slot, insist),
+                _ => {}
+            }
         }
         self.make_promises(slot, now);
     }

@@ -361,6 +361,11 @@ impl Mux {
             }
             self.interrupt_promises(slot);
         }
+        for id in self.ops.select(|op| matches!(op.what, What::Add { active: 1.., .. })) {
+            if let Some(What::Add { lost, .. }) = self.ops.get_mut(id).map(|op| &mut op.what) {
+                *lost = true;
+            }
+        }
         self.registry.link_down();
         self.apply(now);
         let asked: Vec<u64> = std::mem::take(&mut self.auths).into_iter().map(|(id, _)| id).collect();
@@ -403,6 +408,7 @@ impl Mux {
         let text = match &op.what {
             What::Add { remaining, .. } if status == Status::Timeout => {
                 let names = match *remaining {
+                    0 => "the names were active, are not all active again in time and stay".to_owned(),
                     1 => "1 name is not active in time and stays".to_owned(),
                     more => format!("{more} names are not active in time and stay"),
                 };
@@ -419,7 +425,7 @@ impl Mux {
                 self.forget_promise(*slot, name, id);
                 alone.then_some(*slot)
             }
-            What::Active { slot, .. } => {
+            What::Add { slot, .. } | What::Active { slot, .. } => {
                 if let Some(target) = self.target_mut(*slot) {
                     target.waiters.retain(|&waiter| waiter != id);
                 }

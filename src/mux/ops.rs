@@ -26,8 +26,8 @@ pub fn cut(text: &str, most: usize) -> &str {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the fields are named for what they are; each variant says the rest")]
 pub enum What {
-    /// Names that were added.
-    Add { slot: u32, remaining: usize, active: u64, refused: u64, superseded: u64 },
+    /// Names that were added; `lost`: the link went when some of them were active already.
+    Add { slot: u32, remaining: usize, active: u64, refused: u64, superseded: u64, lost: bool },
     /// Names that were let go; then the subscription is closed, if it drains.
     Leave { slot: u32, remaining: usize, drain: bool },
     /// The subscriber link.

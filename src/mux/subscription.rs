@@ -96,7 +96,7 @@ impl Hub {
         if !pattern && mux.registry.kind(slot) == Some(Kind::Pattern) {
             return Err(Error::new(Status::Conflict, "a pattern subscription has one pattern for its whole life"));
         }
-        let what = What::Add { slot, remaining: names.len(), active: 0, refused: 0, superseded: 0 };
+        let what = What::Add { slot, remaining: names.len(), active: 0, refused: 0, superseded: 0, lost: false };
         let op = self.op(&mux, slot, source, ticket, room, what)?;
         let id = mux.ops.begin(op);
         if names.is_empty() {

@@ -23,7 +23,7 @@ pub struct Stage {
     pub(super) sources: usize,
     pub(super) records: Vec<Record>,
     /// Where in the buffer the first record's bytes begin, how many bytes follow, and what the records cost.
-    pub(super) base: usize,
+    pub(super) base: u32,
     pub(super) len: usize,
     pub(super) cost: usize,
     /// How many records it had the last time that it was handed over.
@@ -137,11 +137,7 @@ impl Mux {
                             to: To::Nobody,
                         });
                     }
-                    batch.messages.push(Message {
-                        channel: part(channel),
-                        payload: part(payload),
-                        pattern: part(pattern),
-                    });
+                    batch.messages.push(Message::new(part(pattern), part(channel), part(payload), at as u32));
                 }
                 Ok(Step::More { at_least }) => break Ok(Progress { used: at - from, need: at_least, skip: 0 }),
                 Ok(Step::Oversized { used, skip, pattern, channel, len }) => {
@@ -236,7 +232,7 @@ impl Mux {
     }
 
     /// Stages messages for one subscription.
-    #[inline]
+    #[inline(always)] // most runs are one message where there are many channels
     fn append(&mut self, buffer: &StdArc<Buffer>, route: &Route, run: &Run, messages: &[Message], time: u64) {
         let mut rest = messages;
         while !rest.is_empty() {
@@ -273,6 +269,7 @@ impl Mux {
     }
 
     /// Hands over what is staged for one inbox.
+    #[inline(never)]
     pub(crate) fn flush_stage(&mut self, at: u32, buffer: Option<&StdArc<Buffer>>) {
         let Some(stage) = self.stages.get_mut(at as usize) else { return };
         // Nothing is staged outside a wave, so a flush without a buffer finds nothing.
@@ -283,7 +280,7 @@ impl Mux {
         if !std::mem::replace(&mut stage.untold, true) {
             self.untold.push(at);
         }
-        let pushed = inbox.push_wave(&mut stage.records, stage.base, Wave::Staged { buffer, len, cost });
+        let pushed = inbox.push_wave(&mut stage.records, stage.base as usize, Wave::Staged { buffer, len, cost });
         self.pushed(&inbox, pushed);
     }
 
