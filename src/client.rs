@@ -18,7 +18,7 @@ use crate::mux::{Mux, actor, publisher};
 use crate::options::{Key, Options};
 use crate::settings::{inbox_config, log_level, settings, text};
 use crate::sync::{Arc, Mutex, lock};
-use crate::wheel::Nudge;
+use crate::wheel::{self, Nudge};
 use crate::{link, runtime, stats};
 use std::collections::HashMap;
 use std::sync::Arc as StdArc;
@@ -505,9 +505,9 @@ fn supervise(
     what: &'static str,
     task: impl Future<Output = ()> + Send + 'static,
 ) {
-    let task = handle.spawn(task);
+    let task = wheel::spawn(handle, task);
     let hub = Arc::clone(hub);
-    handle.spawn(async move {
+    wheel::spawn(handle, async move {
         if task.await.is_err_and(|error| error.is_panic()) {
             let text = format!("a defect in the task of the {what}; this client is closed, others go on");
             hub.events.log(Level::Error, &text);

@@ -75,12 +75,12 @@ pub fn handle() -> Result<Handle> {
         .thread_name("redmux-io")
         .build()
         .map_err(failed)?;
-    let handle = runtime.handle().clone();
+    let (handle, poller) = (runtime.handle().clone(), wheel::poller_of(&runtime));
     let (stop, mut stopping) = watch::channel(false);
     let (end, ended) = watch::channel(false);
     let io = std::thread::Builder::new().name("redmux-io".into());
     let serve = move || {
-        wheel::get().run(runtime, async {
+        wheel::get().run(runtime, poller, async {
             let _ = stopping.wait_for(|stop| *stop).await;
         });
         let _ = end.send(true);
@@ -99,7 +99,7 @@ pub fn give_memory_back_soon() {
     if process.giving_back.swap(true, Ordering::Relaxed) {
         return;
     }
-    handle.spawn(async {
+    wheel::spawn(&handle, async {
         tokio::time::sleep(GIVE_BACK_AFTER).await;
         PROCESS.get().giving_back.store(false, Ordering::Relaxed);
         // Beside the library's thread, because it walks the whole heap.

@@ -5,7 +5,7 @@
 #![expect(unsafe_code, reason = "eventfd, signal masks, atfork hooks and the per-process globals have no safe form")]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::{io, ptr};
 
@@ -66,6 +66,114 @@ impl Event {
     pub fn fd(&self) -> RawFd {
         self.read.as_raw_fd()
     }
+}
+
+/// A descriptor for a host to watch: readable while it is raised, and while the poller has something that it follows.
+#[derive(Debug)]
+pub struct Beacon {
+    event: Event,
+    /// Perhaps raised: set behind each raise, so that none is forgotten.
+    raised: AtomicBool,
+    /// Has the event in it, and the poller.
+    #[cfg(target_os = "linux")]
+    both: OwnedFd,
+}
+
+impl Beacon {
+    /// A new one, not raised.
+    pub fn new() -> io::Result<Beacon> {
+        let event = Event::new()?;
+        #[cfg(target_os = "linux")]
+        let both = {
+            // SAFETY: a plain system call without pointers.
+            let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // SAFETY: the kernel just gave us this descriptor and nobody else has it.
+            let both = unsafe { OwnedFd::from_raw_fd(fd) };
+            // SAFETY: it is open and ours; F_SETFL takes an integer. Go watches only what does not block.
+            if unsafe { libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            change_epoll(&both, libc::EPOLL_CTL_ADD, event.fd())?;
+            both
+        };
+        Ok(Beacon {
+            event,
+            raised: AtomicBool::new(false),
+            #[cfg(target_os = "linux")]
+            both,
+        })
+    }
+
+    /// Makes it readable.
+    pub fn raise(&self) {
+        self.event.raise();
+        self.raised.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes it unreadable, but for what it follows.
+    pub fn clear(&self) {
+        if self.raised.swap(false, Ordering::SeqCst) {
+            self.event.clear();
+        }
+    }
+
+    /// Readable from now on also while this poller has something. `false`: that cannot be.
+    pub fn follow(&self, poller: RawFd) -> bool {
+        #[cfg(target_os = "linux")]
+        return change_epoll(&self.both, libc::EPOLL_CTL_ADD, poller).is_ok();
+        #[cfg(not(target_os = "linux"))]
+        return poller < 0;
+    }
+
+    /// No longer.
+    pub fn part(&self, poller: RawFd) {
+        #[cfg(target_os = "linux")]
+        let _ = change_epoll(&self.both, libc::EPOLL_CTL_DEL, poller);
+        #[cfg(not(target_os = "linux"))]
+        let _ = poller;
+    }
+
+    /// The descriptor to watch for reading.
+    pub fn fd(&self) -> RawFd {
+        #[cfg(target_os = "linux")]
+        return self.both.as_raw_fd();
+        #[cfg(not(target_os = "linux"))]
+        return self.event.fd();
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn change_epoll(epoll: &OwnedFd, change: i32, fd: RawFd) -> io::Result<()> {
+    let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: 0 };
+    // SAFETY: one event of our own, borrowed for the call; the kernel checks both descriptors.
+    let done = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), change, fd, &mut event) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Whether a descriptor is readable now.
+pub fn readable(fd: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd.
+    unsafe { libc::poll(&mut poll, 1, 0) == 1 }
+}
+
+/// The epolls of this process that watch a descriptor, or one that was closed and had its number; none if the system does not say.
+pub fn epolls_with(watched: RawFd) -> Vec<RawFd> {
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let is_epoll = |fd: &RawFd| {
+        let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+        link.is_ok_and(|link| link.as_os_str() == "anon_inode:[eventpoll]")
+    };
+    let has_it = |fd: &RawFd| {
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let mut targets = text.lines().filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next());
+        targets.any(|target| target.parse() == Ok(watched))
+    };
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    entries.flatten().filter_map(number).filter(is_epoll).filter(has_it).collect()
 }
 
 /// Starts a thread in which every signal is blocked, so that the host's handlers run on the host's own threads.
@@ -261,20 +369,14 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
 mod tests {
     use super::*;
 
-    fn readable(event: &Event) -> bool {
-        let mut poll = libc::pollfd { fd: event.fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid pollfd.
-        unsafe { libc::poll(&mut poll, 1, 0) == 1 }
-    }
-
     #[test]
     fn an_event_is_readable_exactly_while_it_is_raised() {
         let event = Event::new().unwrap();
-        assert!(!readable(&event));
+        assert!(!readable(event.fd()));
         event.raise();
         event.raise();
-        assert!(readable(&event));
+        assert!(readable(event.fd()));
         event.clear();
-        assert!(!readable(&event));
+        assert!(!readable(event.fd()));
     }
 }

@@ -1,4 +1,4 @@
-//! Who turns the library's runtime: its own thread, or a consumer that waits.
+//! Who turns the library's runtime: its own thread, or a consumer that waits (here) or watches a descriptor (`watch`).
 //!
 //! What `redmux-io` reads and a taker waits for costs a change of thread, which is more than all the rest of a lone message. So a
 //! consumer that waits again and again, each time for a moment and nobody beside it, is lent the runtime: it turns it while
@@ -8,8 +8,14 @@
 //! whether the consumer came back; if not, it goes on itself. It goes on at once when somebody else begins to wait, when
 //! another thread has work for a task (`Nudge`), and when the library is shut down. Floor 0: it knows of nothing but threads.
 
+mod task;
+mod watch;
+
+pub use watch::{poller_of, spawn};
+
 use crate::sys;
 use std::cell::Cell;
+use std::os::fd::RawFd;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -33,8 +39,8 @@ struct State {
     runtime: Option<Arc<Runtime>>,
     /// Consumers that wait in a bell.
     waiting: usize,
-    /// Descriptors that somebody watches: a consumer that waits, and nobody sees it.
-    watched: usize,
+    /// Those who watch a descriptor: consumers that wait, and nobody sees it.
+    watchers: watch::Watchers,
     lent: bool,
     /// The consumer that it is lent to turns it now.
     inside: bool,
@@ -63,6 +69,8 @@ pub struct Wheel {
     idle: AtomicBool,
     /// The thread that it is lent to.
     holder: AtomicUsize,
+    /// How many tasks have something to do.
+    pending: AtomicUsize,
 }
 
 static WHEEL: sys::PerProcess<Wheel> = sys::PerProcess::new(Wheel::default);
@@ -77,7 +85,8 @@ pub fn get() -> &'static Wheel {
     WHEEL.get()
 }
 
-fn this_thread() -> usize {
+/// A name for the thread that asks, which no other one has now. Never 0.
+pub fn this_thread() -> usize {
     ROOMY.with(|roomy| std::ptr::from_ref(roomy) as usize)
 }
 
@@ -180,7 +189,7 @@ impl Wheel {
     }
 
     fn lend(&self, state: &mut State, now: Instant) -> Option<Arc<Runtime>> {
-        let alone = state.waiting == 1 && state.watched == 0;
+        let alone = state.waiting == 1 && state.watchers.is_empty();
         let due = state.moments >= MOMENTS && state.not_before.is_none_or(|moment| moment <= now);
         let wanted = state.lent || state.eager || due;
         if !alone || !wanted || !may_turn() {
@@ -211,6 +220,7 @@ impl Wheel {
     fn go_on(&self, state: &mut State) {
         state.lent = false;
         state.moments = 0;
+        state.watchers.part();
         self.idle.store(false, Ordering::SeqCst);
         if state.inside {
             self.recalled.notify_one();
@@ -226,6 +236,7 @@ impl Wheel {
     fn end_now(&self, state: &mut State) {
         state.runtime = None;
         self.take_back(state);
+        state.watchers.poller = None;
     }
 
     /// Lends to whoever waits alone, at once, however long it waits. For tests, which would have to time the machine.
@@ -245,24 +256,12 @@ impl Wheel {
         }
     }
 
-    /// Somebody watches a descriptor, until `unwatch`: nothing is lent meanwhile.
-    pub fn watch(&self) {
-        let mut state = self.enter();
-        state.watched += 1;
-        self.take_back(&mut state);
-    }
-
-    /// The descriptor is gone.
-    pub fn unwatch(&self) {
-        let mut state = self.enter();
-        // One that a forked child inherited was never counted here.
-        state.watched = state.watched.saturating_sub(1);
-    }
-
     /// What the library's thread does: turns the runtime wherever nobody else does, until `stopped`.
-    pub fn run(&self, runtime: Runtime, stopped: impl Future<Output = ()>) {
+    pub fn run(&self, runtime: Runtime, poller: Option<RawFd>, stopped: impl Future<Output = ()>) {
         let runtime = Arc::new(runtime);
-        self.enter().runtime = Some(Arc::clone(&runtime));
+        let mut state = self.enter();
+        (state.runtime, state.watchers.poller) = (Some(Arc::clone(&runtime)), poller);
+        drop(state);
         let mut stopped = pin!(stopped);
         loop {
             let asked = runtime.block_on(async {

@@ -14,12 +14,13 @@ use super::inbox::Inbox;
 use crate::bell::Bell;
 use crate::error::Status;
 use crate::sync::{Arc, Mutex, lock};
-use crate::sys::Event;
+use crate::sys::Beacon;
 use crate::wheel;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 #[derive(Debug, Default)]
@@ -37,7 +38,9 @@ struct List {
 pub struct Ready {
     list: Mutex<List>,
     filled: Bell,
-    event: OnceLock<Event>,
+    beacon: OnceLock<Arc<Beacon>>,
+    /// The thread that turns the runtime and will look at the list then.
+    looking: AtomicUsize,
 }
 
 impl Ready {
@@ -54,8 +57,8 @@ impl Ready {
         list.inboxes.push_back(Arc::clone(inbox));
         let first = list.inboxes.len() == 1;
         drop(list);
-        if first && let Some(event) = self.event.get() {
-            event.raise();
+        if first && self.looking.load(Ordering::Relaxed) != wheel::this_thread() {
+            self.raise();
         }
         self.filled.ring();
     }
@@ -74,6 +77,8 @@ impl Ready {
 
     /// Takes up to `capacity` inboxes off the list, waiting for the first. An empty result means that it was woken.
     pub fn wait(&self, limit: Option<Duration>, capacity: usize) -> Result<Vec<Arc<Inbox>>, Status> {
+        // Before the lock: what comes enters the list.
+        let more = limit == Some(Duration::ZERO) && self.look();
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut list = lock(&self.list);
         list.watched = true;
@@ -83,8 +88,9 @@ impl Ready {
                 let popped: Vec<_> = list.inboxes.drain(..count).collect();
                 popped.iter().for_each(|inbox| inbox.clear_listed());
                 if list.inboxes.is_empty() {
-                    self.clear_event();
+                    self.settle(more);
                 } else {
+                    self.raise();
                     self.filled.ring();
                 }
                 return Ok(popped);
@@ -100,7 +106,7 @@ impl Ready {
                 (Some(_), Some(deadline)) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        self.clear_event();
+                        self.settle(more);
                         return Err(Status::Timeout);
                     }
                     Some(left)
@@ -114,10 +120,28 @@ impl Ready {
         }
     }
 
-    /// Under the lock of an empty list: what enters later raises it again.
-    fn clear_event(&self) {
-        if let Some(event) = self.event.get() {
-            event.clear();
+    /// Turns the runtime for a moment, if it is lent to who watches. Whether it is to come again.
+    fn look(&self) -> bool {
+        let Some(beacon) = self.beacon.get() else { return false };
+        let found = || !lock(&self.list).inboxes.is_empty();
+        self.looking.store(wheel::this_thread(), Ordering::Relaxed);
+        let more = wheel::get().look(beacon, found);
+        self.looking.store(0, Ordering::Relaxed);
+        more
+    }
+
+    fn raise(&self) {
+        if let Some(beacon) = self.beacon.get() {
+            beacon.raise();
+        }
+    }
+
+    /// Under the lock of an empty list: what enters later raises the descriptor again. It stays raised where there is more to do.
+    fn settle(&self, more: bool) {
+        match self.beacon.get() {
+            Some(beacon) if more => beacon.raise(),
+            Some(beacon) => beacon.clear(),
+            None => {}
         }
     }
 
@@ -131,15 +155,15 @@ impl Ready {
     pub fn fd(&self) -> io::Result<RawFd> {
         let mut list = lock(&self.list);
         list.watched = true;
-        if let Some(event) = self.event.get() {
-            return Ok(event.fd());
+        if let Some(beacon) = self.beacon.get() {
+            return Ok(beacon.fd());
         }
-        let event = Event::new()?;
+        let beacon = Arc::new(Beacon::new()?);
         if !list.inboxes.is_empty() {
-            event.raise();
+            beacon.raise();
         }
-        wheel::get().watch();
-        Ok(self.event.get_or_init(|| event).fd())
+        wheel::get().watch(&beacon);
+        Ok(self.beacon.get_or_init(|| beacon).fd())
     }
 
     /// Ends every wait once the list is empty. Inboxes that still hold records enter it as before.
@@ -157,9 +181,7 @@ impl Ready {
         let inboxes = std::mem::take(&mut list.inboxes);
         inboxes.iter().for_each(|inbox| inbox.clear_listed());
         drop(list);
-        if let Some(event) = self.event.get() {
-            event.raise();
-        }
+        self.raise();
         self.filled.ring_all();
         drop(inboxes);
     }
@@ -167,8 +189,8 @@ impl Ready {
 
 impl Drop for Ready {
     fn drop(&mut self) {
-        if self.event.get().is_some() {
-            wheel::get().unwatch();
+        if let Some(beacon) = self.beacon.get() {
+            wheel::get().unwatch(beacon);
         }
     }
 }
