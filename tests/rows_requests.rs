@@ -138,11 +138,13 @@ fn a_stranger_with_a_pattern_costs_the_accept_window_and_not_the_deadline() {
     pattern(&stranger, &listening, 1, b"*");
     let asker = open(&server.url(), &[]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
-    let mut asked = ask_for(&asker, b"x", b"", &[], Duration::from_secs(600));
+    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "false")], Duration::from_secs(600));
     let request = service.request();
     service.answer(&request, b"one");
     assert_eq!(asked.result().expect(Reason::All).bodies(), ["one"]);
-    ask_for(&asker, b"nobody", b"", &[], Duration::from_secs(600)).result().expect(Reason::NoResponders);
+    ask_for(&asker, b"nobody", b"", &[("strict", "false")], Duration::from_secs(600))
+        .result()
+        .expect(Reason::NoResponders);
 }
 
 #[test]
@@ -287,7 +289,7 @@ fn r19_a_strict_request_waits_for_everybody_that_redis_counted() {
     quick.answer(&request, b"quick");
     let frame = listening.wait(Kind::Message).payload();
     // Here only the late one listens: when this has ended, whoever had not accepted x by then is too late as well.
-    ask(&asker, b"y", b"", &[]).result().expect(Reason::NoResponders);
+    ask(&asker, b"y", b"", &[("strict", "false")]).result().expect(Reason::NoResponders);
     let request: serde_json::Value = serde_json::from_str(frame.lines().next().unwrap()).unwrap();
     let answer = json!({"v": 1, "k": "end", "id": request["id"], "by": "late.1", "name": "late", "seq": 0});
     server.conn().publish(request["reply"].as_str().unwrap().as_bytes(), format!("{answer}\nlate").as_bytes());
