@@ -43,7 +43,7 @@ fn a_responder_whose_client_is_closed_while_it_works_says_so() {
 #[test]
 fn an_asker_whose_client_is_closed_gets_its_end_and_then_closed() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
     let mut tap = Tap::on(&asker);
     let question = Ask { service: b"x", body: b"", headers: b"", options: asker.options() };
@@ -65,7 +65,7 @@ fn an_asker_whose_client_is_closed_gets_its_end_and_then_closed() {
 fn a_closed_inbox_ends_what_was_asked_and_served_into_it() {
     let server = Server::start();
     let client = open(&server.url(), &[]);
-    let (asker, mut service) = (open(&server.url(), &[]), serve(&client, b"x", &[]));
+    let (asker, mut service) = (open(&server.url(), &[("strict", "true")]), serve(&client, b"x", &[]));
     let tap = Tap::on(&asker);
     let question = Ask { service: b"x", body: b"", headers: b"", options: asker.options() };
     asker.buffer().unwrap().ask(&question, ticket_in(&tap, 9)).unwrap();
@@ -191,7 +191,7 @@ fn ask_with_long_headers(client: &redmux::client::Client, begins: &str) -> Asked
 #[test]
 fn answers_over_the_limit_of_the_asker_end_it_and_keep_what_came() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
     let mut asked = ask_for(&asker, b"x", b"", &[("max_answer_bytes", "10")], LONG);
     let request = service.request();

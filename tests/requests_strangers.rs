@@ -38,7 +38,7 @@ fn a_request_under_an_old_id_is_cancelled_though_the_old_one_is_not_ended_yet() 
 #[test]
 fn an_error_that_finds_no_room_ends_the_request_with_overflow() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
     let tap = Tap::with(&asker, &[("inbox_bytes", "8KiB")]);
     let question = Ask { service: b"x", body: b"", headers: b"", options: asker.options() };

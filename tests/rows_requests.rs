@@ -411,7 +411,7 @@ fn of_a_queue_group_exactly_one_serves_a_request() {
 #[test]
 fn headers_travel_both_ways() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
     let mut tap = Tap::new(&asker.waiter());
     let headers = br#"{"traceparent":"00-1"}"#;
