@@ -174,6 +174,7 @@ fn r7_one_live_handler_a_service_and_a_hundred_times_again() {
         client.buffer().unwrap().close_service(again.id).unwrap();
     }
     let mut last = serve(&client, b"x", &[]);
+    eventually("the pattern is gone", PATIENCE, || server.conn().numpat() == 0);
     let mut asked = ask(&client, b"x", b"", &[]);
     let request = last.request();
     last.answer(&request, b"once");
