@@ -28,7 +28,7 @@ fn a_responder_whose_client_is_closed_while_it_works_says_so() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);
     let mut service = serve(&open(&server.url(), &[("name", "leaving")]), b"x", &[]);
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     let request = service.request();
     service.client.close(deadline()).unwrap();
     let result = asked.result().expect(Reason::Failed);
@@ -43,7 +43,7 @@ fn a_responder_whose_client_is_closed_while_it_works_says_so() {
 #[test]
 fn an_asker_whose_client_is_closed_gets_its_end_and_then_closed() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
     let mut tap = Tap::on(&asker);
     let question = Ask { service: b"x", body: b"", headers: b"", options: asker.options() };
@@ -65,7 +65,7 @@ fn an_asker_whose_client_is_closed_gets_its_end_and_then_closed() {
 fn a_closed_inbox_ends_what_was_asked_and_served_into_it() {
     let server = Server::start();
     let client = open(&server.url(), &[]);
-    let (asker, mut service) = (open(&server.url(), &[]), serve(&client, b"x", &[]));
+    let (asker, mut service) = (open(&server.url(), &[("strict", "true")]), serve(&client, b"x", &[]));
     let tap = Tap::on(&asker);
     let question = Ask { service: b"x", body: b"", headers: b"", options: asker.options() };
     asker.buffer().unwrap().ask(&question, ticket_in(&tap, 9)).unwrap();
@@ -76,7 +76,7 @@ fn a_closed_inbox_ends_what_was_asked_and_served_into_it() {
     service.say(&request, Say::End);
     assert_eq!(asker.buffer().unwrap().ask(&question, ticket_in(&tap, 9)).unwrap_err().status(), Status::Closed);
     // And on the other side.
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     service.request();
     client.close_inbox(service.tap.inbox(), deadline()).unwrap();
     assert_eq!(head(&asked.result().expect(Reason::Failed).errors[0])["code"], "CLOSED");
@@ -144,7 +144,7 @@ fn an_answer_that_is_too_large_does_not_end_the_request_and_a_smaller_one_does()
     let server = Server::start();
     let asker = open(&server.url(), &[]);
     let mut service = serve(&open(&server.url(), &[("max_payload", "4KiB")]), b"x", &[]);
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     let request = service.request();
     let refused = service.try_say(&request, answer(&[b'a'; 5000], true)).unwrap_err();
     assert_eq!(refused.status(), Status::TooLarge);
@@ -191,7 +191,7 @@ fn ask_with_long_headers(client: &redmux::client::Client, begins: &str) -> Asked
 #[test]
 fn answers_over_the_limit_of_the_asker_end_it_and_keep_what_came() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
     let mut asked = ask_for(&asker, b"x", b"", &[("max_answer_bytes", "10")], LONG);
     let request = service.request();
@@ -217,7 +217,7 @@ fn an_answer_that_the_askers_client_cannot_take_makes_its_responder_missing() {
     let server = Server::start();
     let asker = open(&server.url(), &[("max_payload", "4KiB")]);
     let mut service = serve(&open(&server.url(), &[("name", "verbose")]), b"x", &[]);
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true"), ("accepted", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[("accepted", "true")], LONG);
     let request = service.request();
     asked.tap.find("accepted", |event| event.kind == Kind::Accepted);
     service.answer(&request, &[b'a'; 5000]);
@@ -230,7 +230,7 @@ fn a_handler_that_is_slow_and_alive_is_waited_for() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     let request = service.request();
     let mut replies = listen(&server, head(&request)["reply"].as_str().unwrap());
     // Longer than a silent one is waited for: three signs are missed in 3.2 s, and it gives one each second.
@@ -249,8 +249,7 @@ fn many_long_ids_in_work_are_all_alive() {
     let mut service = serve(&open(&server.url(), &[]), b"x", &[("concurrency", "1000")]);
     // Together they are longer than a head line may be.
     let ids: Vec<String> = (0..400).map(|n| format!("{n:0>256}")).collect();
-    let mut asked: Vec<_> =
-        ids.iter().map(|id| ask_for(&asker, b"x", b"", &[("request_id", id), ("strict", "true")], LONG)).collect();
+    let mut asked: Vec<_> = ids.iter().map(|id| ask_for(&asker, b"x", b"", &[("request_id", id)], LONG)).collect();
     let requests: Vec<_> = ids.iter().map(|_| service.request()).collect();
     let mut replies = listen(&server, head(&requests[0])["reply"].as_str().unwrap());
     let mut alive = std::collections::BTreeSet::new();
@@ -296,7 +295,7 @@ fn a_drain_waits_for_what_is_in_work_and_what_is_being_claimed() {
     let number = proxy.number_of(&link_of(&server, "member", false)["addr"]).expect("through the proxy");
     proxy.to_server().only(number).stall();
     let before = stat(&client, &["publisher", "sent"]);
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     eventually("it claims", PATIENCE, || stat(&client, &["publisher", "sent"]) == before + 1);
     client.buffer().unwrap().drain_responder(service.id, ticket(6)).unwrap();
     eventually("its name is gone", PATIENCE, || server.conn().numsub("redmux:svc:x") == 0);
@@ -313,7 +312,7 @@ fn a_drain_that_runs_out_of_time_tells_the_askers() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);
     let mut service = serve(&open(&server.url(), &[]), b"", &[("catch_all", "true")]);
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     service.request();
     let soon = std::time::Instant::now() + Duration::from_millis(50);
     let ticket = redmux::mux::subscription::Ticket { inbox: None, token: 6, deadline: Some(soon) };
@@ -335,7 +334,7 @@ fn requests_that_wait_for_a_claim_are_no_more_than_may_wait() {
     first.result().expect(Reason::All);
     let number = proxy.number_of(&link_of(&server, "member", false)["addr"]).expect("through the proxy");
     proxy.to_server().only(number).stall();
-    let mut asked: Vec<_> = (0..8).map(|_| ask_for(&asker, b"x", b"", &[("strict", "true")], LONG)).collect();
+    let mut asked: Vec<_> = (0..8).map(|_| ask_for(&asker, b"x", b"", &[], LONG)).collect();
     // Five claims and three refusals are on their way.
     let requests = |client: &redmux::client::Client| -> u64 {
         let stats: serde_json::Value = serde_json::from_str(&client.stats()).unwrap();
@@ -357,7 +356,7 @@ fn a_drain_is_done_though_the_link_was_lost_while_it_waited() {
     let asker = open(&server.url(), &[]);
     let client = open(&server.url(), &[("name", "leaving")]);
     let mut service = serve(&client, b"x", &[]);
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     let request = service.request();
     client.buffer().unwrap().drain_responder(service.id, endless(6)).unwrap();
     eventually("its name is gone", PATIENCE, || server.conn().numsub("redmux:svc:x") == 0);

@@ -40,7 +40,7 @@ fn a_responder_that_dies_before_it_accepts_was_nobody() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);
     let mut peer = Peer::serve(&server, "x");
-    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "false")], LONG);
     peer.request();
     peer.die();
     let result = asked.result().expect(Reason::NoResponders);
@@ -52,8 +52,7 @@ fn a_responder_that_dies_after_it_accepted_is_named_long_before_the_deadline() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);
     let mut peer = Peer::serve(&server, "x");
-    // A strict one needs no luck with the accept window.
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     let request = peer.request();
     peer.say(&request, "accepted", None, "");
     peer.die();
@@ -67,7 +66,7 @@ fn a_responder_that_dies_between_its_parts_is_named_and_its_parts_are_kept() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);
     let mut peer = Peer::serve(&server, "x");
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     let request = peer.request();
     peer.say(&request, "part", Some(0), "one");
     peer.say(&request, "part", Some(1), "two");
@@ -83,7 +82,7 @@ fn a_stranger_with_a_pattern_does_not_hide_that_a_responder_died() {
     stranger.expect(&["PSUBSCRIBE", "*"]);
     let asker = open(&server.url(), &[]);
     let mut peer = Peer::serve(&server, "x");
-    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "false")], LONG);
     let request = peer.request();
     peer.say(&request, "part", Some(0), "one");
     peer.die();
@@ -106,7 +105,7 @@ fn a_member_that_dies_with_the_claim_of_its_group_is_named() {
     let number = proxy.number_of(&link_of(&server, "member", false)["addr"]).expect("through the proxy");
     proxy.to_server().only(number).stall();
     let mut peer = Peer::serve(&server, "x");
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     let request = peer.request();
     let claim = format!("redmux:claim:{}:g", request["id"].as_str().unwrap());
     assert_eq!(server.conn().expect(&["SET", &claim, "peer.1", "NX", "PX", "600000"]).text(), "OK");
@@ -124,7 +123,7 @@ fn a_responder_whose_network_is_dead_is_named_too() {
     let proxy = Proxy::start(&server);
     let asker = open(&server.url(), &[]);
     let mut service = serve(&open(&proxy.url(), &[("name", "far")]), b"x", &[]);
-    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
     let request = service.request();
     service.part(&request, b"one");
     asked.tap.find("the part", |event| event.kind == Kind::Answer);
@@ -169,7 +168,7 @@ fn a_lost_subscriber_link_interrupts_what_was_sent_and_its_responder_is_told() {
         let server = Server::start();
         let asker = open(&server.url(), &[("name", "asker")]);
         let mut peer = Peer::serve(&server, "x");
-        let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true"), ("accepted", "true")], LONG);
+        let mut asked = ask_for(&asker, b"x", b"", &[("accepted", "true")], LONG);
         let request = until(&mut peer, &mut asked, state);
         kill_subscriber(&server, "asker");
         let result = asked.result().expect(Reason::Interrupted);
@@ -207,7 +206,7 @@ fn a_lost_subscriber_link_repeats_what_is_repeatable_and_it_is_answered_once() {
         let server = Server::start();
         let asker = open(&server.url(), &[("name", "asker")]);
         let mut peer = Peer::serve(&server, "x");
-        let options = [("strict", "true"), ("accepted", "true"), ("repeatable", "true")];
+        let options = [("accepted", "true"), ("repeatable", "true")];
         let mut asked = ask_for(&asker, b"x", b"body", &options, LONG);
         let first = until(&mut peer, &mut asked, state);
         kill_subscriber(&server, "asker");

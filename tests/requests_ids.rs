@@ -56,7 +56,7 @@ fn an_id_that_is_used_again_is_claimed_again_and_a_repeat_is_not() {
     let server = Server::start();
     let asker = open(&server.url(), &[("name", "asker")]);
     let mut members: Vec<_> = (0..2).map(|_| serve(&open(&server.url(), &[]), b"x", &[("group", "g")])).collect();
-    let options = [("request_id", "mine"), ("strict", "true"), ("repeatable", "true")];
+    let options = [("request_id", "mine"), ("repeatable", "true")];
     // Each has ten minutes, and so has its claim.
     for body in ["first", "second"] {
         let mut asked = ask_for(&asker, b"x", body.as_bytes(), &options, LONG);
@@ -82,7 +82,7 @@ fn what_is_served_once_is_served_again_under_an_id_that_is_used_again() {
     let once = [("once", "an_id_that_is_used_again")];
     let mut twice: Vec<_> = (0..2).map(|_| serve(&open(&server.url(), &[]), b"x", &once)).collect();
     for body in ["first", "second"] {
-        let mut asked = ask_for(&asker, b"x", body.as_bytes(), &[("request_id", "mine"), ("strict", "true")], LONG);
+        let mut asked = ask_for(&asker, b"x", body.as_bytes(), &[("request_id", "mine")], LONG);
         let (at, request) = claimed(&mut twice);
         twice[at].answer(&request, &request.data);
         assert_eq!(asked.result().expect(Reason::All).bodies(), [body]);

@@ -15,7 +15,7 @@ use tap::*;
 #[test]
 fn a_hundred_thousand_requests_leave_nothing() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let answering = serve(&open(&server.url(), &[]), b"echo", &[("concurrency", "1000")]);
     let serving = std::sync::Arc::clone(&answering.client);
     let thread = answering.on_a_thread(<[u8]>::to_vec);

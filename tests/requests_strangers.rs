@@ -38,7 +38,7 @@ fn a_request_under_an_old_id_is_cancelled_though_the_old_one_is_not_ended_yet() 
 #[test]
 fn an_error_that_finds_no_room_ends_the_request_with_overflow() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
     let tap = Tap::with(&asker, &[("inbox_bytes", "8KiB")]);
     let question = Ask { service: b"x", body: b"", headers: b"", options: asker.options() };
@@ -67,17 +67,21 @@ fn a_part_that_has_no_room_on_its_way_leaves_no_hole_in_the_numbers() {
     proxy.to_server().only(number).stall();
     let large = vec![b'a'; 1024 * 1024];
     let part = |body: &[u8]| service.try_say(&request, Say::Answer { body, headers: b"", last: false });
-    let mut said = 0;
-    let refused = loop {
+    // What the kernel holds may still move after a part was refused, and make room for another one.
+    let (mut said, mut refused) = (0, 0);
+    while refused < 2 {
         match part(&large) {
             Ok(()) => said += 1,
-            Err(error) => break error.status(),
+            Err(error) => {
+                assert_eq!(error.status(), Status::Full);
+                refused += 1;
+            }
         }
-    };
-    assert_eq!((refused, part(&large).unwrap_err().status()), (Status::Full, Status::Full));
+    }
     proxy.pass();
-    eventually("there is room again", PATIENCE, || part(b"small").is_ok());
-    eventually("and for the last one", PATIENCE, || part(b"").is_ok());
+    eventually("everything is on its way", PATIENCE, || stat(&client, &["publisher", "pending_bytes"]) == 0);
+    part(b"small").unwrap();
+    part(b"").unwrap();
     service.say(&request, Say::End);
     let result = asked.result().expect(Reason::All);
     assert_eq!((result.missing().len(), result.answers.len()), (0, said + 2));
@@ -95,10 +99,10 @@ fn requests_that_wait_have_their_room_in_the_responders_inbox() {
         let mut service = Service { client: client.clone(), tap, id };
         service.tap.wait(Kind::Active);
         let body = [b'a'; 3000];
-        let mut first = ask_for(&asker, b"x", &body, &[("strict", "true")], LONG);
+        let mut first = ask_for(&asker, b"x", &body, &[], LONG);
         let request = service.request();
         // It is taken, and two fit; what strangers send cannot fill the memory of a busy responder.
-        let mut asked: Vec<_> = (0..6).map(|_| ask_for(&asker, b"x", &body, &[("strict", "true")], LONG)).collect();
+        let mut asked: Vec<_> = (0..6).map(|_| ask_for(&asker, b"x", &body, &[], LONG)).collect();
         eventually("four are refused", PATIENCE, || stat(&asker, &["requests", "gathers"]) == 3);
         service.answer(&request, b"");
         first.result().expect(Reason::All);
@@ -173,7 +177,7 @@ fn a_long_question_about_services_is_refused_in_few_words() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);
     let _service = serve(&open(&server.url(), &[]), b"x", &[]);
-    let result = ask_for(&asker, b"$", &[0xff; 100_000], &[("strict", "true")], LONG).result().expect(Reason::Failed);
+    let result = ask_for(&asker, b"$", &[0xff; 100_000], &[], LONG).result().expect(Reason::Failed);
     let said = head(&result.errors[0]);
     assert_eq!(said["code"], "UNKNOWN");
     assert!(said["message"].as_str().unwrap().len() < 1000, "{said}");

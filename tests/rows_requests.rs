@@ -138,11 +138,13 @@ fn a_stranger_with_a_pattern_costs_the_accept_window_and_not_the_deadline() {
     pattern(&stranger, &listening, 1, b"*");
     let asker = open(&server.url(), &[]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
-    let mut asked = ask_for(&asker, b"x", b"", &[], Duration::from_secs(600));
+    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "false")], Duration::from_secs(600));
     let request = service.request();
     service.answer(&request, b"one");
     assert_eq!(asked.result().expect(Reason::All).bodies(), ["one"]);
-    ask_for(&asker, b"nobody", b"", &[], Duration::from_secs(600)).result().expect(Reason::NoResponders);
+    ask_for(&asker, b"nobody", b"", &[("strict", "false")], Duration::from_secs(600))
+        .result()
+        .expect(Reason::NoResponders);
 }
 
 #[test]
@@ -172,6 +174,7 @@ fn r7_one_live_handler_a_service_and_a_hundred_times_again() {
         client.buffer().unwrap().close_service(again.id).unwrap();
     }
     let mut last = serve(&client, b"x", &[]);
+    eventually("the pattern is gone", PATIENCE, || server.conn().numpat() == 0);
     let mut asked = ask(&client, b"x", b"", &[]);
     let request = last.request();
     last.answer(&request, b"once");
@@ -287,7 +290,7 @@ fn r19_a_strict_request_waits_for_everybody_that_redis_counted() {
     quick.answer(&request, b"quick");
     let frame = listening.wait(Kind::Message).payload();
     // Here only the late one listens: when this has ended, whoever had not accepted x by then is too late as well.
-    ask(&asker, b"y", b"", &[]).result().expect(Reason::NoResponders);
+    ask(&asker, b"y", b"", &[("strict", "false")]).result().expect(Reason::NoResponders);
     let request: serde_json::Value = serde_json::from_str(frame.lines().next().unwrap()).unwrap();
     let answer = json!({"v": 1, "k": "end", "id": request["id"], "by": "late.1", "name": "late", "seq": 0});
     server.conn().publish(request["reply"].as_str().unwrap().as_bytes(), format!("{answer}\nlate").as_bytes());
@@ -409,7 +412,7 @@ fn of_a_queue_group_exactly_one_serves_a_request() {
 #[test]
 fn headers_travel_both_ways() {
     let server = Server::start();
-    let asker = open(&server.url(), &[]);
+    let asker = open(&server.url(), &[("strict", "true")]);
     let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
     let mut tap = Tap::new(&asker.waiter());
     let headers = br#"{"traceparent":"00-1"}"#;
@@ -448,9 +451,8 @@ fn whoever_serves_is_found() {
     ask(&asker, b"$", b"WHAT", &[]).result().expect(Reason::Failed);
     one.client.buffer().unwrap().close_service(one.id).unwrap();
     two.client.close(None).unwrap();
-    eventually("nobody serves", PATIENCE, || {
-        ask(&asker, b"$", b"PING", &[]).result().reason == Reason::NoResponders as u64
-    });
+    eventually("nobody serves", PATIENCE, || server.conn().numsub("redmux:svc:$") == 0);
+    ask(&asker, b"$", b"PING", &[]).result().expect(Reason::NoResponders);
 }
 
 #[test]

@@ -243,7 +243,7 @@ func TestClosingWhoWorksEndsItsHandlersContextsAndTellsWhoAsks(t *testing.T) {
 func TestWhatAHandlerReturnsIsWhatTheAskerGets(t *testing.T) {
 	ctx := begin(t)
 	var log logged
-	client := connect(t, ctx, redmux.Name("node"), redmux.Logger(log.logger()), redmux.Set("max_payload", "64k"))
+	client := connect(t, ctx, redmux.Name("node"), redmux.Logger(log.logger()), redmux.Set("max_payload", "64k"), redmux.Set("strict", "true"))
 	var kept *redmux.Request
 	looked := make(chan struct{}) // at a gather that has no end yet
 	for service, handler := range map[string]redmux.Handler{
@@ -321,9 +321,9 @@ func TestWhatAHandlerReturnsIsWhatTheAskerGets(t *testing.T) {
 
 func TestAThousandRequestsAtOnceAndNoMoreHandlersThanAllowed(t *testing.T) {
 	ctx := begin(t)
-	client := connect(t, ctx)
+	client := connect(t, ctx, redmux.Set("strict", "true"))
 	var now, most atomic.Int32
-	respond(t, ctx, client, "x", func(_ context.Context, r *redmux.Request) ([]byte, error) {
+	respond(t, ctx, client, "many", func(_ context.Context, r *redmux.Request) ([]byte, error) {
 		if n := now.Add(1); n > most.Load() {
 			most.Store(n)
 		}
@@ -336,7 +336,7 @@ func TestAThousandRequestsAtOnceAndNoMoreHandlersThanAllowed(t *testing.T) {
 		work.Add(1)
 		go func() {
 			defer work.Done()
-			if answer, err := client.Request(ctx, "x", []byte(strconv.Itoa(n))); err != nil || answer.Text() != strconv.Itoa(n) {
+			if answer, err := client.Request(ctx, "many", []byte(strconv.Itoa(n))); err != nil || answer.Text() != strconv.Itoa(n) {
 				t.Error(n, answer.Text(), err)
 			}
 		}()
@@ -407,7 +407,7 @@ func TestWhatIsNotSaidOfARequestIsAsTheClientHasIt(t *testing.T) {
 
 func TestATraceGoesOnThroughWhatAHandlerAsks(t *testing.T) {
 	ctx := begin(t)
-	client := connect(t, ctx)
+	client := connect(t, ctx, redmux.Set("strict", "true"))
 	respond(t, ctx, client, "last", func(_ context.Context, r *redmux.Request) ([]byte, error) {
 		return []byte(r.Headers["traceparent"] + r.Headers["own"]), nil
 	})

@@ -129,6 +129,9 @@ pub struct Collect {
     /// What Redis said, and until when those who received it may accept.
     receivers: Option<u64>,
     window: Option<Instant>,
+    /// That time was looked at and is over. Only `time` says so: who calls it has read what was there by then, and what comes
+    /// in late, because this machine was slow, is not judged by the first half of it.
+    window_closed: bool,
     responders: Vec<Responder>,
     answers: u64,
     bytes: u64,
@@ -164,6 +167,7 @@ impl Collect {
             began: now,
             receivers: None,
             window: None,
+            window_closed: false,
             responders: Vec::new(),
             answers: 0,
             bytes: 0,
@@ -217,6 +221,7 @@ impl Collect {
     pub fn sent_again(&mut self) {
         self.receivers = None;
         self.window = None;
+        self.window_closed = false;
         self.responders.retain(|one| one.at != At::Declined);
         for one in &mut self.responders {
             let finished = matches!(one.at, At::Finished | At::Earlier { finished: true });
@@ -228,13 +233,14 @@ impl Collect {
     pub fn published(&mut self, receivers: u64, window: Duration, now: Instant) {
         self.receivers = Some(receivers);
         self.window = Some(now + window);
-        self.settle(now);
+        self.window_closed = false;
+        self.settle();
     }
 
     /// A responder took it. `true` if this is its first sign.
     pub fn accepted(&mut self, by: &str, name: &str, now: Instant) -> bool {
         let Some((at, new)) = self.sign(by, name, now) else { return false };
-        self.settle_one(at, At::Working, now);
+        self.settle_one(at, At::Working);
         new
     }
 
@@ -251,7 +257,7 @@ impl Collect {
         if !new {
             self.duplicates += 1;
             if last {
-                self.settle_one(at, stands, now);
+                self.settle_one(at, stands);
             }
             return Verdict::Duplicate;
         }
@@ -270,7 +276,7 @@ impl Collect {
             self.mark(at, stands);
             self.end(Reason::Count);
         } else {
-            self.settle_one(at, stands, now);
+            self.settle_one(at, stands);
         }
         Verdict::Deliver
     }
@@ -283,7 +289,7 @@ impl Collect {
         one.total = Some(total.unwrap_or(one.next));
         let stands = one.stands();
         self.duplicates += u64::from(before);
-        self.settle_one(at, stands, now);
+        self.settle_one(at, stands);
         !before
     }
 
@@ -299,7 +305,7 @@ impl Collect {
         one.failed |= !before;
         self.duplicates += u64::from(before);
         self.errors += u64::from(!before);
-        self.settle_one(at, At::Finished, now);
+        self.settle_one(at, At::Finished);
         !before
     }
 
@@ -314,7 +320,7 @@ impl Collect {
         if new {
             self.mark(at, At::Declined);
         }
-        self.settle(now);
+        self.settle();
     }
 
     /// The caller, the client or the connection ends it.
@@ -337,18 +343,24 @@ impl Collect {
                 one.at = At::Lost;
             }
         }
-        self.settle(now);
+        self.window_closed = self.window.is_some_and(|window| now >= window);
+        self.settle();
+        if let (Some(last), Some(quiet)) = (self.last_answer, self.rules.quiet)
+            && now >= last + quiet
+        {
+            self.end(Reason::Quiet);
+        }
         if now >= self.rules.deadline {
             self.end(Reason::Deadline);
         }
     }
 
     /// When to call `time` next. Never later than it would change anything.
-    pub fn next(&self, now: Instant) -> Option<Instant> {
+    pub fn next(&self) -> Option<Instant> {
         if self.ended.is_some() {
             return None;
         }
-        let window = self.window.filter(|&window| window > now);
+        let window = self.window.filter(|_| !self.window_closed);
         let quiet = self.last_answer.and_then(|last| Some(last + self.rules.quiet?));
         let silent = self.responders.iter().filter(|one| one.at == At::Working).map(|one| one.seen + LOST_AFTER).min();
         [Some(self.rules.deadline), window, quiet, silent].into_iter().flatten().min()
@@ -406,9 +418,9 @@ impl Collect {
         }
     }
 
-    fn settle_one(&mut self, at: usize, to: At, now: Instant) {
+    fn settle_one(&mut self, at: usize, to: At) {
         self.mark(at, to);
-        self.settle(now);
+        self.settle();
     }
 
     fn end(&mut self, reason: Reason) {
@@ -416,14 +428,13 @@ impl Collect {
     }
 
     /// Looks whether it is complete.
-    fn settle(&mut self, now: Instant) {
+    fn settle(&mut self) {
         if self.ended.is_some() {
             return;
         }
         let finished = self.current().filter(|one| one.at != At::Working).count();
         let everybody = self.receivers.is_some_and(|receivers| finished as u64 >= receivers);
-        let window_closed = self.window.is_some_and(|window| now >= window);
-        let everybody_who_took_it = !self.rules.strict && window_closed && finished == self.current().count();
+        let everybody_who_took_it = !self.rules.strict && self.window_closed && finished == self.current().count();
         if everybody || everybody_who_took_it {
             let took = |one: &&Responder| matches!(one.at, At::Finished | At::Lost | At::Earlier { finished: true });
             let mut took = self.responders.iter().filter(took).peekable();
@@ -434,10 +445,6 @@ impl Collect {
             } else {
                 Reason::All
             });
-        } else if let (Some(last), Some(quiet)) = (self.last_answer, self.rules.quiet)
-            && now >= last + quiet
-        {
-            self.end(Reason::Quiet);
         }
     }
 }

@@ -141,7 +141,7 @@ impl Buffer {
         }
         let inbox = Arc::clone(&gather.inbox);
         state.gave(&inbox);
-        self.after(state, id, now);
+        self.after(state, id);
     }
 }
 

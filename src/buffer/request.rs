@@ -452,7 +452,7 @@ impl Buffer {
             return;
         }
         gather.collect.published(number.saturating_sub(own), window, now);
-        self.after(state, id, now);
+        self.after(state, id);
     }
 
     /// A frame came to the reply channel.
@@ -471,7 +471,7 @@ impl Buffer {
                     && let Some(gather) = state.requests.open.get_mut(&id)
                 {
                     gather.collect.alive(&head.by, name, now);
-                    self.after(state, id, now);
+                    self.after(state, id);
                 }
             }
             return;
@@ -549,16 +549,16 @@ impl Buffer {
         }
         let inbox = Arc::clone(&gather.inbox);
         state.gave(&inbox);
-        self.after(state, id, now);
+        self.after(state, id);
     }
 
     /// Something happened to a request: it may be complete.
-    pub(super) fn after(&self, state: &mut State, id: u64, now: Instant) {
+    pub(super) fn after(&self, state: &mut State, id: u64) {
         let Some(gather) = state.requests.open.get(&id) else { return };
         match gather.collect.ended() {
             Some(reason) => self.end_gather(state, id, reason, None),
             None => {
-                if let Some(due) = gather.collect.next(now) {
+                if let Some(due) = gather.collect.next() {
                     state.requests.arm(id, due);
                 }
             }
@@ -575,7 +575,7 @@ impl Buffer {
             let later = gather.again;
             if let Some(reason) = gather.collect.ended() {
                 self.end_gather(state, id, reason, None);
-            } else if let Some(next) = [gather.collect.next(now), later].into_iter().flatten().min() {
+            } else if let Some(next) = [gather.collect.next(), later].into_iter().flatten().min() {
                 // Never at once again, whatever the rules say: a clock that stands still must not hold the thread.
                 let next = next.max(now + Duration::from_millis(1));
                 gather.due = next;

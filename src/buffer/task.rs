@@ -24,13 +24,15 @@ pub(super) async fn run(buffer: Arc<Buffer>) {
     let mut armed = None;
     loop {
         let notified = buffer.work.notified();
+        // Not a time after it was read: a thread that is not let run for a while in between judges nothing unread.
+        let now = Instant::now();
         buffer.drain();
-        if buffer.enter().wakes.is_some_and(|wakes| wakes <= Instant::now()) {
+        if buffer.enter().wakes.is_some_and(|wakes| wakes <= now) {
             // What the socket holds by now was in time: it is read before any clock is looked at.
             tokio::task::yield_now().await;
             buffer.drain();
         }
-        let next = buffer.due(Instant::now());
+        let next = buffer.due(now);
         if let Some(next) = next.filter(|_| next != armed) {
             sleep.as_mut().reset(next.into());
         }

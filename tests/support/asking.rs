@@ -49,11 +49,12 @@ impl Result {
     }
 }
 
-/// Asks with options, with that much time, into an inbox of its own.
+/// Asks with options, with that much time, into an inbox of its own. Strict unless the options say otherwise: who was counted
+/// is waited for, and how soon he takes it is not measured.
 #[track_caller]
 pub fn ask_for(client: &Client, service: &[u8], body: &[u8], options: &[(&str, &str)], time: Duration) -> Asked {
     let tap = Tap::new(&client.waiter());
-    let options = with_options(client.options().clone(), options);
+    let options = with_options(with_options(client.options().clone(), &[("strict", "true")]), options);
     let ticket = Ticket { inbox: Some(Arc::clone(tap.inbox())), token: 77, deadline: Some(Instant::now() + time) };
     let ask = Ask { service, body, headers: b"", options: &options };
     let id = client.buffer().expect("a buffer").ask(&ask, ticket).expect("a request");

@@ -359,8 +359,8 @@ heard.wait(10)
         code = """
 import sys, redmux.sync
 with redmux.sync.connect(sys.argv[1]) as client, client.subscribe("x") as sub:
-    print("reading", flush=True)
     try:
+        print("reading", flush=True)
         sub.next()
     except KeyboardInterrupt:
         print("interrupted")

@@ -169,7 +169,7 @@ class Requests(WithServer):
                 "plain": lambda request: "text", "none": lambda request: None, "wrong": lambda request: {"a": 1},
                 "parts": parts, "fails": fails, "says": says, "swallows": swallows,
             }
-            async with redmux.connect(self.server.url, name="node", max_payload="64k") as client:
+            async with redmux.connect(self.server.url, name="node", max_payload="64k", strict=True) as client:
                 for service, handler in handlers.items():
                     await client.respond(service, handler)
                 self.assertEqual((await client.request("plain", "x")).text(), "text")
@@ -209,8 +209,8 @@ class Requests(WithServer):
                 now -= 1
                 return request.data
 
-            async with redmux.connect(self.server.url) as client, client.respond("x", handler, concurrency=7):
-                answers = await asyncio.gather(*(client.request("x", str(n)) for n in range(1000)))
+            async with redmux.connect(self.server.url, strict=True) as client, client.respond("many", handler, concurrency=7):
+                answers = await asyncio.gather(*(client.request("many", str(n)) for n in range(1000)))
                 self.assertEqual([answer.text() for answer in answers], [str(n) for n in range(1000)])
                 self.assertLessEqual(most, 7)
                 self.assertEqual((client.stats()["requests"]["gathers"], len(client._gathers)), (0, 0))
@@ -255,7 +255,7 @@ class Requests(WithServer):
 
     def test_a_trace_goes_on_through_a_handlers_own_requests(self) -> None:
         async def run() -> None:
-            async with redmux.connect(self.server.url) as client:
+            async with redmux.connect(self.server.url, strict=True) as client:
                 async def middle(request: redmux.Request) -> bytes:
                     return (await client.request("last")).data
 
@@ -270,9 +270,9 @@ class Requests(WithServer):
         code = """
 import asyncio, sys, redmux, redmux._native
 async def main():
-    async with redmux.connect(sys.argv[1]) as client, client.respond("x", lambda request: request.data):
+    async with redmux.connect(sys.argv[1], strict=True) as client, client.respond("loop", lambda request: request.data):
         for n in range(200):
-            assert (await client.request("x", str(n))).text() == str(n)
+            assert (await client.request("loop", str(n))).text() == str(n)
     print(redmux._native.lib.debug_live())
 asyncio.run(main())
 """
@@ -319,8 +319,8 @@ asyncio.run(main())
             return request.data
 
         before = held()
-        with redmux.sync.connect(self.server.url) as client, client.respond("x", handler, concurrency=3):
-            gathers = [client.gather("x", str(n)) for n in range(30)]
+        with redmux.sync.connect(self.server.url, strict=True) as client, client.respond("threads", handler, concurrency=3):
+            gathers = [client.gather("threads", str(n)) for n in range(30)]
             self.assertEqual([gather.all().answers[0].text() for gather in gathers], [str(n) for n in range(30)])
         self.assertEqual(most, 3)
         del gathers

@@ -175,7 +175,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
     public async Task What_a_handler_returns_or_throws_is_what_the_asker_gets()
     {
         using Logs logs = new();
-        RedmuxOptions options = new() { Url = Server.Url, Name = "node", LoggerFactory = logs, ["max_payload"] = "64k" };
+        RedmuxOptions options = new() { Url = Server.Url, Name = "node", LoggerFactory = logs, ["max_payload"] = "64k", ["strict"] = "true" };
         await using var client = await RedmuxClient.ConnectAsync(options);
         await client.RespondAsync("plain", _ => new("text"));
         await client.RespondAsync("none", _ => default);
@@ -219,8 +219,8 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
     public async Task A_thousand_requests_at_once_and_no_more_handlers_than_allowed()
     {
         int now = 0, most = 0;
-        await using var client = await ConnectAsync();
-        await using var responder = await client.RespondAsync("x", async request =>
+        await using var client = await RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url, ["strict"] = "true" });
+        await using var responder = await client.RespondAsync("many", async request =>
         {
             int working = Interlocked.Increment(ref now);
             for (int seen = most; working > seen; seen = most)
@@ -231,7 +231,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
             Interlocked.Decrement(ref now);
             return request.Data;
         }, new() { Concurrency = 7 });
-        Answer[] answers = await Task.WhenAll(Enumerable.Range(0, 1000).Select(n => client.RequestAsync("x", $"{n}"))).WaitAsync(Bound);
+        Answer[] answers = await Task.WhenAll(Enumerable.Range(0, 1000).Select(n => client.RequestAsync("many", $"{n}"))).WaitAsync(Bound);
         Assert.Equal(Enumerable.Range(0, 1000).Select(n => $"{n}"), answers.Select(answer => answer.Text()));
         Assert.InRange(most, 1, 7);
         await NothingOpenAsync(client);
@@ -288,7 +288,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
     [Fact]
     public async Task A_trace_goes_on_through_a_handlers_own_requests()
     {
-        await using var client = await ConnectAsync();
+        await using var client = await RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url, ["strict"] = "true" });
         await using var last = await client.RespondAsync("last", request => new(request.Headers.GetValueOrDefault("traceparent", "none")));
         await using var middle = await client.RespondAsync("middle", async _ => (await client.RequestAsync("last", "")).Data);
         Assert.Equal("none", (await client.RequestAsync("middle", "")).Text());
