@@ -7,6 +7,7 @@
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::time::Duration;
 use std::{io, ptr};
 
 /// A descriptor that is readable while it is raised.
@@ -151,6 +152,17 @@ fn change_epoll(epoll: &OwnedFd, change: i32, fd: RawFd) -> io::Result<()> {
     // SAFETY: one event of our own, borrowed for the call; the kernel checks both descriptors.
     let done = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), change, fd, &mut event) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// How long this process has used a processor, with all its threads.
+pub fn processor_time() -> Duration {
+    // SAFETY: `timespec` is plain data, filled before it is read; at worst it stays 0.
+    let spent = unsafe {
+        let mut spent: libc::timespec = std::mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut spent);
+        spent
+    };
+    Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }
 
 /// Whether a descriptor is readable now.
