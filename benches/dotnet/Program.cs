@@ -2,6 +2,8 @@
 //
 //     redmux-dotnet ADDRESS MESSAGES PAYLOAD tryread|foreach
 //     redmux-dotnet ADDRESS COUNT 0 memory        so many subscriptions of one channel each
+//     redmux-dotnet ADDRESS COUNT 0 names         so many channels of one subscription
+//     redmux-dotnet ADDRESS COUNT 0 trips         one message at a time: posted, and read before the next one is
 //     redmux-dotnet ADDRESS serve|ask|gather      requests: Asking.cs
 //
 // What is compiled while a program runs is compiled in the first half of the messages. The figure is of the second half.
@@ -14,14 +16,15 @@ if (args.Length > 1 && await Asking.Run(args))
 }
 if (args.Length < 4)
 {
-    throw new ArgumentException("usage: redmux-dotnet ADDRESS MESSAGES PAYLOAD tryread|foreach|memory");
+    throw new ArgumentException("usage: redmux-dotnet ADDRESS MESSAGES PAYLOAD tryread|foreach|memory|names|trips");
 }
 int messages = int.Parse(args[1], CultureInfo.InvariantCulture), payload = int.Parse(args[2], CultureInfo.InvariantCulture);
 int half = messages / 2;
 await using var client = await RedmuxClient.ConnectAsync($"redis://127.0.0.1:{args[0]}?inbox_policy=pause&timeout=120s");
-if (args[3] == "memory")
+Func<Task>? alone = args[3] switch { "memory" => Memory, "names" => Names, "trips" => Trips, _ => null };
+if (alone is not null)
 {
-    await Memory();
+    await alone();
     return;
 }
 await using var sub = await client.SubscribeAsync([Name(0)]);
@@ -104,6 +107,40 @@ async Task Memory()
     {
         await one.DisposeAsync();
     }
+}
+
+async Task Names()
+{
+    await using var one = await client.SubscribeAsync(["bench:warm-up"]);
+    string[] names = [.. Enumerable.Range(0, messages).Select(Name)];
+    long before = Resident();
+    Moment began = Moment.Now;
+    await one.AddAsync(names);
+    Moment ended = Moment.Now;
+    Console.WriteLine($"{{\"count\": {messages}, \"bytes\": {Resident() - before}, {ended.Since(began)}}}");
+    GC.KeepAlive(names);
+}
+
+async Task Trips()
+{
+    await using var one = await client.SubscribeAsync([Name(0)]);
+    byte[] data = new byte[8];
+    Moment began = default;
+    for (int n = 0; n < 2 * messages; n++)
+    {
+        if (n == messages)
+        {
+            began = Moment.Now;
+        }
+        BitConverter.TryWriteBytes(data, n);
+        client.Post(Name(0), data);
+        Message message = await one.ReadAsync();
+        if (!message.Data.Span.SequenceEqual(data))
+        {
+            throw new InvalidOperationException($"message {n} is another one");
+        }
+    }
+    Console.WriteLine($"{{\"messages\": {messages}, {Moment.Now.Since(began)}}}");
 }
 
 static long Resident()

@@ -1,13 +1,15 @@
 """I: the wrappers, beside what is usual in each language."""
 
 import peers
-from machine import BIN, CLIENT
+from machine import BIN, CLIENT, FREE
 from saturated import COLUMNS, one
 
 TITLE = "the wrappers"
 SINGLE = [("CPU us/message", "cpu_per", 1e-3), ("messages/s", "rate", 1)]
 BYTES = [("bytes each", "bytes_per", 1), ("CPU us each", "cpu_per", 1e-3)]
-SUBSCRIPTIONS = 10_000
+TRIPS = [("round trips/s", "rate", 1), ("CPU us each", "cpu_per", 1e-3)]
+MANY = [("ms", "wall_ns", 1e-6), ("bytes each", "bytes_per", 1)]
+SUBSCRIPTIONS, ROUND_TRIPS = 10_000, 10_000
 CALLED = {"Python": "redmux-python", "Go": "redmux-go", ".NET": "redmux-dotnet"}
 KIBIBYTES = {"Python": 6, "Go": 4, ".NET": 4}
 PYTHON, GO, DOTNET = ("sync", "async"), ("Next", "Messages"), ("TryRead", "await foreach")
@@ -61,7 +63,9 @@ def ratio(case, us, *others):
 def measure(workshop, result, rounds):
     saturated(workshop, result, rounds)
     few(workshop, result, rounds)
+    trips(workshop, result, rounds)
     memory(workshop, result, rounds)
+    names(workshop, result, rounds)
 
 
 def saturated(workshop, result, rounds):
@@ -101,6 +105,60 @@ def few(workshop, result, rounds):
         us = f"redmux in .NET, {way}"
         result.promise(f".NET, {way}, one at a time, against hiredis", ratio(singles, us, "hiredis"), 2.5)
         result.promise(f".NET, {way}, bursts of 32, against the bare loop", ratio(bursts, us, "floor"), 4)
+
+
+def trips(workshop, result, rounds):
+    """One message at a time, posted and read by the same program."""
+    redis = workshop.redis()
+    ways = {"redmux in C": ([BIN / "trips", redis.port, ROUND_TRIPS], None)}
+    for us, language, way, most in (
+        ("redmux in Python, sync", "Python", "trips", 2),
+        ("redmux in Python, async", "Python", "trips-async", 2),
+        ("redmux in Go", "Go", "trips", 1.25),
+        ("redmux in .NET", ".NET", "trips", 1.25),
+    ):
+        ways[us] = ([BIN / CALLED[language], redis.port, ROUND_TRIPS, 0, way], most)
+    for where, cpus in (("pinned", CLIENT), ("not pinned", FREE)):
+        case = result.case(f"one message at a time through a real redis-server, posted and read, {where}", TRIPS)
+        here = []
+        for us, (command, _) in ways.items():
+            if why := peers.missing(command[0].name):
+                case.skipped[us] = why
+            else:
+                here.append(us)
+                case.runs[us] = []
+        for r in range(rounds):
+            for us in here[r % len(here) :] + here[: r % len(here)]:
+                case.add(us, peers.per_message(workshop.run(ways[us][0], cpus)))
+        for us, (_, most) in ways.items():
+            if most:
+                result.promise(f"a round trip, {us}, {where}, against C", case.ratio("redmux in C", us, "rate"), most)
+    workshop.end(redis)
+
+
+def names(workshop, result, rounds):
+    """10,000 names in one subscription: what they cost, and how long until they are active."""
+    redis = workshop.redis()
+    case = result.case(f"{SUBSCRIPTIONS:,} channels of one subscription, through a real redis-server", MANY)
+    commands = {"redmux in C": [BIN / "names", redis.port, SUBSCRIPTIONS]}
+    for language, program in CALLED.items():
+        us = f"redmux in {language}"
+        if why := peers.missing(program):
+            case.skipped[us] = why
+        else:
+            commands[us] = [BIN / program, redis.port, SUBSCRIPTIONS, 0, "names"]
+    for _ in range(rounds):
+        for us, command in commands.items():
+            redis.forgotten()
+            figures = workshop.run(command, CLIENT)
+            figures["bytes_per"] = figures["bytes"] / SUBSCRIPTIONS
+            case.add(us, figures)
+    for language in CALLED:
+        us = f"redmux in {language}"
+        each = case.of(us, "bytes_per") if case.has(us) else None
+        result.promise(f"memory of a name among {SUBSCRIPTIONS:,}, {language}", each, 400, None, "bytes")
+        result.promise(f"{SUBSCRIPTIONS:,} names active, {language}, against C", case.ratio(us, "redmux in C", "wall_ns"), 1.5)
+    workshop.end(redis)
 
 
 def memory(workshop, result, rounds):

@@ -2,6 +2,8 @@
 
     redmux-python ADDRESS MESSAGES PAYLOAD sync|async
     redmux-python ADDRESS COUNT 0 memory        so many subscriptions of one channel each (redmux.sync)
+    redmux-python ADDRESS COUNT 0 names         so many channels of one subscription (redmux.sync)
+    redmux-python ADDRESS COUNT 0 trips|trips-async     one message at a time: posted, and read before the next one is
 """
 
 import asyncio
@@ -63,6 +65,45 @@ def memory():
         tell(first, last, count=MESSAGES, bytes=resident() - before)
 
 
+def names():
+    with redmux.sync.connect(URL) as client, client.subscribe("bench:warm-up") as sub:
+        given = [name(n) for n in range(MESSAGES)]
+        gc.collect()
+        before, first = resident(), moment()
+        sub.add(*given)
+        last = moment()
+        gc.collect()
+        tell(first, last, count=MESSAGES, bytes=resident() - before)
+
+
+def same(message, data):
+    if message.data != data:
+        sys.exit(f"{message.data!r} came, not {data!r}")
+
+
+# The first tenth is not counted.
+def trips():
+    with redmux.sync.connect(URL) as client, client.subscribe(name(0)) as sub:
+        for n in range(MESSAGES + MESSAGES // 10):
+            if n == MESSAGES // 10:
+                first = moment()
+            data = n.to_bytes(8, "little")
+            client.post(name(0), data)
+            same(next(sub), data)
+        tell(first, moment(), messages=MESSAGES)
+
+
+async def trips_async():
+    async with redmux.connect(URL) as client, client.subscribe(name(0)) as sub:
+        for n in range(MESSAGES + MESSAGES // 10):
+            if n == MESSAGES // 10:
+                first = moment()
+            data = n.to_bytes(8, "little")
+            client.post(name(0), data)
+            same(await anext(sub), data)
+        tell(first, moment(), messages=MESSAGES)
+
+
 match sys.argv[4:]:
     case ["sync"]:
         synchronous()
@@ -70,5 +111,11 @@ match sys.argv[4:]:
         asyncio.run(asynchronous())
     case ["memory"]:
         memory()
+    case ["names"]:
+        names()
+    case ["trips"]:
+        trips()
+    case ["trips-async"]:
+        asyncio.run(trips_async())
     case _:
         sys.exit(__doc__)

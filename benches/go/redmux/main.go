@@ -4,12 +4,17 @@
 //
 //	redmux-go ADDRESS MESSAGES PAYLOAD next|messages
 //	redmux-go ADDRESS COUNT 0 memory        so many subscriptions of one channel each
+//	redmux-go ADDRESS COUNT 0 names         so many channels of one subscription
+//	redmux-go ADDRESS COUNT 0 trips         one message at a time: posted, and read before the next one is
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"redmux-bench-peers/measure"
@@ -42,31 +47,76 @@ func memory(ctx context.Context, client *redmux.Client, count int) {
 	subs := make([]*redmux.Subscription, count)
 	warm, err := client.Subscribe(ctx, "bench:warm-up")
 	measure.Must("subscribe", err)
-	debug.FreeOSMemory()
-	before, began := measure.Resident(), measure.Now()
-	for n := range subs {
-		subs[n], err = client.Subscribe(ctx, measure.Name(n))
-		measure.Must("subscribe", err)
-	}
-	ended := measure.Now()
-	debug.FreeOSMemory()
-	fmt.Printf("{\"count\": %d, \"bytes\": %d, \"wall_ns\": %d, \"cpu_ns\": %d}\n", count, measure.Resident()-before,
-		measure.Wall(began, ended), measure.CPU(began, ended))
+	held(count, func() any {
+		for n := range subs {
+			subs[n], err = client.Subscribe(ctx, measure.Name(n))
+			measure.Must("subscribe", err)
+		}
+		return subs
+	})
 	for _, sub := range append(subs, warm) {
 		measure.Must("close", sub.Close())
 	}
 }
 
+// held says what came with count of something that open makes, which is kept.
+func held(count int, open func() (keep any)) {
+	debug.FreeOSMemory()
+	before, began := measure.Resident(), measure.Now()
+	keep := open()
+	ended := measure.Now()
+	debug.FreeOSMemory()
+	fmt.Printf("{\"count\": %d, \"bytes\": %d, \"wall_ns\": %d, \"cpu_ns\": %d}\n", count, measure.Resident()-before,
+		measure.Wall(began, ended), measure.CPU(began, ended))
+	runtime.KeepAlive(keep)
+}
+
+func named(ctx context.Context, client *redmux.Client, count int) {
+	sub, err := client.Subscribe(ctx, "bench:warm-up")
+	measure.Must("subscribe", err)
+	names := make([]string, count)
+	for n := range names {
+		names[n] = measure.Name(n)
+	}
+	held(count, func() any {
+		measure.Must("add", sub.Add(ctx, names...))
+		return names
+	})
+}
+
+// trips: the first tenth is not counted.
+func trips(ctx context.Context, client *redmux.Client, count int) {
+	sub, err := client.Subscribe(ctx, measure.Name(0))
+	measure.Must("subscribe", err)
+	var began measure.Moment
+	data := make([]byte, 8)
+	for n := range count + count/10 {
+		if n == count/10 {
+			began = measure.Now()
+		}
+		binary.LittleEndian.PutUint64(data, uint64(n))
+		measure.Must("post", client.Post(measure.Name(0), data))
+		m, err := sub.Next(ctx)
+		measure.Must("next", err)
+		if !bytes.Equal(m.Data, data) {
+			measure.Die("message %d is another one", n)
+		}
+	}
+	ended := measure.Now()
+	fmt.Printf("{\"messages\": %d, \"wall_ns\": %d, \"cpu_ns\": %d}\n", count, measure.Wall(began, ended), measure.CPU(began, ended))
+}
+
 func main() {
 	if len(os.Args) < 5 {
-		measure.Die("usage: redmux-go ADDRESS MESSAGES PAYLOAD next|messages|memory")
+		measure.Die("usage: redmux-go ADDRESS MESSAGES PAYLOAD next|messages|memory|names|trips")
 	}
 	ctx, messages := context.Background(), measure.Number(2, 1)
 	_, address := measure.Address()
 	client, err := redmux.Connect(ctx, "redis://"+address+"?inbox_policy=pause&timeout=120s")
 	measure.Must("connect", err)
-	if os.Args[4] == "memory" {
-		memory(ctx, client, messages)
+	alone := map[string]func(context.Context, *redmux.Client, int){"memory": memory, "names": named, "trips": trips}
+	if do := alone[os.Args[4]]; do != nil {
+		do(ctx, client, messages)
 		measure.Must("close", client.Close())
 		return
 	}
