@@ -53,18 +53,19 @@ func memory(ctx context.Context, client *redmux.Client, count int) {
 			measure.Must("subscribe", err)
 		}
 		return subs
-	})
+	}, func() {})
 	for _, sub := range append(subs, warm) {
 		measure.Must("close", sub.Close())
 	}
 }
 
-// held says what came with count of something that open makes, which is kept.
-func held(count int, open func() (keep any)) {
+// held says what came with count of something that open makes, which is kept, and what is left of it behind settle.
+func held(count int, open func() (keep any), settle func()) {
 	debug.FreeOSMemory()
 	before, began := measure.Resident(), measure.Now()
 	keep := open()
 	ended := measure.Now()
+	settle()
 	debug.FreeOSMemory()
 	fmt.Printf("{\"count\": %d, \"bytes\": %d, \"wall_ns\": %d, \"cpu_ns\": %d}\n", count, measure.Resident()-before,
 		measure.Wall(began, ended), measure.CPU(began, ended))
@@ -81,6 +82,10 @@ func named(ctx context.Context, client *redmux.Client, count int) {
 	held(count, func() any {
 		measure.Must("add", sub.Add(ctx, names...))
 		return names
+	}, func() { // what told that they are active is read
+		measure.Must("post", client.Post("bench:warm-up", nil))
+		_, err := sub.Next(ctx)
+		measure.Must("next", err)
 	})
 }
 
