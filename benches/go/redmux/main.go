@@ -75,10 +75,15 @@ func held(count int, open func() (keep any), settle func()) {
 func named(ctx context.Context, client *redmux.Client, count int) {
 	sub, err := client.Subscribe(ctx, "bench:warm-up")
 	measure.Must("subscribe", err)
-	names := make([]string, count)
+	names, others := make([]string, count), make([]string, count/10)
 	for n := range names {
 		names[n] = measure.Name(n)
 	}
+	for n := range others {
+		others[n] = measure.Name(count + n)
+	}
+	measure.Must("add", sub.Add(ctx, others...)) // what is done for the first time is not counted
+	measure.Must("remove", sub.Remove(ctx, others...))
 	held(count, func() any {
 		measure.Must("add", sub.Add(ctx, names...))
 		return names

@@ -6,14 +6,16 @@ import logging
 import math
 import os
 import warnings
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
+from itertools import accumulate, chain
 from typing import Any, Final
 
 from . import _errors as errors
-from ._native import Name, lib
+from ._native import Bytes, lib
 from ._records import to_name
 
 logger = logging.getLogger("redmux")
@@ -35,9 +37,7 @@ def word(status: int) -> str:
 def failure(status: int, what: str, detail: str = "", refused: Iterable[str] = ()) -> errors.Error:
     """The exception for a status."""
     names = tuple(refused)
-    said = detail or lib.status_message(status).decode()
-    if names:
-        said += ": " + ", ".join(repr(name) for name in names)
+    said = (detail or lib.status_message(status).decode()) + (": " + ", ".join(map(repr, names)) if names else "")
     error = errors.BY_CODE.get(status, errors.Error)(f"{what}: {said}", status, word(status))
     if isinstance(error, errors.RefusedError):
         error.names = names
@@ -97,19 +97,22 @@ def payload_of(data: Any, json: Any) -> bytes:
     if json is not UNSET:
         if data is not None:
             raise TypeError("a payload or json=..., not both")
-        return json_module.dumps(json, separators=(",", ":"), ensure_ascii=False).encode()
-    if isinstance(data, bytes):
-        return data
+        data = json_module.dumps(json, separators=(",", ":"), ensure_ascii=False)
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
     if isinstance(data, str):
         return data.encode()
-    if isinstance(data, (bytearray, memoryview)):
-        return bytes(data)
     raise TypeError(f"a payload is bytes-like or str, not {type(data).__name__}; json=... encodes the rest")
 
 
 def name_array(names: Iterable[str | bytes]) -> tuple[Any, int]:
+    """An array of `redmux_bytes`, with the names behind it: an object a name would be most of what a name costs here."""
     encoded = [to_name(name) for name in names]
-    return (Name * len(encoded))(*[Name(name, len(name)) for name in encoded]), len(encoded)
+    lengths, table = [len(name) for name in encoded], bytes(ctypes.sizeof(Bytes) * len(encoded))
+    found = ctypes.create_string_buffer(table + b"".join(encoded))
+    places = accumulate(lengths, initial=ctypes.addressof(found) + len(table))
+    ctypes.memmove(found, array("Q", chain.from_iterable(zip(places, lengths))).tobytes(), len(table))
+    return found, len(encoded)
 
 
 def text_of(call: Callable[[Any], int], what: str) -> str:

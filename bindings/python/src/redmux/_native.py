@@ -23,17 +23,10 @@ class Bytes(ctypes.Structure):
     _fields_ = [("data", c_void_p), ("len", c_size_t)]
 
 
-class Name(ctypes.Structure):
-    """`redmux_bytes` as an argument: ctypes keeps the bytes object while the array lives."""
-
-    _fields_ = [("data", c_char_p), ("len", c_size_t)]
-
-
 # One letter a type, in the lines of functions.txt: name, result, arguments.
 LETTERS: dict[str, Any] = {
     "H": c_uint64, "U": c_uint64, "P": c_char_p, "N": c_size_t, "T": c_int64, "I": c_int32, "W": c_uint32, "V": c_void_p,
-    "O": POINTER(c_uint64), "E": POINTER(c_void_p), "C": POINTER(c_size_t), "J": POINTER(c_int32), "A": POINTER(Name),
-    "B": Bytes, "-": None,
+    "O": POINTER(c_uint64), "E": POINTER(c_void_p), "C": POINTER(c_size_t), "J": POINTER(c_int32), "A": c_void_p, "B": Bytes, "-": None,
 }
 _lines = (Path(__file__).parent / "functions.txt").read_text().splitlines()
 # name: (result, arguments)
