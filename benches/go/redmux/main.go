@@ -84,14 +84,16 @@ func named(ctx context.Context, client *redmux.Client, count int) {
 	}
 	measure.Must("add", sub.Add(ctx, others...)) // what is done for the first time is not counted
 	measure.Must("remove", sub.Remove(ctx, others...))
-	held(count, func() any {
-		measure.Must("add", sub.Add(ctx, names...))
-		return names
-	}, func() { // what told that they are active is read
+	read := func() { // and what told that they are active
 		measure.Must("post", client.Post("bench:warm-up", nil))
 		_, err := sub.Next(ctx)
 		measure.Must("next", err)
-	})
+	}
+	read()
+	held(count, func() any {
+		measure.Must("add", sub.Add(ctx, names...))
+		return names
+	}, read)
 }
 
 // trips: the first tenth is not counted.
