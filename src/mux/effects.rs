@@ -31,8 +31,8 @@ impl Mux {
     fn apply_one(&mut self, effect: Effect, now: Instant) {
         match effect {
             Effect::Active { slot, name, ops } => {
-                let Some(entry) = self.registry.names().get(name) else { return };
-                let Some(target) = self.target(slot) else { return };
+                let known = self.registry.names().get(name).zip(self.target(slot));
+                let Some((entry, target)) = known else { return self.end_with_source(ops.as_slice()) };
                 let record = RecordIn {
                     flags: ACTIVE_NAME,
                     number: entry.number,
@@ -54,8 +54,8 @@ impl Mux {
     }
 
     fn refused(&mut self, slot: u32, name: names::NameId, ops: &[u64]) {
-        let Some(entry) = self.registry.names().get(name) else { return };
-        let Some(target) = self.target(slot) else { return };
+        let known = self.registry.names().get(name).zip(self.target(slot));
+        let Some((entry, target)) = known else { return self.end_with_source(ops) };
         let name = entry.name.clone();
         let mut record = RecordIn {
             status: Status::Refused.code(),
@@ -88,6 +88,13 @@ impl Mux {
         }
         self.refuse_promises(slot);
         self.count(ops, |_, _, refused, _| *refused += 1);
+    }
+
+    /// What was told before may have closed the source, as the end of a drain does: what waited for it ends with it.
+    fn end_with_source(&mut self, ops: &[u64]) {
+        for &id in ops {
+            self.ops.end(id, Outcome::of(Status::Closed));
+        }
     }
 
     /// Counts one name of adds, and ends those that have no more to wait for.
@@ -220,5 +227,56 @@ impl Mux {
     /// What is said of names that Redis refused.
     fn refusal(&self) -> String {
         format!("refused by ACL (NOPERM) for user {:?}", self.user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::ready::Ready;
+    use crate::inbox::{Budget, Config, Inbox, Policy};
+    use crate::mux::Role;
+    use crate::mux::events::Events;
+    use crate::mux::ops::COMPLETION_ROOM;
+    use crate::proto::resp::{Change, Kind};
+    use std::time::Duration;
+
+    #[test]
+    fn an_add_that_ends_the_drain_of_its_subscription_ends_with_it() {
+        let config = Config { bytes: 1 << 20, records: 0, policy: Policy::DropOldest };
+        let inbox = Inbox::by_take(1, config, Arc::new(Budget::new(1 << 20)), Arc::new(Ready::default()), || {});
+        let mut mux = Mux::new(Events::new(None, 0), String::new());
+        let slot = mux.open(7, 0, &inbox, Kind::Channel, Role::Subscription).unwrap();
+        mux.link_up(Instant::now());
+        for name in [&b"a"[..], b"b"] {
+            mux.registry.add(slot, name, None);
+        }
+        while mux.registry.send(|_, _, _| {}).is_some() {}
+        for name in [&b"a"[..], b"b"] {
+            mux.registry.acknowledged(Change::Subscribed, Kind::Channel, name);
+        }
+        mux.apply(Instant::now());
+        let mut begin = |mux: &mut Mux, token, what| {
+            inbox.reserve(COMPLETION_ROOM).unwrap();
+            let inbox = Arc::clone(&inbox);
+            mux.ops.begin(Op { inbox, token, source: 7, room: COMPLETION_ROOM, deadline: None, what })
+        };
+        // The names are let go and still active: that the link unsubscribes them is to come.
+        let drain = begin(&mut mux, 1, What::Leave { slot, remaining: 1, drain: true });
+        mux.let_go(drain);
+        let what = What::Add { slot, remaining: 3, active: 0, refused: 0, superseded: 0, lost: false };
+        let add = begin(&mut mux, 2, what);
+        for name in [&b"a"[..], b"b", b"a"] {
+            mux.registry.add(slot, name, Some(add));
+        }
+        mux.apply(Instant::now());
+        assert!(mux.ops.is_empty(), "{:?}", mux.ops);
+        let mut ends = Vec::new();
+        while let Ok(block) = inbox.take(Some(Duration::ZERO)) {
+            let done = block.records().iter().filter(|record| record.is(Record::Done));
+            ends.extend(done.map(|record| (record.token, record.status)));
+        }
+        ends.sort_unstable();
+        assert_eq!(ends, [(1, 0), (2, Status::Closed.code())]);
     }
 }
