@@ -256,7 +256,7 @@ mod tests {
             mux.registry.acknowledged(Change::Subscribed, Kind::Channel, name);
         }
         mux.apply(Instant::now());
-        let mut begin = |mux: &mut Mux, token, what| {
+        let begin = |mux: &mut Mux, token, what| {
             inbox.reserve(COMPLETION_ROOM).unwrap();
             let inbox = Arc::clone(&inbox);
             mux.ops.begin(Op { inbox, token, source: 7, room: COMPLETION_ROOM, deadline: None, what })
