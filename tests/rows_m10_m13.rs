@@ -14,7 +14,6 @@ use std::time::Duration;
 use support::{Fake, PATIENCE, Proxy, Server, eventually, free_port};
 use tap::{
     Tap, add, deadline, endless, open, open_with_events, pattern, ready, stat, subscribed, subscription, ticket,
-    ticket_in,
 };
 
 #[test]
