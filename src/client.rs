@@ -76,7 +76,8 @@ impl Client {
         let handle = runtime::handle()?;
         let id = runtime::next_id();
         let budget = StdArc::new(Budget::new(options.bytes(Key::ClientBytes)));
-        let ready = StdArc::new(Ready::default());
+        // A wrapper looks again where a look found nothing; others are promised that it finds something.
+        let ready = StdArc::new(Ready::new(!options.text(Key::Wrapper).is_empty()));
         let config = Config { bytes: EVENT_BYTES, records: 0, policy: Policy::DropOldest };
         // Weak: the event inbox may itself be served by this dispatcher, and would keep it for ever.
         let slot: StdArc<std::sync::OnceLock<std::sync::Weak<Hub>>> = StdArc::default();

@@ -39,7 +39,7 @@ struct Host {
 impl Host {
     /// One that listens to a channel.
     fn new(server: &Server, name: &str, options: &[(&str, &str)]) -> Host {
-        let client = open(&server.url(), options);
+        let client = open(&server.url(), &[options, &[("wrapper", "test/1")]].concat());
         let tap = Tap::on(&client);
         subscribed(&client, &tap, 1, &[name.as_bytes()]);
         let fd = client.ready_list().fd().unwrap();

@@ -41,9 +41,18 @@ pub struct Ready {
     beacon: OnceLock<Arc<Beacon>>,
     /// The thread that turns the runtime and will look at the list then.
     looking: AtomicUsize,
+    /// Who watches copes with a descriptor that is readable where nothing waits yet.
+    early: bool,
 }
 
 impl Ready {
+    /// An empty list. `early`: its descriptor may be readable where nothing waits yet.
+    pub fn new(early: bool) -> Ready {
+        let mut list = Ready::default();
+        list.early = early;
+        list
+    }
+
     /// Puts an inbox on the list, unless it is there.
     pub(super) fn enter(&self, inbox: &Arc<Inbox>) {
         if inbox.is_listed() {
@@ -122,7 +131,7 @@ impl Ready {
 
     /// Turns the runtime for a moment, if it is lent to who watches. Whether it is to come again.
     fn look(&self) -> bool {
-        let Some(beacon) = self.beacon.get() else { return false };
+        let Some(beacon) = self.beacon.get().filter(|_| self.early) else { return false };
         let found = || !lock(&self.list).inboxes.is_empty();
         self.looking.store(wheel::this_thread(), Ordering::Relaxed);
         let more = wheel::get().look(beacon, found);
