@@ -237,10 +237,10 @@ pub extern "C" fn redmux_client_wake(client: redmux_client) -> i32 {
     })
 }
 
-/// A descriptor that is readable while some inbox waits in the ready list, and until a redmux_client_wait finds none; for
-/// poll, epoll and event loops. Where the option `wrapper` is set it may be readable where nothing waits yet: for one who
-/// looks often, the look itself reads what the server sent. Do not read, write or close it; it is closed with the client, so watch a dup of it if you
-/// may outlive that: the dup stays readable when the client has ended. Drain it with redmux_client_wait(client, 0, ...).
+/// A descriptor that is readable exactly while some inbox waits in the ready list; for poll, epoll and event loops. With the
+/// option `wrapper` it may be readable where nothing waits yet: for one who looks often, the look itself reads what the
+/// server sent. Do not read, write or close it; it is closed with the client, so watch a dup of it if you may outlive that:
+/// the dup stays readable when the client has ended. Drain it with redmux_client_wait(client, 0, ...).
 ///
 /// out_fd: borrowed for the call, written on success. Any thread.
 #[unsafe(no_mangle)]

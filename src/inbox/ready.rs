@@ -1,10 +1,9 @@
 //! The ready list of a client: which inboxes have something to take. It is to inboxes what epoll is to sockets.
 //!
 //! An inbox enters when it becomes non-empty or ends, and again when a take leaves records behind. The descriptor is
-//! readable while the list is not empty; when the client has ended it stays readable, so that who watches a dup of it cannot
-//! miss the end. It is raised when the lock is gone, or whoever watches would wake up and run into it; so it may be raised
-//! for what was taken meanwhile, and a wait that finds nothing clears it. Lock order: an inbox' lock is never held while
-//! this one is taken.
+//! readable exactly while the list is not empty; when the client has ended it stays readable, so that who watches a dup of it
+//! cannot miss the end. A wrapper's may be readable where nothing waits (`early`): it looks again, and a look that finds
+//! nothing clears it. Lock order: an inbox' lock is never held while this one is taken.
 //!
 //! The list holds its inboxes, and they hold it: `clear` ends that when the client is closed, and `forget` when one of
 //! its inboxes is.
@@ -65,10 +64,12 @@ impl Ready {
         }
         list.inboxes.push_back(Arc::clone(inbox));
         let first = list.inboxes.len() == 1;
-        drop(list);
+        // Behind the lock where that is allowed: whoever watches wakes up, and would run into it.
+        let locked = (!self.early).then_some(list);
         if first && self.looking.load(Ordering::Relaxed) != wheel::this_thread() {
             self.raise();
         }
+        drop(locked);
         self.filled.ring();
     }
 

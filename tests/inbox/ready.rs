@@ -68,6 +68,29 @@ fn the_descriptor_is_readable_exactly_while_the_list_is_not_empty() {
 }
 
 #[test]
+fn a_look_at_a_readable_descriptor_finds_something_whatever_arrives_beside_it() {
+    const ROUNDS: usize = 20_000;
+    let client = Client::new();
+    let inbox = client.inbox(Policy::DropOldest, 1 << 20, 0);
+    assert!(!readable(&client.ready));
+    let (heard, hear) = channel();
+    let pusher = thread::spawn({
+        let inbox = Arc::clone(&inbox);
+        // The next one comes while the one before is being looked for.
+        move || (0..ROUNDS).for_each(|_| { inbox.push(&hundred(1)); hear.recv().unwrap() })
+    });
+    for round in 0..ROUNDS {
+        while !readable(&client.ready) {
+            std::hint::spin_loop();
+        }
+        assert_eq!(poll(&client.ready), Ok(1), "round {round}");
+        heard.send(()).unwrap();
+        drain(&inbox);
+    }
+    pusher.join().unwrap();
+}
+
+#[test]
 fn a_wake_makes_one_wait_return_empty() {
     let ready = Arc::new(Ready::default());
     ready.wake();

@@ -912,10 +912,10 @@ int32_t redmux_client_wait(struct redmux_client client,
 int32_t redmux_client_wake(struct redmux_client client);
 
 /**
- * A descriptor that is readable while some inbox waits in the ready list, and until a redmux_client_wait finds none; for
- * poll, epoll and event loops. Where the option `wrapper` is set it may be readable where nothing waits yet: for one who
- * looks often, the look itself reads what the server sent. Do not read, write or close it; it is closed with the client, so watch a dup of it if you
- * may outlive that: the dup stays readable when the client has ended. Drain it with redmux_client_wait(client, 0, ...).
+ * A descriptor that is readable exactly while some inbox waits in the ready list; for poll, epoll and event loops. With the
+ * option `wrapper` it may be readable where nothing waits yet: for one who looks often, the look itself reads what the
+ * server sent. Do not read, write or close it; it is closed with the client, so watch a dup of it if you may outlive that:
+ * the dup stays readable when the client has ended. Drain it with redmux_client_wait(client, 0, ...).
  *
  * out_fd: borrowed for the call, written on success. Any thread.
  */
