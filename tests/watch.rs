@@ -2,32 +2,27 @@
 //! when it looks (`src/wheel/watch.rs`). Whatever it does or leaves undone, everybody is served.
 //!
 //! What is lent is a process' one runtime, so these tests take turns.
+#[path = "support/lent.rs"]
+mod lent;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/tap.rs"]
 mod tap;
 
+use lent::{alone, hear_away};
 use redmux::client::Client;
 use redmux::error::Status;
 use redmux::inbox::Kind;
 use redmux::{runtime, sys, wheel};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use support::server::Server;
 use support::{PATIENCE, eventually};
 use tap::*;
-
-/// One test at a time, with a wheel that is lent at once.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    wheel::get().lend_eagerly();
-    turn
-}
 
 /// A program with an event loop, and what it hears.
 struct Host {
@@ -110,16 +105,6 @@ impl Host {
     }
 }
 
-/// A connection that listens, and what it hears.
-fn listener(server: &Server, name: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(format!("SUBSCRIBE {name}\r\n").as_bytes()).unwrap();
-    let mut answer = vec![0; format!("*3\r\n$9\r\nsubscribe\r\n${}\r\n{name}\r\n:1\r\n", name.len()).len()];
-    stream.read_exact(&mut answer).unwrap();
-    stream
-}
-
 #[test]
 fn who_watches_hears_everything_and_turns() {
     let _alone = alone();
@@ -184,7 +169,8 @@ fn the_descriptor_is_readable_until_somebody_looks_and_not_for_nothing() {
 fn while_the_loop_is_busy_elsewhere_the_library_goes_on() {
     let _alone = alone();
     let server = Server::start();
-    let mut hears = listener(&server, "away");
+    let mut hears = server.conn();
+    hears.expect(&["SUBSCRIBE", "away"]);
     let mut host = Host::new(&server, "x", &[]);
     for _ in 0..10 {
         host.turn("x");
@@ -192,8 +178,7 @@ fn while_the_loop_is_busy_elsewhere_the_library_goes_on() {
         for _ in 0..50 {
             host.post("away", "y");
         }
-        let mut heard = vec![0; 50 * "*3\r\n$7\r\nmessage\r\n$4\r\naway\r\n$1\r\ny\r\n".len()];
-        hears.read_exact(&mut heard).unwrap();
+        hear_away(&mut hears, 50);
     }
 }
 

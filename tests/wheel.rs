@@ -1,34 +1,27 @@
 //! A consumer that waits alone turns the library's runtime itself (`src/wheel.rs`), and nobody else has to wait for it.
 //!
 //! What is lent is a process' one runtime, so these tests take turns.
+#[path = "support/lent.rs"]
+mod lent;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/tap.rs"]
 mod tap;
 
+use lent::{alone, hear_away};
 use redmux::client::Client;
 use redmux::error::Status;
 use redmux::inbox::dispatch::Sink;
 use redmux::inbox::{Inbox, Kind, Lent};
 use redmux::{runtime, wheel};
-use std::io::Read;
-use std::net::TcpStream;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::conn::encode;
 use support::server::Server;
 use support::{PATIENCE, eventually};
 use tap::*;
-
-/// One test at a time, with a wheel that is lent at once.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    wheel::get().lend_eagerly();
-    turn
-}
 
 /// A client alone with its server, and a tap that listens to x.
 fn listening() -> (MutexGuard<'static, ()>, Server, Arc<Client>, Tap) {
@@ -69,17 +62,6 @@ fn until_it_ends(inbox: &Arc<Inbox>) -> Status {
             return status;
         }
     }
-}
-
-/// A connection that listens, and what it hears.
-fn listener(server: &Server, name: &str) -> TcpStream {
-    use std::io::Write;
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(format!("SUBSCRIBE {name}\r\n").as_bytes()).unwrap();
-    let mut answer = vec![0; format!("*3\r\n$9\r\nsubscribe\r\n${}\r\n{name}\r\n:1\r\n", name.len()).len()];
-    stream.read_exact(&mut answer).unwrap();
-    stream
 }
 
 #[test]
@@ -157,7 +139,8 @@ fn two_who_wait_are_both_served() {
 fn what_the_taker_says_before_it_goes_away_is_sent() {
     let _alone = alone();
     let server = Server::start();
-    let mut hears = listener(&server, "away");
+    let mut hears = server.conn();
+    hears.expect(&["SUBSCRIBE", "away"]);
     let client = open(&server.url(), &[]);
     let mut tap = Tap::on(&client);
     subscribed(&client, &tap, 1, &[b"x"]);
@@ -167,8 +150,7 @@ fn what_the_taker_says_before_it_goes_away_is_sent() {
             client.hub().post(b"away", b"y", None).unwrap();
         }
         // And this thread does not come back to the library before they are heard.
-        let mut heard = vec![0; 50 * "*3\r\n$7\r\nmessage\r\n$4\r\naway\r\n$1\r\ny\r\n".len()];
-        hears.read_exact(&mut heard).unwrap();
+        hear_away(&mut hears, 50);
     }
 }
 

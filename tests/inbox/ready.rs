@@ -77,7 +77,12 @@ fn a_look_at_a_readable_descriptor_finds_something_whatever_arrives_beside_it() 
     let pusher = thread::spawn({
         let inbox = Arc::clone(&inbox);
         // The next one comes while the one before is being looked for.
-        move || (0..ROUNDS).for_each(|_| { inbox.push(&hundred(1)); hear.recv().unwrap() })
+        move || {
+            (0..ROUNDS).for_each(|_| {
+                inbox.push(&hundred(1));
+                hear.recv().unwrap()
+            })
+        }
     });
     for round in 0..ROUNDS {
         while !readable(&client.ready) {
