@@ -4,6 +4,7 @@
 //     redmux-dotnet ADDRESS COUNT 0 memory        so many subscriptions of one channel each
 //     redmux-dotnet ADDRESS COUNT 0 names         so many channels of one subscription
 //     redmux-dotnet ADDRESS COUNT 0 trips         one message at a time: posted, and read before the next one is
+//     redmux-dotnet ADDRESS COUNT 0 trips-foreach the same in an await foreach
 //     redmux-dotnet ADDRESS serve|ask|gather      requests: Asking.cs
 //
 // What is compiled while a program runs is compiled in the first half of the messages. The figure is of the second half.
@@ -16,12 +17,13 @@ if (args.Length > 1 && await Asking.Run(args))
 }
 if (args.Length < 4)
 {
-    throw new ArgumentException("usage: redmux-dotnet ADDRESS MESSAGES PAYLOAD tryread|foreach|memory|names|trips");
+    throw new ArgumentException("usage: redmux-dotnet ADDRESS MESSAGES PAYLOAD tryread|foreach|memory|names|trips|trips-foreach");
 }
 int messages = int.Parse(args[1], CultureInfo.InvariantCulture), payload = int.Parse(args[2], CultureInfo.InvariantCulture);
-int half = messages / 2;
+int half = messages / 2, trips = 0;
+Moment tripsBegan = default;
 await using var client = await RedmuxClient.ConnectAsync($"redis://127.0.0.1:{args[0]}?inbox_policy=pause&timeout=120s");
-Func<Task>? alone = args[3] switch { "memory" => Memory, "names" => Names, "trips" => Trips, _ => null };
+Func<Task>? alone = args[3] switch { "memory" => Memory, "names" => Names, "trips" => Trips, "trips-foreach" => TripsForeach, _ => null };
 if (alone is not null)
 {
     await alone();
@@ -127,29 +129,53 @@ async Task Names()
     GC.KeepAlive(names);
 }
 
-async Task Trips()
+async Task Trips() => await Trip(async one =>
+{
+    while (await one.ReadAsync() is var message && Next(message)) { }
+});
+
+async Task TripsForeach() => await Trip(async one =>
+{
+    await foreach (Message message in one)
+    {
+        if (!Next(message)) { break; }
+    }
+});
+
+async Task Trip(Func<Subscription, Task> loop)
 {
     await using var one = await client.SubscribeAsync([Name(0)]);
-    byte[] data = new byte[8];
-    Moment began = default;
-    for (int n = 0; n < 2 * messages; n++)
+    trips = 0;
+    Post();
+    await loop(one);
+    Console.WriteLine($"{{\"messages\": {messages}, {Moment.Now.Since(tripsBegan)}}}");
+}
+
+void Post()
+{
+    if (!client.TryPost(Name(0), BitConverter.GetBytes(trips)))
     {
-        if (n == messages)
-        {
-            began = Moment.Now;
-        }
-        BitConverter.TryWriteBytes(data, n);
-        if (!client.TryPost(Name(0), data))
-        {
-            throw new InvalidOperationException($"message {n} has no room");
-        }
-        Message message = await one.ReadAsync();
-        if (!message.Data.Span.SequenceEqual(data))
-        {
-            throw new InvalidOperationException($"message {n} is another one");
-        }
+        throw new InvalidOperationException($"message {trips} has no room");
     }
-    Console.WriteLine($"{{\"messages\": {messages}, {Moment.Now.Since(began)}}}");
+}
+
+// Posts the next message when this one came. The first half is not counted.
+bool Next(in Message message)
+{
+    if (BitConverter.ToInt32(message.Data.Span) != trips)
+    {
+        throw new InvalidOperationException($"message {trips} is another one");
+    }
+    if (++trips == messages)
+    {
+        tripsBegan = Moment.Now;
+    }
+    bool more = trips < 2 * messages;
+    if (more)
+    {
+        Post();
+    }
+    return more;
 }
 
 static long Resident()

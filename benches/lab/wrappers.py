@@ -115,7 +115,8 @@ def trips(workshop, result, rounds):
         ("redmux in Python, sync", "Python", "trips", 2),
         ("redmux in Python, async", "Python", "trips-async", 2),
         ("redmux in Go", "Go", "trips", 1.25),
-        ("redmux in .NET", ".NET", "trips", 1.25),
+        ("redmux in .NET, ReadAsync", ".NET", "trips", 1.25),
+        ("redmux in .NET, await foreach", ".NET", "trips-foreach", 1.25),
     ):
         ways[us] = ([BIN / CALLED[language], redis.port, ROUND_TRIPS, 0, way], most)
     for where, cpus in (("pinned", CLIENT), ("not pinned", FREE)):

@@ -286,33 +286,42 @@ internal sealed class ClientCore
     }
 }
 
-/// <summary>Names as an array of redmux_bytes, for one call.</summary>
+/// <summary>Names as an array of redmux_bytes, for one call: one piece of memory, of which nothing is left to the collector.</summary>
 internal readonly unsafe ref struct NameList
 {
-    private readonly byte[] _text;
-    private readonly RawBytes[] _names;
-
     internal NameList(IEnumerable<string> names)
     {
-        byte[][] all = [.. names.Select(ChannelName.ToBytes)];
-        _text = GC.AllocateUninitializedArray<byte>(all.Sum(name => name.Length) + 1, pinned: true);
-        _names = GC.AllocateArray<RawBytes>(all.Length + 1, pinned: true);
-        byte* at = (byte*)Unsafe.AsPointer(ref _text[0]);
-        for (; Count < (nuint)all.Length; at += all[Count++].Length)
+        ArgumentNullException.ThrowIfNull(names);
+        string[] all = [.. names];
+        nuint room = 1;
+        foreach (string name in all)
         {
-            all[Count].CopyTo(new Span<byte>(at, all[Count].Length));
-            _names[Count] = new RawBytes { Data = at, Len = (nuint)all[Count].Length };
+            ArgumentNullException.ThrowIfNull(name, nameof(names));
+            room += (nuint)ChannelName.Room(name);
+        }
+        Count = (nuint)all.Length;
+        Names = (RawBytes*)NativeMemory.Alloc((Count * (nuint)sizeof(RawBytes)) + room);
+        byte* at = (byte*)(Names + all.Length);
+        try
+        {
+            for (int index = 0; index < all.Length; index++)
+            {
+                int length = ChannelName.Encode(all[index], new Span<byte>(at, ChannelName.Room(all[index])));
+                Names[index] = new RawBytes { Data = at, Len = (nuint)length };
+                at += length;
+            }
+        }
+        catch
+        {
+            Dispose();
+            throw;
         }
     }
 
-    internal RawBytes* Names => (RawBytes*)Unsafe.AsPointer(ref _names[0]);
+    internal readonly RawBytes* Names;
 
     internal readonly nuint Count;
 
     /// <summary>The library has copied them.</summary>
-    public void Dispose()
-    {
-        GC.KeepAlive(_text);
-        GC.KeepAlive(_names);
-    }
+    public void Dispose() => NativeMemory.Free(Names);
 }

@@ -103,7 +103,7 @@ public sealed partial class Subscription : IAsyncEnumerable<Message>, IAsyncDisp
         delegate*<ulong, RawBytes*, nuint, ulong, ulong, long, int> function, string verb, IEnumerable<string> channels, TimeSpan? timeout, CancellationToken ct)
     {
         long limit = Duration.Millis(timeout);
-        using NameList names = new(channels as IReadOnlyCollection<string> ?? [.. channels]);
+        using NameList names = new(channels);
         Operation operation = _core.Rent().Prepare(_client, verb, "");
         int status = _source.Closed ? Native.ErrClosed : function(_source.Handle, names.Names, names.Count, _core.Reply, operation.Token, limit);
         return operation.Begun(status, ct).Nothing;
