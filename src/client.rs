@@ -210,6 +210,12 @@ impl Client {
             }
         };
         lock(&self.inboxes).insert(id, Arc::clone(&inbox));
+        // A close that began meanwhile may have ended those that it found.
+        if let Err(closed) = self.check_open() {
+            lock(&self.inboxes).remove(&id);
+            let _ = inbox.close(None);
+            return Err(closed.into());
+        }
         Ok(inbox)
     }
 
@@ -387,17 +393,21 @@ impl Client {
             inbox.unreserve(COMPLETION_ROOM);
             return Err(Status::Closed.into());
         }
-        let client = Arc::clone(self);
+        let (client, told) = (Arc::clone(self), Arc::clone(&inbox));
         let (token, deadline) = (ticket.token, ticket.deadline);
         // A thread of its own, because publishes are waited for, and the library's thread answers them.
         let thread = std::thread::Builder::new().name("redmux-close".into());
         let finish = move || {
             client.close_buffer();
             let status = client.finish_publishing(deadline);
-            let _ = client.finish(Some((inbox, token, status)), deadline);
+            let _ = client.finish(Some((told, token, status)), deadline);
         };
-        let spawned = crate::sys::without_signals(|| thread.spawn(finish));
-        spawned.map(drop).map_err(|error| Error::new(Status::Internal, format!("cannot start a thread: {error}")))
+        crate::sys::without_signals(|| thread.spawn(finish)).map(drop).map_err(|error| {
+            // It can be closed in another way, or later.
+            inbox.unreserve(COMPLETION_ROOM);
+            self.closing.store(false, Ordering::SeqCst);
+            Error::new(Status::Internal, format!("cannot start a thread: {error}"))
+        })
     }
 
     /// Ends what is asked and served. First: whoever waits for an answer of ours is told, by a last publish.

@@ -13,6 +13,7 @@ use redmux::mux::events::State;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak, mpsc};
+use std::thread;
 use std::time::Duration;
 use support::{PATIENCE, Server, conn::encode, eventually};
 use tap::{Event, Tap, add, deadline, endless, open, open_with_events, ready, stat, subscribed, subscription};
@@ -126,6 +127,44 @@ struct Calls<F>(F);
 impl<F: FnMut(&Lent) -> i32 + Send> Sink for Calls<F> {
     fn deliver(&mut self, block: &Lent) -> i32 {
         self.0(block)
+    }
+}
+
+#[test]
+fn m15_a_stop_and_a_restart_at_the_same_time_leave_it_whole() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    for round in 0..2000 {
+        thread::scope(|scope| {
+            scope.spawn(|| client.stop());
+            scope.spawn(|| client.restart());
+        });
+        let posted = client.hub().post(b"x", b"y", None).map_err(|error| error.status());
+        // Stopped or not, but not half of it.
+        let stopped = if client.restart().is_ok() { Err(Status::Stopped) } else { Ok(()) };
+        assert_eq!(posted, stopped, "round {round}");
+    }
+    let mut tap = Tap::on(&client);
+    client.hub().publish(b"x", b"y", tap.inbox(), 1, deadline()).unwrap();
+    tap.ok(1);
+}
+
+#[test]
+fn rule_29_an_inbox_that_is_made_while_its_client_closes_ends_too() {
+    let server = Server::start();
+    for _ in 0..300 {
+        let client = open(&server.url(), &[]);
+        let made = thread::scope(|scope| {
+            let maker = scope.spawn(|| {
+                let new = || client.new_inbox(None, None);
+                std::iter::from_fn(|| new().ok()).take(10_000).collect::<Vec<_>>()
+            });
+            client.close(None).unwrap();
+            maker.join().unwrap()
+        });
+        for inbox in made {
+            assert_eq!(inbox.take(Some(PATIENCE)).err(), Some(Status::Closed));
+        }
     }
 }
 
@@ -451,6 +490,29 @@ fn barrier(client: &Client) {
     let mut own = Tap::new(&client.waiter());
     client.barrier(ticket_in(&own, 0)).unwrap();
     own.ok(0);
+}
+
+#[test]
+fn m19_who_leaves_with_a_full_inbox_that_pauses_holds_nobody_up() {
+    let server = Server::start();
+    let client = open(&server.url(), &[("ping_interval", "1h")]);
+    let full = Tap::with(&client, &[("inbox_policy", "pause"), ("inbox_bytes", "64KiB")]);
+    let mut other = Tap::on(&client);
+    let leaves = subscribed(&client, &full, 1, &[b"x"]);
+    subscribed(&client, &other, 2, &[b"x"]);
+    let (mut conn, mut sent) = (server.conn(), 0);
+    while !client.hub().paused.load(Ordering::SeqCst) {
+        conn.publish(b"x", &[b'x'; 1024]);
+        sent += 1;
+        assert!(sent < 100_000, "the link never pauses");
+    }
+    // What the other one has not yet is read only when the link goes on, and it makes no room for that any more.
+    sent -= other.rest().iter().filter(|event| event.kind == Kind::Message).count();
+    for _ in 0..100 {
+        conn.publish(b"x", &[b'x'; 1024]);
+    }
+    client.hub().close_source(leaves).unwrap();
+    other.messages(sent + 100);
 }
 
 #[test]

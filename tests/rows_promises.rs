@@ -217,6 +217,17 @@ fn p5_a_promise_while_down_is_inactive_and_a_waiter_gets_it_after_the_start_with
 }
 
 #[test]
+fn p5_the_time_of_a_promise_made_later_ends_though_nothing_else_happens() {
+    let server = Server::builder().prepare();
+    let client = open(&server.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let set = set(&client, &tap, 1, b"p:");
+    client.hub().promise_later(set, b"x", endless(2), Some(Duration::from_millis(50))).unwrap();
+    server.restart();
+    assert_eq!(tap.done(2).status(), Status::Timeout);
+}
+
+#[test]
 fn p6_clear_fails_all_that_wait_and_close_frees_waiters_and_leaves_others_alone() {
     let server = Server::start();
     let client = open(&server.url(), &[]);
@@ -287,7 +298,7 @@ fn p7_a_lost_link_fails_every_promise_and_the_set_is_usable_again() {
 #[test]
 fn p7_a_single_promise_subscribes_its_channel_only_while_somebody_waits() {
     let server = Server::start();
-    let client = open(&server.url(), &[]);
+    let client = open(&server.url(), &[("ping_interval", "1h")]);
     ready(&client);
     let mut tap = Tap::on(&client);
     for round in 0..3 {
@@ -306,6 +317,10 @@ fn p7_a_single_promise_subscribes_its_channel_only_while_somebody_waits() {
     client.cancel(tap.inbox().id(), 9);
     assert_eq!(tap.expect(Kind::Promise).status(), Status::Cancelled);
     tap.expect(Kind::Closed);
+    eventually("the channel is let go", PATIENCE, || server.conn().numsub("single") == 0);
+    let soon = Instant::now() + Duration::from_millis(100);
+    client.hub().promise_alone(alone, b"single", tap.inbox(), until(10, soon)).unwrap();
+    assert_eq!(tap.wait(Kind::Promise).status(), Status::Timeout);
     eventually("the channel is let go", PATIENCE, || server.conn().numsub("single") == 0);
 }
 

@@ -9,8 +9,10 @@ use redmux::error::Status;
 use redmux::inbox::dispatch::Sink;
 use redmux::inbox::{Kind, Lent};
 use redmux::mux::events::State;
+use redmux::mux::subscription::Ticket;
 use redmux::options::Options;
 use redmux::runtime::next_id;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use support::proxy::Proxy;
@@ -87,6 +89,28 @@ fn b1_with_redis_down_a_publish_ends_not_sent_at_its_deadline_or_is_sent_later()
     assert!(!monitor.lines().iter().any(|line| line.contains("too late") || line.contains("cancelled")));
     assert_eq!(server.conn().commandstats("publish"), 2);
     assert_eq!(stat(&client, &["publisher", "lost"]), 1);
+}
+
+#[test]
+fn b1_what_waits_behind_publishes_that_are_given_up_ends_with_the_server_away() {
+    let server = Server::builder().prepare();
+    let client = open(&server.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let hub = client.hub();
+    let soon = || Instant::now().checked_add(Duration::from_millis(50));
+    hub.publish(b"news", b"too late", tap.inbox(), 1, soon()).unwrap();
+    client.flush(Ticket { inbox: Some(Arc::clone(tap.inbox())), ..endless(2) }).unwrap();
+    assert_eq!(tap.done(1).status(), Status::NotSent);
+    assert_eq!(tap.done(2).status(), Status::Ok, "nothing is left to wait for");
+    hub.publish(b"news", b"cancelled", tap.inbox(), 3, None).unwrap();
+    client.flush(Ticket { inbox: Some(Arc::clone(tap.inbox())), ..endless(4) }).unwrap();
+    assert_eq!(client.cancel(tap.inbox().id(), 3), 1);
+    assert_eq!(tap.done(3).status(), Status::Cancelled);
+    assert_eq!(tap.done(4).status(), Status::Ok);
+    // A close waits for publishes in the same way.
+    hub.publish(b"news", b"too late", tap.inbox(), 5, soon()).unwrap();
+    assert_eq!(client.close(None), Ok(()));
+    assert_eq!(tap.done(5).status(), Status::NotSent);
 }
 
 #[test]

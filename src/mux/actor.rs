@@ -398,7 +398,12 @@ impl<'a> Session<'a> {
                 self.untold = 0;
             }
             self.note_whole(&mux, || now);
+            // The time of a promise that was to be made later has begun.
+            let timer = mux.needs_timer();
             drop(mux);
+            if timer {
+                self.hub.timers.notify_one();
+            }
             drop(buffer);
             self.reader.used(progress.used, progress.need, progress.skip);
             if progress.skip == 0 {

@@ -298,7 +298,15 @@ pub async fn run_timers(hub: Arc<Hub>) {
     let mut control = hub.control.subscribe();
     loop {
         let notified = hub.timers.notified();
-        let next = lock(&hub.mux).expire(Instant::now());
+        let (next, work) = {
+            let mut mux = lock(&hub.mux);
+            // A promise or a drain that ran out of time lets its name go, and the link may be idle until its next PING.
+            (mux.expire(Instant::now()), mux.registry.backlog().0 > 0)
+        };
+        if work {
+            hub.work.notify_one();
+        }
+        hub.room();
         let sleep = async {
             match next {
                 Some(next) => tokio::time::sleep_until(next.into()).await,

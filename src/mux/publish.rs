@@ -7,7 +7,7 @@
 
 use super::actor::authenticated;
 use super::events::Often;
-use super::hub::Hub;
+use super::hub::{Hub, Run};
 use super::ops::{Outcome, cut};
 use super::outgoing::{Job, Outgoing, Pending, Told};
 use crate::error::{Error, Result, Status};
@@ -213,6 +213,8 @@ impl Hub {
         let mut out = lock(&self.outgoing);
         let matches = |job: &Job| matches!(job, Job::Publish { inbox, token } if inbox.id() == id && which(*token));
         let removed = out.remove_unsent(|pending| matches(&pending.job));
+        let mut told = Vec::new();
+        out.settle(&mut told);
         let mut tokens = Vec::new();
         for pending in removed {
             if let Job::Publish { inbox, token } = pending.job {
@@ -220,18 +222,32 @@ impl Hub {
                 tokens.push(token);
             }
         }
+        drop(out);
+        self.tell(told);
         tokens
     }
 
     /// Ends what is pending with `NOT_SENT` or `UNKNOWN`, and takes nothing more in until `start_publishing`.
     pub fn stop_publishing(&self, status: Status) {
-        lock(&self.outgoing).stopped = Some(status);
+        self.refuse_publishes(status);
         self.publisher_lost(true);
     }
 
     /// Takes publishes in again.
     pub fn start_publishing(&self) {
-        lock(&self.outgoing).stopped = None;
+        self.refuse_publishes(Status::Stopped);
+    }
+
+    /// Takes publishes in or refuses them as the client is to run now, and not as the caller meant: others may stop it, start
+    /// it and close it at the same time.
+    fn refuse_publishes(&self, status: Status) {
+        let mut out = lock(&self.outgoing);
+        out.stopped = match *self.control.borrow() {
+            Run::Running => None,
+            Run::Stopped => Some(Status::Stopped),
+            Run::Closed if status == Status::Stopped => Some(Status::Closed),
+            Run::Closed => Some(status),
+        };
     }
 
     /// The link is gone: what was given and not answered is unknown; the rest waits for the next link, unless `all`.
@@ -307,6 +323,8 @@ impl Hub {
         }
         out.next_deadline = out.pending.iter().filter_map(|pending| pending.deadline).min();
         let next = out.next_deadline;
+        let mut told = Vec::new();
+        out.settle(&mut told);
         let (mut unsent, mut unknown) = (0, 0);
         for (job, status) in ended {
             if matches!(job, Job::Publish { .. } | Job::Post) {
@@ -323,6 +341,7 @@ impl Hub {
         drop(out);
         self.events.posts_lost(unsent, Status::NotSent.code());
         self.events.posts_lost(unknown, Status::Unknown.code());
+        self.tell(told);
         next
     }
 

@@ -54,6 +54,8 @@ impl Hub {
         if work {
             self.work.notify_one();
         }
+        // A full inbox that had made the link wait may have nothing subscribed any more.
+        self.room();
     }
 
     /// A subscription to channels, without any yet, or to one pattern.
