@@ -284,3 +284,23 @@ func TestWhatIsDroppedWithoutACloseIsClosedAndSaid(t *testing.T) {
 	runtime.GC()
 	equal(t, strings.Count(log.String(), "was not closed"), lines) // what was closed is not said
 }
+
+func TestOfCallbacksOneThatRunsIsTheLastBehindAClose(t *testing.T) {
+	begun, goOn := make(chan string, 100), make(chan struct{})
+	// Behind everything else, when all goroutines have ended.
+	t.Cleanup(func() { equal(t, len(begun), 0) })
+	ctx := begin(t)
+	client, err := redmux.Connect(ctx, server.url, redmux.OnState(func(state, _ string) {
+		begun <- state
+		<-goOn
+	}))
+	ok(t, err)
+	<-begun
+	// Meanwhile there is more to tell, which then comes in one piece.
+	ok(t, client.Flush(ctx))
+	ok(t, client.Stop())
+	goOn <- struct{}{}
+	<-begun
+	ok(t, client.Close())
+	close(goOn)
+}

@@ -164,3 +164,23 @@ func TestAContextThatEndsInTheLoopEndsIt(t *testing.T) {
 	cancel()
 	equal(t, read, 1)
 }
+
+func TestAReadsContextBoundsItWhereTheGatherHasNone(t *testing.T) {
+	ctx := begin(t)
+	client, handler := connect(t, ctx), newSlow()
+	respond(t, ctx, client, "x", handler.handle)
+	for what, read := range map[string]func(context.Context, *redmux.Gather) error{
+		"next": func(ctx context.Context, g *redmux.Gather) error { _, err := g.Next(ctx); return err },
+		"all":  func(ctx context.Context, g *redmux.Gather) error { _, err := g.All(ctx); return err },
+	} {
+		t.Log(what)
+		g, err := client.Gather(context.Background(), "x", nil, redmux.Strict())
+		ok(t, err)
+		<-handler.begun
+		soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		is(t, read(soon, g), context.DeadlineExceeded)
+		<-handler.told // it was given up
+		equal(t, g.End().Reason, "cancelled")
+	}
+}

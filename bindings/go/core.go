@@ -58,7 +58,8 @@ func newStream(inbox uint64, serves bool) *stream {
 	return &stream{inbox: inbox, serves: serves, signal: make(signal, 1), done: make(chan struct{})}
 }
 
-// each gives what comes to f, until it is closed. What comes behind a block that left nothing is signalled.
+// each gives what comes to f, until it is closed; no request behind that, but what was told before. What comes behind a block that left
+// nothing is signalled.
 func (s *stream) each(f func(r *native.Record, data []byte)) {
 	records, data, told := []native.Record(nil), []byte(nil), false
 	for !s.closed.Load() {
@@ -66,7 +67,7 @@ func (s *stream) each(f func(r *native.Record, data []byte)) {
 			<-s.signal
 		}
 		records, data, told, _ = s.copied(records[:0])
-		for i := range records {
+		for i := 0; i < len(records) && !(s.serves && s.closed.Load()); i++ {
 			f(&records[i], data)
 		}
 	}
@@ -255,7 +256,7 @@ func (c *core) event(r *native.Record, data []byte) {
 		level := slog.LevelError - 4*slog.Level(r.Number-1) // error, warn, info, debug
 		c.logger.Log(c.context, level, "redmux: "+string(r.Extra(data)))
 	case native.KindState:
-		if state := states[r.Number]; state != "" && c.onState != nil {
+		if state := states[r.Number]; state != "" && c.onState != nil && !c.events.closed.Load() {
 			_ = c.guard("OnState", func() error { c.onState(state, string(r.Extra(data))); return nil })
 		}
 	case native.KindDropped:

@@ -154,7 +154,7 @@ func (g *gather) stop(reason uint64) {
 // due says whether a context ended because the gather's own time is over, which the library ends, and says what came until then.
 func (g *gather) due(ctx context.Context) bool {
 	deadline, has := ctx.Deadline()
-	return has && ctx.Err() == context.DeadlineExceeded && !deadline.Before(g.deadline)
+	return has && ctx.Err() == context.DeadlineExceeded && !g.deadline.IsZero() && !deadline.Before(g.deadline)
 }
 
 func (g *gather) next(ctx context.Context) (Answer, error) {
