@@ -308,6 +308,25 @@ fn a_drain_waits_for_what_is_in_work_and_what_is_being_claimed() {
 }
 
 #[test]
+fn a_drain_serves_what_was_on_its_way_when_it_began() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let client = open(&proxy.url(), &[]);
+    let mut service = serve(&client, b"x", &[]);
+    let asker = open(&server.url(), &[]);
+    proxy.to_client().stall();
+    // Redis has counted it as who will answer.
+    let mut asked = ask_for(&asker, b"x", b"", &[("strict", "true")], LONG);
+    eventually("it is published", PATIENCE, || server.conn().commandstats("publish") == 1);
+    client.buffer().unwrap().drain_responder(service.id, ticket(6)).unwrap();
+    proxy.pass();
+    let request = service.request();
+    service.answer(&request, b"still");
+    assert_eq!(asked.result().expect(Reason::All).bodies(), ["still"]);
+    service.tap.ok(6);
+}
+
+#[test]
 fn a_drain_that_runs_out_of_time_tells_the_askers() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);
@@ -319,6 +338,24 @@ fn a_drain_that_runs_out_of_time_tells_the_askers() {
     service.client.buffer().unwrap().drain_responder(service.id, ticket).unwrap();
     assert_eq!(service.tap.done(6).status(), Status::Timeout);
     assert_eq!(head(&asked.result().expect(Reason::Failed).errors[0])["code"], "CLOSED");
+}
+
+#[test]
+fn a_drain_that_is_given_up_or_closed_says_so() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    for status in [Status::Cancelled, Status::Closed] {
+        let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+        let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+        service.request();
+        service.client.buffer().unwrap().drain_responder(service.id, endless(6)).unwrap();
+        match status {
+            Status::Cancelled => assert_eq!(service.client.cancel(service.tap.inbox().id(), 6), 1),
+            _ => service.client.buffer().unwrap().close_service(service.id).unwrap(),
+        }
+        assert_eq!(service.tap.done(6).status(), status);
+        assert_eq!(head(&asked.result().expect(Reason::Failed).errors[0])["code"], "CLOSED");
+    }
 }
 
 #[test]
@@ -362,12 +399,12 @@ fn a_drain_is_done_though_the_link_was_lost_while_it_waited() {
     eventually("its name is gone", PATIENCE, || server.conn().numsub("redmux:svc:x") == 0);
     service.tap.wait(Kind::Active);
     kill_subscriber(&server, "leaving");
-    service.tap.wait(Kind::Lost);
+    eventually("its link is lost", PATIENCE, || stat(&client, &["subscriber", "losts"]) == 1);
     // Who is there is asked through the same inbox that says that the link is whole again.
     eventually("it is whole again", PATIENCE, || ask(&asker, b"$", b"PING", &[]).result().answers.len() == 1);
     service.answer(&request, b"still");
     assert_eq!(asked.result().expect(Reason::All).bodies(), ["still"]);
     service.tap.ok(6);
     let left: Vec<_> = service.tap.rest().into_iter().map(|event| event.kind).collect();
-    assert_eq!(left, [Kind::Closed], "it was not active any more");
+    assert_eq!(left, [Kind::Closed], "it had no name any more, and could miss nothing");
 }

@@ -94,6 +94,19 @@ fn r3_of_two_old_responders_one_answers_and_the_result_says_two_were_expected() 
 }
 
 #[test]
+fn r3_an_answer_behind_the_time_of_who_serves_is_sent_to_who_still_waits() {
+    let server = Server::start();
+    let mut service = serve(&open(&server.url(), &[]), b"T", &[WIRE, ("timeout", "50ms")]);
+    let asker = open(&server.url(), &[]);
+    let mut asked = ask_for(&asker, b"T", b"{}", &[WIRE], Duration::from_secs(600));
+    let request = service.request();
+    // Nobody says there how long an asker waits.
+    assert_eq!(service.tap.wait(Kind::Cancel).number, request.number);
+    service.answer(&request, b"{}");
+    assert_eq!(asked.result().expect(Reason::All).answers.len(), 1);
+}
+
+#[test]
 fn r5_an_answer_with_the_id_of_another_request_is_counted_and_changes_nothing() {
     let server = Server::start();
     let (asker, mut events) = open_with_events(&server.url(), &[]);

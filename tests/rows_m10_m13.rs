@@ -13,7 +13,8 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 use support::{Fake, PATIENCE, Proxy, Server, eventually, free_port};
 use tap::{
-    Tap, add, deadline, endless, open, open_with_events, pattern, ready, stat, subscribed, subscription, ticket,
+    Event, Tap, add, deadline, endless, open, open_with_events, pattern, ready, stat, subscribed, subscription, ticket,
+    ticket_in,
 };
 
 #[test]
@@ -91,6 +92,30 @@ fn m11_two_hundred_rounds_of_remove_and_add_lose_nothing() {
     }
     assert_eq!((redis.numsub("x"), client.hub().names_of(source).unwrap()), (1, vec![b"x".to_vec()]));
     assert!(tap.rest().iter().all(|event| event.kind == Kind::Active));
+}
+
+#[test]
+fn m05_a_drain_hears_what_is_published_until_the_server_has_let_go() {
+    let fake = Fake::answering_hello(move |mut server| {
+        assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "a"]);
+        server.write(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").unwrap();
+        assert_eq!(server.read_words().unwrap(), ["PING"]);
+        server.write(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$6\r\nbefore\r\n+PONG\r\n").unwrap();
+        assert_eq!(server.read_words().unwrap(), ["UNSUBSCRIBE", "a"]);
+        // Published before the server came to the unsubscribe, and counted by whoever published it.
+        server.write(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$4\r\nlast\r\n").unwrap();
+        server.write(b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n").unwrap();
+        server.wait_closed();
+    });
+    let client = open(&fake.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let source = subscribed(&client, &tap, 1, &[b"a"]);
+    client.hub().clear(source, true, ticket_in(&tap, 2)).unwrap();
+    let heard = tap.through("the end of the drain", |event| event.token == 2);
+    let messages = heard.iter().filter(|event| event.kind == Kind::Message).map(Event::payload);
+    assert_eq!(messages.collect::<Vec<_>>(), ["before", "last"]);
+    client.close(deadline()).unwrap();
+    fake.finish();
 }
 
 #[test]

@@ -186,12 +186,12 @@ impl Buffer {
         let _ = self.hub.post(channel, frame, Instant::now().checked_add(FRAME_TIME));
     }
 
-    /// Ends gathers with a token, as their caller wants. Returns how many.
+    /// Ends gathers and drains with a token, as their caller wants. Returns how many.
     pub fn cancel(&self, inbox: u64, token: u64) -> usize {
         let mut state = self.enter();
         let ids = state.requests.select(|gather| gather.inbox.id() == inbox && gather.token == token);
         self.end_gathers(&mut state, &ids, Reason::Cancelled);
-        ids.len()
+        ids.len() + self.cancel_drains(&mut state, inbox, token)
     }
 
     /// An inbox is closed: what delivers into it ends.
@@ -200,7 +200,7 @@ impl Buffer {
         let ids = state.requests.select(|gather| gather.inbox.id() == inbox);
         self.end_gathers(&mut state, &ids, Reason::Closed);
         for id in state.responders.select(|responder| responder.inbox.id() == inbox) {
-            self.close_responder(&mut state, id);
+            self.close_responder(&mut state, id, Status::Closed);
         }
     }
 
@@ -221,7 +221,7 @@ impl Buffer {
         let ids = state.requests.select(|_| true);
         self.end_gathers(&mut state, &ids, Reason::Closed);
         for id in state.responders.select(|_| true) {
-            self.close_responder(&mut state, id);
+            self.close_responder(&mut state, id, Status::Closed);
         }
     }
 

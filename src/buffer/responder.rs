@@ -55,6 +55,8 @@ pub(super) struct Responder {
     pub(super) active: Option<Instant>,
     pub(super) concurrency: usize,
     pub(super) most_waiting: usize,
+    /// How long a request has in Messaging.Buffer's wire, where no asker says it.
+    pub(super) ttl: Duration,
     pub(super) handed: usize,
     /// Requests that are being claimed for its group.
     pub(super) claiming: usize,
@@ -220,6 +222,7 @@ impl Buffer {
             active: None,
             concurrency: options.number(Key::Concurrency) as usize,
             most_waiting: options.number(Key::Waiting) as usize,
+            ttl: options.duration(Key::Timeout),
             handed: 0,
             claiming: 0,
             waiting: VecDeque::new(),
@@ -247,7 +250,7 @@ impl Buffer {
             return Err(error);
         }
         if let Err(error) = self.listen_for_discovery(&mut state) {
-            self.close_responder(&mut state, id);
+            self.close_responder(&mut state, id, Status::Closed);
             return Err(error);
         }
         Ok(())
@@ -325,7 +328,8 @@ impl Buffer {
         if legacy && frame.is_empty() {
             return Ok(());
         }
-        if given_up {
+        // In Messaging.Buffer's wire nobody says how long who asks waits: the answer is sent, and Redis says whether it was heard.
+        if given_up && !legacy {
             return if last { Ok(()) } else { Err(Status::Cancelled.into()) };
         }
         // With a completion: an answer that nobody received is worth a line of log.
@@ -379,7 +383,7 @@ impl Buffer {
         responder.draining = Some(ticket);
         // Let go at the server: what it sends until then is still served.
         let gone = Ticket { inbox: Some(Arc::clone(&self.inbox)), token: LET_GO, deadline: None };
-        let _ = self.hub.clear(id, false, gone);
+        let _ = self.hub.clear(id, true, gone);
         self.settle_drain(&mut state, id);
         let wake = until.is_some_and(|until| state.wakes.is_none_or(|wakes| until < wakes));
         drop(state);
@@ -402,7 +406,7 @@ impl Buffer {
         let Some(one) = state.responders.all.get(&id) else { return };
         let idle = one.handed == 0 && one.claiming == 0 && one.waiting.is_empty();
         if one.is_let_go() && idle {
-            self.close_responder(state, id);
+            self.close_responder(state, id, Status::Ok);
         }
     }
 
@@ -410,7 +414,7 @@ impl Buffer {
     pub(super) fn drains_due(&self, state: &mut State, now: Instant) -> Option<Instant> {
         let deadline = |one: &Responder| one.draining.as_ref().and_then(|ticket| ticket.deadline);
         for id in state.responders.select(|one| deadline(one).is_some_and(|deadline| deadline <= now)) {
-            self.close_responder(state, id);
+            self.close_responder(state, id, Status::Timeout);
         }
         state.responders.all.values().filter_map(deadline).min()
     }
@@ -421,17 +425,28 @@ impl Buffer {
         if !state.responders.all.contains_key(&id) {
             return Err(Status::Closed);
         }
-        self.close_responder(&mut state, id);
+        self.close_responder(&mut state, id, Status::Closed);
         Ok(())
     }
 
-    /// Ends a responder: askers are told that it does not go on, and `closed` is its last record.
-    pub(super) fn close_responder(&self, state: &mut State, id: u64) {
+    /// The drains that complete in an inbox with a token are given up, and their responders closed as they are. Returns how many.
+    pub(super) fn cancel_drains(&self, state: &mut State, inbox: u64, token: u64) -> usize {
+        let is_it =
+            |ticket: &Ticket| ticket.token == token && ticket.inbox.as_ref().is_some_and(|one| one.id() == inbox);
+        let ids = state.responders.select(|one| one.draining.as_ref().is_some_and(is_it));
+        for &id in &ids {
+            self.close_responder(state, id, Status::Cancelled);
+        }
+        ids.len()
+    }
+
+    /// Ends a responder: askers are told that it does not go on, and `closed` is its last record. A drain of it that had not done
+    /// ends with `why`.
+    pub(super) fn close_responder(&self, state: &mut State, id: u64, why: Status) {
         let Some(responder) = state.responders.all.remove(&id) else { return };
         let mut tickets: Vec<u64> =
             state.responders.tickets.iter().filter(|(_, one)| one.responder == id).map(|(&ticket, _)| ticket).collect();
         tickets.sort_unstable();
-        let unfinished = !tickets.is_empty();
         for ticket in tickets {
             let Some(request) = state.responders.tickets.remove(&ticket) else { continue };
             responder.inbox.unreserve(request.room);
@@ -452,8 +467,7 @@ impl Buffer {
         responder.inbox.push_quietly(&RecordIn::new(Rec::Closed, id, responder.token));
         state.gave(&responder.inbox);
         if let Some(Ticket { inbox: Some(inbox), token, .. }) = &responder.draining {
-            let status = if unfinished { Status::Timeout } else { Status::Ok };
-            let record = RecordIn { status: status.code(), ..RecordIn::new(Rec::Done, id, *token) };
+            let record = RecordIn { status: why.code(), ..RecordIn::new(Rec::Done, id, *token) };
             inbox.complete_quietly(&record, crate::mux::ops::COMPLETION_ROOM);
             state.gave(inbox);
         }

@@ -253,6 +253,7 @@ impl Buffer {
             return;
         };
         serves(&responder.once, correlation);
+        let ttl = responder.ttl.min(LONGEST_TTL);
         let now = Instant::now();
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
@@ -271,8 +272,8 @@ impl Buffer {
             given_up: false,
             said: 0,
             began: now,
-            expires: now + DEFAULT_TTL,
-            until: read_at.saturating_add(DEFAULT_TTL.as_nanos() as u64),
+            expires: now + ttl,
+            until: read_at.saturating_add(ttl.as_nanos() as u64),
         };
         state.responders.tickets.insert(ticket, request);
         // Only for its clock: nobody there understands that it was accepted.

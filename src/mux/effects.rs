@@ -150,7 +150,11 @@ impl Mux {
 
     /// Lets every name go of the subscription that an operation clears or drains.
     pub(crate) fn let_go(&mut self, id: u64) {
-        let Some(&What::Leave { slot, .. }) = self.ops.get(id).map(|op| &op.what) else { return };
+        let Some(&Op { source, what: What::Leave { slot, .. }, .. }) = self.ops.get(id) else { return };
+        if self.target(slot).is_none_or(|target| target.source != source) {
+            // It was closed meanwhile, and another one may have its place.
+            return self.end_with_source(&[id]);
+        }
         let members = self.registry.member_count(slot);
         if let Some(What::Leave { remaining, .. }) = self.ops.get_mut(id).map(|op| &mut op.what) {
             *remaining += members;

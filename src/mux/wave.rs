@@ -5,7 +5,8 @@
 //! are rare and handled as they come, after what was staged before them, so that every inbox keeps the link's order.
 
 use super::batch::{BATCH, Batch, Message, Part, Route, Run, To};
-use super::names::Actual;
+use super::names::{Actual, Entry};
+use super::ops::What;
 use super::{Mux, Role};
 use crate::error::Status;
 use crate::inbox::block::Buffer;
@@ -204,9 +205,8 @@ impl Mux {
         // While it is being unsubscribed messages still come; who wants it again meanwhile is told first that it is
         // active.
         let entry = self.registry.names().confirm(run.guess, run.hash, run.kind, name);
-        let Some(entry) = entry.filter(|entry| entry.actual == Actual::Active) else {
-            return (0, To::Nobody);
-        };
+        let listened = |entry: &&Entry| entry.actual == Actual::Active && entry.leavers.is_none();
+        let Some(entry) = entry.filter(listened) else { return self.route_of_leavers(run, entry, routes) };
         // Only the name of a channel is worth keeping by its number: that of a pattern is not the name of its messages.
         let number = if run.kind == Kind::Pattern { 0 } else { entry.number };
         let route = |&slot: &u32| self.target(slot).and_then(Route::of);
@@ -218,6 +218,25 @@ impl Mux {
         routes.extend(listeners.iter().map_while(route));
         let count = routes.len() - first;
         (number, if count == listeners.len() { To::Many { first, count, together: false } } else { To::Each })
+    }
+
+    /// Whom the messages of a name are for that the server is asked to let go of: who drains hears them until it has.
+    #[cold]
+    fn route_of_leavers(&self, run: &Run, entry: Option<&Entry>, routes: &mut Vec<Route>) -> (u64, To) {
+        let leaving = |entry: &&Entry| matches!(entry.actual, Actual::Active | Actual::Unsubscribing);
+        let Some((entry, leavers)) = entry.filter(leaving).and_then(|entry| Some((entry, entry.leavers.as_ref()?)))
+        else {
+            return (0, To::Nobody);
+        };
+        let first = routes.len();
+        routes.extend(leavers.as_slice().iter().filter_map(|&id| {
+            let op = self.ops.get(id)?;
+            let What::Leave { slot, drain: true, .. } = op.what else { return None };
+            self.target(slot).filter(|target| target.source == op.source).and_then(Route::of)
+        }));
+        let count = routes.len() - first;
+        let number = if run.kind == Kind::Pattern { 0 } else { entry.number };
+        (number, To::Many { first, count, together: false })
     }
 
     /// Whether two of the routes lead into the same inbox.
