@@ -137,27 +137,33 @@ fleet_slow() {
     fail "$1 does not serve"
 }
 
-# Waits until an instance has taken a request, and then does something to it.
-fleet_when_taken() { # NAME COMMAND...
-    local name=$1 tries
-    shift
+# Waits until the request that is asked next has heard that an instance took it, and so many answers, and then does something.
+fleet_when_taken() { # NAME ANSWERS COMMAND...
+    local name=$1 answers=$2 tries
+    shift 2
+    rm -f "$work/asked.out"
     (
         for tries in {1..400}; do
-            ! pgrep -P "${pid[$name]}" >/dev/null || break
+            ! fleet_heard "$name" "$answers" 2>/dev/null || break
             sleep 0.05
         done
         "$@" >/dev/null 2>&1
     ) &
 }
 
+fleet_heard() { # NAME ANSWERS
+    grep '"kind":"accepted"' "$work/asked.out" | grep -qF "\"name\":\"$1\"" &&
+        [ "$(grep -c '"kind":"answer"' "$work/asked.out")" -ge "$2" ]
+}
+
 fleet_losses() {
     fleet_slow slow-1
-    fleet_when_taken slow-1 kill -KILL "${pid[slow-1]}"
+    fleet_when_taken slow-1 0 kill -KILL "${pid[slow-1]}"
     fleet_ask 7 '"name":"slow-1"' '"missing_count":1' '"reason":"all"'
     unset "pid[slow-1]" "slow_ones[slow-1]"
     act "while another slow one works, Redis cuts every subscriber: the request says that it was interrupted, and keeps what came"
     fleet_slow slow-2
-    fleet_when_taken slow-2 ask_redis CLIENT KILL TYPE pubsub
+    fleet_when_taken slow-2 1 ask_redis CLIENT KILL TYPE pubsub
     fleet_ask 3 '"reason":"interrupted"' '"answers":1'
     end slow-2
 }

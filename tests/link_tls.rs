@@ -199,9 +199,9 @@ async fn plain_and_tls_that_meet_each_other_say_what_to_change() {
 
     // A plain redis-server waits for the end of a line, for ever.
     let tls = TlsSetup::load(&trusting(&ca)).unwrap();
-    let hasty = DialOptions { tls: Some(tls), connect_timeout: Duration::from_millis(300), ..options() };
+    let hasty = DialOptions { tls: Some(tls), connect_timeout: Duration::from_secs(2), ..options() };
     let error = dial(&tcp("localhost", plain_port), &hasty).await.unwrap_err();
-    let part = "connected, but no answer within 300ms to TLS; does the server speak TLS on that port?";
+    let part = "connected, but no answer within 2s to TLS; does the server speak TLS on that port?";
     expect(&error, Status::Connect, &[part]);
 
     let mut socket = dial(&tcp("localhost", tls_port), &options()).await.unwrap();
@@ -234,17 +234,18 @@ async fn a_server_that_hangs_up_or_stays_silent_in_the_handshake_is_told_apart()
     let tls = TlsSetup::load(&trusting(&make_ca(&dir, "ca"))).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = tcp("127.0.0.1", listener.local_addr().unwrap().port());
-    let dial_options = DialOptions { tls: Some(tls), connect_timeout: Duration::from_millis(300), ..options() };
+    let patient = DialOptions { tls: Some(tls), connect_timeout: Duration::from_secs(10), ..options() };
+    let hasty = DialOptions { connect_timeout: Duration::from_secs(2), ..patient.clone() };
 
     let hang_up = async {
         let (mut peer, _) = listener.accept().await.unwrap();
         let _ = peer.read(&mut [0; 4096]).await;
     };
-    let (dialled, ()) = tokio::join!(dial(&address, &dial_options), hang_up);
+    let (dialled, ()) = tokio::join!(dial(&address, &patient), hang_up);
     expect(&dialled.unwrap_err(), Status::Tls, &["closed the connection during the TLS handshake"]);
 
-    let dialled = dial(&address, &dial_options).await;
-    expect(&dialled.unwrap_err(), Status::Connect, &["connected, but no answer within 300ms to TLS"]);
+    let dialled = dial(&address, &hasty).await;
+    expect(&dialled.unwrap_err(), Status::Connect, &["connected, but no answer within 2s to TLS"]);
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn r3_of_two_old_responders_one_answers_and_the_result_says_two_were_expected() 
     let asker = open(&server.url(), &[]);
     let mut one = listener(&server, &[], Some(b"Request:*:T"));
     let _two = listener(&server, &[], Some(b"Request:*:T"));
-    let mut asked = ask_for(&asker, b"T", b"{}", &[WIRE], Duration::from_millis(500));
+    let mut asked = ask_for(&asker, b"T", b"{}", &[WIRE], Duration::from_secs(3));
     let channel = one.wait(Kind::Message).channel();
     let id = channel.split(':').nth(1).unwrap().to_owned();
     let answer = format!(r#"{{"CorrelationId":"{id}","ResponseServerName":"vm"}}"#);

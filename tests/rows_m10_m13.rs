@@ -282,7 +282,7 @@ fn m12_the_default_cap_is_explained_where_options_are() {
 #[test]
 fn m13_a_frozen_server_is_a_lost_link_with_a_ping_timeout_while_it_is_still_frozen() {
     let server = Server::start();
-    let client = open(&server.url(), &[("ping_interval", "500ms"), ("ping_timeout", "500ms")]);
+    let client = open(&server.url(), &[("ping_interval", "1s"), ("ping_timeout", "1s")]);
     let mut tap = Tap::on(&client);
     let sources = [subscribed(&client, &tap, 1, &[b"x"]), subscription(&client, &tap, 2)];
     server.freeze();

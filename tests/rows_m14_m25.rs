@@ -39,21 +39,28 @@ fn flood(mut conn: Conn, channel: &'static str, stop: Arc<AtomicBool>) -> thread
 #[test]
 fn m14_a_hundred_thousand_adds_need_at_most_250_subscribe_commands() {
     let server = Server::start();
-    let client = open(&server.url(), &[]);
+    // It stands still for as long as adding takes.
+    let client = open(&server.url(), &[("ping_interval", "1h")]);
     ready(&client);
     let mut tap = Tap::with(&client, &[("inbox_bytes", "128MiB")]);
     let sub = subscription(&client, &tap, 1);
     let names: Vec<String> = (0..100_000).map(|i| format!("room:{i}")).collect();
-    // As an application does that adds what it learns of, by the dozen and by the thousand.
+    let names: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
     let mut token = 0;
-    for chunk in names.chunks(1000) {
-        let chunk: Vec<&[u8]> = chunk.iter().map(String::as_bytes).collect();
-        let (dozens, rest) = chunk.split_at(120);
-        for chunk in dozens.chunks(12).chain([rest]) {
-            token += 1;
-            client.hub().add(sub, chunk, ticket(token)).unwrap();
-        }
+    let mut add = |names: &[&[u8]]| {
+        token += 1;
+        client.hub().add(sub, names, ticket(token)).unwrap();
+    };
+    // As an application does that adds what it learns of: many at first, then by the dozen and by the thousand. The first are
+    // more than may be unanswered, so that the others meet in the queue, however slowly they come.
+    server.freeze();
+    let (first, later) = names.split_at(20_000);
+    add(first);
+    for names in later.chunks(1000) {
+        let (dozens, rest) = names.split_at(120);
+        dozens.chunks(12).chain([rest]).for_each(&mut add);
     }
+    server.thaw();
     for token in 1..=token {
         tap.through("the end of an add", |event| event.kind == Kind::Done && event.token == token);
     }

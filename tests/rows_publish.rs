@@ -117,12 +117,15 @@ fn b1_what_waits_behind_publishes_that_are_given_up_ends_with_the_server_away() 
 fn b1_a_publish_whose_link_is_cut_after_the_write_is_unknown_and_never_repeated() {
     let server = Server::start();
     let proxy = Proxy::start(server.port());
-    let client = open(&proxy.url(), &[]);
+    // Nothing but the answer is swallowed.
+    let client = open(&proxy.url(), &[("ping_interval", "1h")]);
     let mut tap = Tap::on(&client);
     publish(&client, &mut tap, b"news", b"warm");
     proxy.to_client().swallow();
+    let before = proxy.to_client().swallowed();
     client.hub().publish(b"news", b"written", tap.inbox(), 1, None).unwrap();
     eventually("the server has it", PATIENCE, || server.conn().commandstats("publish") == 2);
+    eventually("its answer is gone", PATIENCE, || proxy.to_client().swallowed() > before);
     assert_eq!(tap.rest(), []);
     proxy.to_client().pass();
     proxy.cut_all();

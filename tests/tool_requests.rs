@@ -71,7 +71,7 @@ fn every_end_of_a_request_has_its_exit_code() {
     assert_eq!(request(&server, &["x", "a", "--url", "redis://127.0.0.1:1"]).code, 3);
     let ran = request(&server, &["x", "a", "--url", &server.url_as("web", "secret")]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
-    let ran = request(&server, &["z", "--timeout", "300ms"]);
+    let ran = request(&server, &["z", "--timeout", "2s", "--strict"]);
     assert_eq!(ran.code, 5, "{}", ran.stderr);
     assert!(ran.stderr.contains("[slow] took it and has not finished"), "{}", ran.stderr);
     let ran = request(&server, &["nobody"]);

@@ -42,7 +42,10 @@ int main(void)
     uint64_t ticket;
 
     fixture_start(&fixture, NULL);
-    asker = client_open(fixture.url);
+    options = options_for(fixture.url);
+    options_put(options, "strict", "true");
+    CHECK_OK(redmux_client_open_with(options, REDMUX_EVENTS_NONE, NULL, NULL, NULL, &asker, NULL, NULL));
+    redmux_options_free(options);
     options = options_for(fixture.url);
     options_put(options, "name", "node-7");
     CHECK_OK(redmux_client_open_with(options, REDMUX_EVENTS_NONE, NULL, NULL, NULL, &server, NULL, NULL));
@@ -72,7 +75,7 @@ int main(void)
     CHECK_STATUS(REDMUX_ERR_CLOSED, redmux_gather_stop(asker, gather, REDMUX_REASON_CANCELLED));
 
     /* It answers once and falls silent: what came is kept, and who is missing is named. */
-    gather = ask(asker, answers, none, 3, 300);
+    gather = ask(asker, answers, none, 3, 2000);
     ticket = await_kind(&in, REDMUX_KIND_REQUEST)->number;
     CHECK_OK(redmux_responder_answer(responder, ticket, (const uint8_t *)"1", 1, NULL, 0, 0));
     CHECK_EQ(1, ends(&got, gather, REDMUX_REASON_DEADLINE, REDMUX_ERR_TIMEOUT, report, sizeof report), "one is kept");

@@ -28,7 +28,8 @@ internal static class Resource
         {
             try
             {
-                var answer = await client.RequestAsync("resource", key, new() { Timeout = TimeSpan.FromSeconds(5) }, gone);
+                // Strict: that nobody has it is known when everybody who was asked has said so.
+                var answer = await client.RequestAsync("resource", key, new() { Timeout = TimeSpan.FromSeconds(5), Strict = true }, gone);
                 return Results.Text(answer.Text(), "application/json");
             }
             catch (RedmuxNoRespondersException)

@@ -23,8 +23,8 @@ async def main(url: str | None = None, name: str = "node-1", *resources: str) ->
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             path = head.split(" ", 2)[1]
-            try:
-                status, body = "200 OK", (await client.request("resource", path.strip("/"), timeout=5)).data
+            try:  # strict: that nobody has it is known when everybody who was asked has said so
+                status, body = "200 OK", (await client.request("resource", path.strip("/"), timeout=5, strict=True)).data
             except redmux.NoRespondersError:  # nobody has it
                 status, body = "404 Not Found", json.dumps({"error": f"no instance holds {path}"}).encode()
             except redmux.Error as error:

@@ -36,7 +36,7 @@ class Handlers(WithServer):
                     await asyncio.sleep(0)
                 return f"{before}, {SEEN.get()}"
 
-            async with redmux.connect(self.server.url) as client, client.respond("x", handler):
+            async with redmux.connect(self.server.url, strict=True) as client, client.respond("x", handler):
                 for said in ("at once", "waits", "at once"):
                     self.assertEqual((await client.request("x", said)).text(), f"nothing, {said}")
             self.assertEqual(len(set(map(id, tasks))), 3)
@@ -107,7 +107,7 @@ class Handlers(WithServer):
     def test_serve_serves_what_was_collected_and_lets_it_finish(self) -> None:
         async def run() -> None:
             begun, go_on = asyncio.Event(), asyncio.Event()
-            async with redmux.connect(self.server.url) as client, redmux.connect(self.server.url) as asker:
+            async with redmux.connect(self.server.url) as client, redmux.connect(self.server.url, strict=True) as asker:
                 @client.responder("slow", concurrency=2)
                 async def slow(_: redmux.Request) -> str:
                     begun.set()

@@ -52,7 +52,7 @@ class Requests(WithServer):
                 finally:
                     left.set()
 
-            async with redmux.connect(self.server.url) as client, client.respond("x", endless):
+            async with redmux.connect(self.server.url, strict=True) as client, client.respond("x", endless):
                 async for answer in client.gather("x", "hi"):
                     self.assertEqual(answer.data, b"hi")
                     break
@@ -69,7 +69,7 @@ class Requests(WithServer):
     def test_cancelling_who_asks_cancels_who_works(self) -> None:
         async def run() -> None:
             handler = Handler()
-            async with redmux.connect(self.server.url) as client, client.respond("x", handler):
+            async with redmux.connect(self.server.url, strict=True) as client, client.respond("x", handler):
                 for ask in (lambda: client.gather("x").all(), lambda: client.request("x")):
                     asking = asyncio.create_task(ask())
                     await handler.begun.wait()
@@ -131,7 +131,7 @@ class Requests(WithServer):
 
     def test_a_handler_may_close_its_own_responder_and_client(self) -> None:
         async def run() -> None:
-            async with redmux.connect(self.server.url) as client:
+            async with redmux.connect(self.server.url, strict=True) as client:
                 for what in ("responder", "client"):
                     other = await redmux.connect(self.server.url)
                     left = asyncio.Event()
@@ -220,7 +220,7 @@ class Requests(WithServer):
     def test_a_responder_without_room_is_busy(self) -> None:
         async def run() -> None:
             handler = Handler()
-            async with redmux.connect(self.server.url) as client, client.respond("x", handler, concurrency=1, waiting=0):
+            async with redmux.connect(self.server.url, strict=True) as client, client.respond("x", handler, concurrency=1, waiting=0):
                 first = client.gather("x")
                 await handler.begun.wait()
                 with self.assertRaises(redmux.BusyError) as raised:
@@ -233,7 +233,7 @@ class Requests(WithServer):
 
     def test_what_is_not_said_of_a_request_is_as_the_client_has_it(self) -> None:
         async def run() -> None:
-            async with redmux.connect(self.server.url + "?expect=1", name="one") as client:
+            async with redmux.connect(self.server.url + "?expect=1", name="one", strict=True) as client:
                 await client.respond("x", lambda request: request.data, concurrency=3)
                 for options in ({}, {"repeatable": True}, {"expect": 0}):
                     result = await client.gather("x", **options).all()
@@ -244,7 +244,7 @@ class Requests(WithServer):
 
     def test_until_that_fails_raises_where_the_answers_are_read(self) -> None:
         async def run() -> None:
-            async with redmux.connect(self.server.url) as client, client.respond("x", lambda request: request.data):
+            async with redmux.connect(self.server.url, strict=True) as client, client.respond("x", lambda request: request.data):
                 with self.assertRaises(ZeroDivisionError):
                     await client.gather("x", "hi", until=lambda answer: 1 / 0).all()
                 with self.assertRaises(redmux.StateError):
@@ -336,7 +336,7 @@ asyncio.run(main())
             told.set()
             return "nobody hears it"
 
-        with redmux.sync.connect(self.server.url) as client, client.respond("x", handler):
+        with redmux.sync.connect(self.server.url, strict=True) as client, client.respond("x", handler):
             for leave in (lambda gather: gather.cancel(), lambda gather: None):
                 gather = client.gather("x")
                 self.assertTrue(begun.wait(10))

@@ -226,9 +226,15 @@ class Rows(WithServer):
 
     def test_logs_and_losses_go_to_logging(self) -> None:
         async def run() -> None:
-            async with redmux.connect(self.server.url) as client, client.subscribe("x") as sub:
+            async with (
+                redmux.connect(self.server.url) as client, client.subscribe("x") as sub, client.subscribe("x") as watching,
+            ):
                 self.server.do("kill_pubsub")
-                await sub.wait_active()
+                lost = False
+                async for event in watching.events():
+                    lost = lost or isinstance(event, redmux.Lost)
+                    if lost and isinstance(event, redmux.Active):
+                        break
                 client.post("x", "y")
                 await sub.next(10)
 

@@ -84,7 +84,7 @@ public sealed class MessagingWireTests(Fixture server) : WithServer(server)
         Assert.Equal(10_000, messaging.TimeoutMs);
         await old.ListenAsync(Asked);
         await silent.ListenAsync(Asked);
-        PingBuffer buffer = new(messaging, new PingRequest()) { TimeoutMs = 1000 };
+        PingBuffer buffer = new(messaging, new PingRequest()) { TimeoutMs = 3000 };
         Task<PingResponse> asking = buffer.SendRequestAsync();
         await old.RespondAsync(LegacyPeer.IdOf((await old.HearAsync(Asked)).Channel), "\"Text\":\"one\"");
         Assert.Equal("one of old-vm", (await asking.WaitAsync(Bound)).Text);

@@ -37,6 +37,10 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
 
     private static ValueTask<Reply?> Echo(Request request) => new(request.Data);
 
+    /// <summary>A client that waits for all who received its requests: how soon they take them is not measured.</summary>
+    private Task<RedmuxClient> StrictAsync(ILoggerFactory? logs = null) =>
+        RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url, LoggerFactory = logs, ["strict"] = "true" });
+
     /// <summary>Ends of gathers come after who asked has gone on.</summary>
     private static async Task NothingOpenAsync(RedmuxClient client)
     {
@@ -76,7 +80,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
     public async Task A_cancelled_wait_cancels_who_works()
     {
         Waiting handler = new();
-        await using var client = await ConnectAsync();
+        await using var client = await StrictAsync();
         await using var responder = await client.RespondAsync("x", handler.HandleAsync);
         foreach (Func<CancellationToken, Task> ask in (Func<CancellationToken, Task>[])[ct => client.Gather("x", "").ToListAsync(ct), ct => client.RequestAsync("x", "", ct: ct)])
         {
@@ -241,7 +245,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
     public async Task A_responder_without_room_is_busy()
     {
         Waiting handler = new();
-        await using var client = await ConnectAsync();
+        await using var client = await StrictAsync();
         await using var responder = await client.RespondAsync("x", handler.HandleAsync, new() { Concurrency = 1, ["waiting"] = "0" });
         var first = client.Gather("x", "");
         await handler.BegunAsync();
@@ -254,7 +258,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
     [Fact]
     public async Task What_is_not_said_of_a_request_is_as_the_client_has_it()
     {
-        await using var client = await RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url + "?expect=1", Name = "one" });
+        await using var client = await RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url + "?expect=1", Name = "one", ["strict"] = "true" });
         await using var responder = await client.RespondAsync("x", Echo, new() { Concurrency = 3 });
         foreach (var (options, wanted) in new (GatherOptions?, GatherReason)[]
             { (null, GatherReason.Count), (new() { Repeatable = true }, GatherReason.Count), (new() { Expect = 0, Strict = true }, GatherReason.All) })
@@ -268,7 +272,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
     [Fact]
     public async Task Until_stops_a_gather_and_its_failure_is_thrown_where_answers_are_read()
     {
-        await using var client = await ConnectAsync();
+        await using var client = await StrictAsync();
         await using var responder = await client.RespondAsync("x", async request =>
         {
             for (int n = 0; n < 5; n++)
@@ -335,7 +339,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
     public async Task Values_travel_as_json_with_and_without_type_infos()
     {
         using Logs logs = new();
-        await using var client = await ConnectAsync(logs);
+        await using var client = await StrictAsync(logs);
         await using var typed = await client.RespondAsync(
             "typed", (lookup, _) => new(lookup.Id == 7 ? new Found("ann") : null), Types.Default.Lookup, Types.Default.Found);
         await using var plain = await client.RespondAsync<Lookup, Found>("plain", (lookup, request) => new(new Found($"{lookup.Id} {request.Service}")));

@@ -122,7 +122,7 @@ public sealed partial class RowsTests(Fixture server) : WithServer(server)
         RedmuxOptions options = new()
         {
             Url = Server.Url,
-            ConnectTimeout = TimeSpan.FromMilliseconds(300),
+            ConnectTimeout = TimeSpan.FromSeconds(2),
             Credentials = _ => throw new InvalidOperationException("the vault is closed"),
             LoggerFactory = logs,
         };

@@ -68,7 +68,8 @@ func run(ctx context.Context, url, name string, held map[string]string) error {
 // lookup asks all instances, this one too, and passes on what its holder says.
 func lookup(client *redmux.Client) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		answer, err := client.Request(r.Context(), "resource", []byte(strings.Trim(r.URL.Path, "/")), redmux.TimeLimit(5*time.Second))
+		// Strict: that nobody has it is known when everybody who was asked has said so.
+		answer, err := client.Request(r.Context(), "resource", []byte(strings.Trim(r.URL.Path, "/")), redmux.TimeLimit(5*time.Second), redmux.Strict())
 		if err != nil {
 			status := http.StatusServiceUnavailable
 			if errors.Is(err, redmux.ErrNoResponders) { // nobody has it
