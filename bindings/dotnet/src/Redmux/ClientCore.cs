@@ -8,8 +8,7 @@ internal sealed class ClientCore
     private readonly RedmuxOptions _options;
     private readonly string? _url;
     private readonly Dictionary<string, string> _all;
-    private readonly ConcurrentDictionary<ulong, Source> _subscriptions = new();
-    private readonly ConcurrentDictionary<Source, bool> _sets = new();
+    private readonly ConcurrentDictionary<ulong, Source> _sources = new();
     private readonly ConcurrentQueue<Operation> _pool = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closing = new();
@@ -20,7 +19,7 @@ internal sealed class ClientCore
     internal unsafe ClientCore(RedmuxOptions options)
     {
         _options = options;
-        Logger = options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name) ?? NullLogger.Instance;
+        Logger = new Log.Safe(options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name));
         ulong events = 0;
         (_url, _all) = (options.Url, options.All());
         Handle = Handed.Options(_url, _all, prepared =>
@@ -37,7 +36,9 @@ internal sealed class ClientCore
             Reply = NewInbox(null);
             int descriptor;
             Failure.Check(Native.redmux_client_fd(Handle, &descriptor), "connect");
-            if ((_descriptor = Native.dup(descriptor)) < 0) { throw new Win32Exception(Marshal.GetLastPInvokeError()); }
+            // Closed on exec where it can be had, or every program that this one starts would hold it.
+            _descriptor = OperatingSystem.IsLinux() ? Native.fcntl(descriptor, Native.DupCloseOnExec, 0) : Native.dup(descriptor);
+            if (_descriptor < 0) { throw new Win32Exception(Marshal.GetLastPInvokeError()); }
             Thread reader = new(Read) { IsBackground = true, Name = "redmux-reader" };
             _readerId = reader.ManagedThreadId;
             reader.UnsafeStart();
@@ -82,16 +83,11 @@ internal sealed class ClientCore
 
     internal void Know(Source source)
     {
-        if (source.Inbox != 0) { _subscriptions[source.Inbox] = source; }
-        else { _sets[source] = true; }
+        _sources[source.Key] = source;
         if (Volatile.Read(ref _released) != 0) { source.Close(); } // the client ended in between
     }
 
-    internal void Forget(Source source)
-    {
-        _subscriptions.TryRemove(source.Inbox, out _);
-        _sets.TryRemove(source, out _);
-    }
+    internal void Forget(Source source) => _sources.TryRemove(source.Key, out _);
 
     internal Operation Rent() => _pool.TryDequeue(out Operation? operation) ? operation : new Operation(this);
 
@@ -145,7 +141,7 @@ internal sealed class ClientCore
 
     private void Hand(ulong inbox)
     {
-        if (_subscriptions.TryGetValue(inbox, out Source? source)) { source.Say(inline: true); }
+        if (_sources.TryGetValue(inbox, out Source? source)) { source.Say(inline: true); }
         while (inbox == Reply ? Each(Reply, 0, OnReply) : inbox == Events && Each(Events, 0, OnEvent))
         {
         }
@@ -156,13 +152,19 @@ internal sealed class ClientCore
     {
         RawBlock block = default;
         if (Native.redmux_inbox_take(inbox, timeout, &block) != Native.Ok) { return false; }
-        Lane.Few = block.Count < Few;
-        foreach (ref readonly RawRecord record in block.AllRecords)
+        try
         {
-            action(record, block.AllData);
+            Lane.Few = block.Count < Few;
+            foreach (ref readonly RawRecord record in block.AllRecords)
+            {
+                action(record, block.AllData);
+            }
+            return true;
         }
-        Native.redmux_block_release(&block);
-        return true;
+        finally
+        {
+            Native.redmux_block_release(&block);
+        }
     }
 
     internal delegate void RecordAction(in RawRecord record, ReadOnlySpan<byte> data);
@@ -192,8 +194,8 @@ internal sealed class ClientCore
                 if (state <= RedmuxState.Stopped) { State = state; }
                 if (_options.OnState is { } onState)
                 {
-                    string reason = Encoding.UTF8.GetString(record.Extra(data));
-                    _told = _told.ContinueWith(_ => Tell(onState, state, reason), TaskScheduler.Default); // one after the other
+                    (Task before, string reason) = (_told, Encoding.UTF8.GetString(record.Extra(data)));
+                    _told = Calls.Run(this, () => TellAsync(before, onState, state, reason)); // a call, so that a close waits for it
                 }
                 break;
             case Native.Dropped when record.Status != Native.Ok: Log.PostsLost(Logger, record.Number, Failure.Word(record.Status)); break;
@@ -205,8 +207,9 @@ internal sealed class ClientCore
         }
     }
 
-    private void Tell(Action<RedmuxState, string> onState, RedmuxState state, string reason)
+    private async Task TellAsync(Task before, Action<RedmuxState, string> onState, RedmuxState state, string reason)
     {
+        await before.ConfigureAwait(false); // one after the other
         try
         {
             onState(state, reason);
@@ -257,8 +260,9 @@ internal sealed class ClientCore
     /// <param name="timeout">How long publishes may take; 0 is not at all, and nothing waits.</param>
     internal bool BeginClose(TimeSpan timeout)
     {
+        long limit = Duration.Millis(timeout); // throws where it is none, and then nothing is closed
         if (Interlocked.Exchange(ref _closed, 1) != 0) { return false; }
-        if (timeout <= TimeSpan.Zero || Native.redmux_client_close_begin(Handle, Reply, 0, Duration.Millis(timeout)) != Native.Ok)
+        if (timeout == TimeSpan.Zero || Native.redmux_client_close_begin(Handle, Reply, 0, limit) != Native.Ok)
         {
             _ = Native.redmux_client_close(Handle, 0);
         }
@@ -272,10 +276,7 @@ internal sealed class ClientCore
         if (Interlocked.Exchange(ref _released, 1) != 0) { return; }
         Volatile.Write(ref _closed, 1);
         while (Each(Events, 0, OnEvent)) { }
-        foreach (Source source in _subscriptions.Values.Concat(_sets.Keys))
-        {
-            source.Close();
-        }
+        foreach (Source source in _sources.Values) { source.Close(); }
         _ = Native.redmux_inbox_close(Events, 0);
         _ = Native.redmux_inbox_close(Reply, 0);
         foreach (Pending pending in Tokens.All().Where(pending => Tokens.Remove(pending.Token) is not null))

@@ -8,6 +8,7 @@ internal static unsafe partial class Native
 {
     internal const string Library = "redmux";
     internal const uint AbiVersion = 1;
+    internal const int DupCloseOnExec = 1030; // F_DUPFD_CLOEXEC of Linux
 
     internal const ushort Message = 1, Active = 2, Lost = 3, Dropped = 4, Done = 5, Published = 6, Promise = 7, Refused = 8;
     internal const ushort Request = 9, Cancel = 10, Answer = 12, End = 13, Question = 16, Log = 17, State = 18, Closed = 19;
@@ -82,6 +83,7 @@ internal static unsafe partial class Native
 
     // What the reader and the lane need of the system.
     [LibraryImport("libc", SetLastError = true)] internal static partial int dup(int descriptor);
+    [LibraryImport("libc", SetLastError = true)] internal static partial int fcntl(int descriptor, int command, int argument);
     [LibraryImport("libc", SetLastError = true)] internal static partial int close(int descriptor);
     [LibraryImport("libc", SetLastError = true)] internal static partial int poll(PollFd* descriptors, nuint count, int timeout);
     [LibraryImport("libc")] internal static partial int eventfd(uint count, int flags);
