@@ -4,7 +4,7 @@ namespace Redmux;
 /// and wakes readers. It does not know the object that the application holds.</summary>
 internal sealed class ClientCore
 {
-    private const int Few = 4; // for the lane: an answer and its end, of two requests
+    internal const int Few = 4; // for the lane: an answer and its end, of two requests
     private readonly RedmuxOptions _options;
     private readonly string? _url;
     private readonly Dictionary<string, string> _all;
@@ -20,17 +20,15 @@ internal sealed class ClientCore
     {
         _options = options;
         Logger = new Log.Safe(options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name));
-        ulong events = 0;
         (_url, _all) = (options.Url, options.All());
         Handle = Handed.Options(_url, _all, prepared =>
         {
             void* error = null;
             ulong opened, inbox;
             Failure.Check(Native.redmux_client_open_with(prepared, 1, null, null, null, &opened, &inbox, &error), "connect", error);
-            events = inbox;
+            Events = inbox;
             return opened;
         });
-        Events = events;
         try
         {
             Reply = NewInbox(null);
@@ -51,7 +49,8 @@ internal sealed class ClientCore
         }
     }
 
-    internal readonly ulong Handle, Events, Reply;
+    internal readonly ulong Handle, Reply;
+    internal ulong Events { get; private set; }
 
     internal ILogger Logger { get; }
 
@@ -184,10 +183,7 @@ internal sealed class ClientCore
         {
             case Native.Log:
                 LogLevel level = record.Number switch { 1 => LogLevel.Error, 2 => LogLevel.Warning, 3 => LogLevel.Information, _ => LogLevel.Debug };
-                if (Logger.IsEnabled(level))
-                {
-                    Logger.Log(level, 0, Encoding.UTF8.GetString(record.Extra(data)), null, static (line, _) => line);
-                }
+                if (Logger.IsEnabled(level)) { Logger.Log(level, 0, Encoding.UTF8.GetString(record.Extra(data)), null, static (line, _) => line); }
                 break;
             case Native.State when record.Number is >= 1 and <= 8:
                 var state = (RedmuxState)record.Number;
@@ -226,9 +222,8 @@ internal sealed class ClientCore
     {
         try
         {
-            string[] answer = what == "address"
-                ? Words(await _options.Address!(_closing.Token).ConfigureAwait(false)) : Words(await _options.Credentials!(_closing.Token).ConfigureAwait(false));
-            int status = Answer(question, Native.Ok, answer);
+            object given = what == "address" ? await _options.Address!(_closing.Token).ConfigureAwait(false) : await _options.Credentials!(_closing.Token).ConfigureAwait(false);
+            int status = Answer(question, Native.Ok, Words(given));
             if (status is not (Native.Ok or Native.ErrClosed)) { Log.AnswerLate(Logger, Failure.Word(status)); }
         }
         catch (Exception error)
@@ -238,14 +233,13 @@ internal sealed class ClientCore
         }
     }
 
-    private static string[] Words(NetworkCredential credential) => [credential.UserName, credential.Password];
-
-    private static string[] Words(EndPoint address) => address switch
+    private static string[] Words(object given) => given switch
     {
+        NetworkCredential credential => [credential.UserName, credential.Password],
         DnsEndPoint dns => [dns.Host, $"{dns.Port}"],
         IPEndPoint ip => [$"{ip.Address}", $"{ip.Port}"],
         UnixDomainSocketEndPoint path => [$"{path}"],
-        _ => throw new ArgumentException($"an address is a DnsEndPoint, an IPEndPoint or a UnixDomainSocketEndPoint, and not a {address.GetType()}"),
+        _ => throw new ArgumentException($"an address is a DnsEndPoint, an IPEndPoint or a UnixDomainSocketEndPoint, and not a {given.GetType()}"),
     };
 
     private unsafe int Answer(ulong question, int status, string[] words)

@@ -55,9 +55,8 @@ internal sealed class Tokens
             Pending? pending = Find(token);
             if (pending is not null)
             {
-                int place = (int)(uint)token;
-                _places[place].Pending = null;
-                _free.Push(place);
+                _places[(uint)token].Pending = null;
+                _free.Push((int)(uint)token);
             }
             return pending;
         }

@@ -2,8 +2,6 @@ namespace Redmux;
 
 public sealed partial class Subscription
 {
-    private const int Few = 4;
-
     // The copy of a block: its records from _at on are still to be read. Few records have an array that stays.
     private RawRecord[] _records = [];
     private RawRecord[]? _few;
@@ -144,7 +142,7 @@ public sealed partial class Subscription
     /// <summary>Copies the next block. False: nothing is here. Two at once would give one array back twice, and so read each other's records.</summary>
     private bool Take()
     {
-        if (Interlocked.Exchange(ref _taking, 1) != 0) { throw Failure.Of(Native.ErrBusy, "read", Signal.OneReader); }
+        if (Interlocked.Exchange(ref _taking, 1) != 0) { throw Failure.Of(Native.ErrBusy, "read by two at once"); }
         try
         {
             return Copy();
@@ -168,8 +166,8 @@ public sealed partial class Subscription
         }
         if (status != Native.Ok) { throw Failure.Of(status, "read"); }
         int count = (int)block.Count;
-        if (_records.Length > Few) { ArrayPool<RawRecord>.Shared.Return(_records); }
-        _records = count <= Few ? _few ??= new RawRecord[Few] : ArrayPool<RawRecord>.Shared.Rent(count);
+        if (_records.Length > ClientCore.Few) { ArrayPool<RawRecord>.Shared.Return(_records); }
+        _records = count <= ClientCore.Few ? _few ??= new RawRecord[ClientCore.Few] : ArrayPool<RawRecord>.Shared.Rent(count);
         block.AllRecords.CopyTo(_records);
         // The library keeps blocks under 64 KiB, unless one record alone is larger.
         _data = GC.AllocateUninitializedArray<byte>((int)block.DataLen);

@@ -96,11 +96,8 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <param name="options">How.</param>
     /// <param name="ct">Ends the attempt.</param>
     /// <exception cref="RedmuxRefusedException">Redis refuses some; there is no subscription.</exception>
-    public Task<Subscription> SubscribeAsync(IEnumerable<string> channels, SubscribeOptions options, CancellationToken ct = default)
-    {
-        string[] names = [.. channels];
-        return BegunAsync(options, null, sub => names.Length > 0 ? sub.AddAsync(names, options.Timeout, ct) : default);
-    }
+    public Task<Subscription> SubscribeAsync(IEnumerable<string> channels, SubscribeOptions options, CancellationToken ct = default) =>
+        BegunAsync(options, null, sub => channels.ToArray() is { Length: > 0 } names ? sub.AddAsync(names, options.Timeout, ct) : default);
 
     /// <summary>Subscribes to a pattern of Redis' (<c>h?llo</c>, <c>news.*</c>, <c>[ab]*</c>), and waits until Redis has it.</summary>
     /// <param name="pattern">Which.</param>

@@ -4,7 +4,6 @@ namespace Redmux;
 /// again and again in the same object, so that waiting allocates nothing.</summary>
 internal sealed class Signal : IValueTaskSource, IThreadPoolWorkItem
 {
-    internal const string OneReader = "somebody else reads this; it has one reader at a time";
     private ManualResetValueTaskSourceCore<bool> _core;
     private CancellationTokenRegistration _registration;
     private Exception? _error;
@@ -17,7 +16,7 @@ internal sealed class Signal : IValueTaskSource, IThreadPoolWorkItem
     {
         lock (this)
         {
-            if (_waiting) { throw Failure.Of(Native.ErrBusy, "read", OneReader); }
+            if (_waiting) { throw Failure.Of(Native.ErrBusy, "read by two at once"); }
             if (_said)
             {
                 _said = false;

@@ -30,6 +30,12 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
         Signal.Say(inline);
     }
 
+    /// <summary>Dropped without a dispose: closes, and says so, elsewhere than in the finalizers' thread.</summary>
+    internal void Drop(object owner)
+    {
+        if (Close()) { ThreadPool.UnsafeQueueUserWorkItem(owner => Log.NotDisposed(core.Logger, $"{owner}"), owner, preferLocal: false); }
+    }
+
     /// <summary>Never waits. False: it was closed before.</summary>
     internal bool Close()
     {
