@@ -4,6 +4,7 @@ namespace Redmux;
 /// and wakes readers. It does not know the object that the application holds.</summary>
 internal sealed class ClientCore
 {
+    private const int DupCloseOnExec = 1030; // F_DUPFD_CLOEXEC, as Linux has it
     internal const int Few = 4; // for the lane: an answer and its end, of two requests
     private readonly RedmuxOptions _options;
     private readonly string? _url;
@@ -35,7 +36,7 @@ internal sealed class ClientCore
             int descriptor;
             Failure.Check(Native.redmux_client_fd(Handle, &descriptor), "connect");
             // Closed on exec where it can be had, or every program that this one starts would hold it.
-            _descriptor = OperatingSystem.IsLinux() ? Native.fcntl(descriptor, Native.DupCloseOnExec, 0) : Native.dup(descriptor);
+            _descriptor = OperatingSystem.IsLinux() ? Native.fcntl(descriptor, DupCloseOnExec, 0) : Native.dup(descriptor);
             if (_descriptor < 0) { throw new Win32Exception(Marshal.GetLastPInvokeError()); }
             Thread reader = new(Read) { IsBackground = true, Name = "redmux-reader" };
             _readerId = reader.ManagedThreadId;

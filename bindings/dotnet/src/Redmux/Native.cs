@@ -8,7 +8,6 @@ internal static unsafe partial class Native
 {
     internal const string Library = "redmux";
     internal const uint AbiVersion = 1;
-    internal const int DupCloseOnExec = 1030; // F_DUPFD_CLOEXEC of Linux
 
     internal const ushort Message = 1, Active = 2, Lost = 3, Dropped = 4, Done = 5, Published = 6, Promise = 7, Refused = 8;
     internal const ushort Request = 9, Cancel = 10, Answer = 12, End = 13, Question = 16, Log = 17, State = 18, Closed = 19;
