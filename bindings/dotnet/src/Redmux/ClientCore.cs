@@ -4,12 +4,12 @@ namespace Redmux;
 /// and wakes readers. It does not know the object that the application holds.</summary>
 internal sealed class ClientCore
 {
-    private const int Few = 4; // for the lane: an answer and its end, of two requests
+    private const int DupCloseOnExec = 1030; // F_DUPFD_CLOEXEC, as Linux has it
+    internal const int Few = 4; // for the lane: an answer and its end, of two requests
     private readonly RedmuxOptions _options;
     private readonly string? _url;
     private readonly Dictionary<string, string> _all;
-    private readonly ConcurrentDictionary<ulong, Source> _subscriptions = new();
-    private readonly ConcurrentDictionary<Source, bool> _sets = new();
+    private readonly ConcurrentDictionary<ulong, Source> _sources = new();
     private readonly ConcurrentQueue<Operation> _pool = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly CancellationTokenSource _closing = new();
@@ -20,24 +20,24 @@ internal sealed class ClientCore
     internal unsafe ClientCore(RedmuxOptions options)
     {
         _options = options;
-        Logger = options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name) ?? NullLogger.Instance;
-        ulong events = 0;
+        Logger = new Log.Safe(options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name));
         (_url, _all) = (options.Url, options.All());
         Handle = Handed.Options(_url, _all, prepared =>
         {
             void* error = null;
             ulong opened, inbox;
             Failure.Check(Native.redmux_client_open_with(prepared, 1, null, null, null, &opened, &inbox, &error), "connect", error);
-            events = inbox;
+            Events = inbox;
             return opened;
         });
-        Events = events;
         try
         {
             Reply = NewInbox(null);
             int descriptor;
             Failure.Check(Native.redmux_client_fd(Handle, &descriptor), "connect");
-            if ((_descriptor = Native.dup(descriptor)) < 0) { throw new Win32Exception(Marshal.GetLastPInvokeError()); }
+            // Closed on exec where it can be had, or every program that this one starts would hold it.
+            _descriptor = OperatingSystem.IsLinux() ? Native.fcntl(descriptor, DupCloseOnExec, 0) : Native.dup(descriptor);
+            if (_descriptor < 0) { throw new Win32Exception(Marshal.GetLastPInvokeError()); }
             Thread reader = new(Read) { IsBackground = true, Name = "redmux-reader" };
             _readerId = reader.ManagedThreadId;
             reader.UnsafeStart();
@@ -50,7 +50,8 @@ internal sealed class ClientCore
         }
     }
 
-    internal readonly ulong Handle, Events, Reply;
+    internal readonly ulong Handle, Reply;
+    internal ulong Events { get; private set; }
 
     internal ILogger Logger { get; }
 
@@ -82,16 +83,11 @@ internal sealed class ClientCore
 
     internal void Know(Source source)
     {
-        if (source.Inbox != 0) { _subscriptions[source.Inbox] = source; }
-        else { _sets[source] = true; }
+        _sources[source.Key] = source;
         if (Volatile.Read(ref _released) != 0) { source.Close(); } // the client ended in between
     }
 
-    internal void Forget(Source source)
-    {
-        _subscriptions.TryRemove(source.Inbox, out _);
-        _sets.TryRemove(source, out _);
-    }
+    internal void Forget(Source source) => _sources.TryRemove(source.Key, out _);
 
     internal Operation Rent() => _pool.TryDequeue(out Operation? operation) ? operation : new Operation(this);
 
@@ -145,7 +141,7 @@ internal sealed class ClientCore
 
     private void Hand(ulong inbox)
     {
-        if (_subscriptions.TryGetValue(inbox, out Source? source)) { source.Say(inline: true); }
+        if (_sources.TryGetValue(inbox, out Source? source)) { source.Say(inline: true); }
         while (inbox == Reply ? Each(Reply, 0, OnReply) : inbox == Events && Each(Events, 0, OnEvent))
         {
         }
@@ -156,13 +152,19 @@ internal sealed class ClientCore
     {
         RawBlock block = default;
         if (Native.redmux_inbox_take(inbox, timeout, &block) != Native.Ok) { return false; }
-        Lane.Few = block.Count < Few;
-        foreach (ref readonly RawRecord record in block.AllRecords)
+        try
         {
-            action(record, block.AllData);
+            Lane.Few = block.Count < Few;
+            foreach (ref readonly RawRecord record in block.AllRecords)
+            {
+                action(record, block.AllData);
+            }
+            return true;
         }
-        Native.redmux_block_release(&block);
-        return true;
+        finally
+        {
+            Native.redmux_block_release(&block);
+        }
     }
 
     internal delegate void RecordAction(in RawRecord record, ReadOnlySpan<byte> data);
@@ -182,18 +184,15 @@ internal sealed class ClientCore
         {
             case Native.Log:
                 LogLevel level = record.Number switch { 1 => LogLevel.Error, 2 => LogLevel.Warning, 3 => LogLevel.Information, _ => LogLevel.Debug };
-                if (Logger.IsEnabled(level))
-                {
-                    Logger.Log(level, 0, Encoding.UTF8.GetString(record.Extra(data)), null, static (line, _) => line);
-                }
+                if (Logger.IsEnabled(level)) { Logger.Log(level, 0, Encoding.UTF8.GetString(record.Extra(data)), null, static (line, _) => line); }
                 break;
             case Native.State when record.Number is >= 1 and <= 8:
                 var state = (RedmuxState)record.Number;
                 if (state <= RedmuxState.Stopped) { State = state; }
                 if (_options.OnState is { } onState)
                 {
-                    string reason = Encoding.UTF8.GetString(record.Extra(data));
-                    _told = _told.ContinueWith(_ => Tell(onState, state, reason), TaskScheduler.Default); // one after the other
+                    (Task before, string reason) = (_told, Encoding.UTF8.GetString(record.Extra(data)));
+                    _told = Calls.Run(this, () => TellAsync(before, onState, state, reason)); // a call, so that a close waits for it
                 }
                 break;
             case Native.Dropped when record.Status != Native.Ok: Log.PostsLost(Logger, record.Number, Failure.Word(record.Status)); break;
@@ -205,8 +204,9 @@ internal sealed class ClientCore
         }
     }
 
-    private void Tell(Action<RedmuxState, string> onState, RedmuxState state, string reason)
+    private async Task TellAsync(Task before, Action<RedmuxState, string> onState, RedmuxState state, string reason)
     {
+        await before.ConfigureAwait(false); // one after the other
         try
         {
             onState(state, reason);
@@ -223,9 +223,8 @@ internal sealed class ClientCore
     {
         try
         {
-            string[] answer = what == "address"
-                ? Words(await _options.Address!(_closing.Token).ConfigureAwait(false)) : Words(await _options.Credentials!(_closing.Token).ConfigureAwait(false));
-            int status = Answer(question, Native.Ok, answer);
+            object given = what == "address" ? await _options.Address!(_closing.Token).ConfigureAwait(false) : await _options.Credentials!(_closing.Token).ConfigureAwait(false);
+            int status = Answer(question, Native.Ok, Words(given));
             if (status is not (Native.Ok or Native.ErrClosed)) { Log.AnswerLate(Logger, Failure.Word(status)); }
         }
         catch (Exception error)
@@ -235,14 +234,13 @@ internal sealed class ClientCore
         }
     }
 
-    private static string[] Words(NetworkCredential credential) => [credential.UserName, credential.Password];
-
-    private static string[] Words(EndPoint address) => address switch
+    private static string[] Words(object given) => given switch
     {
+        NetworkCredential credential => [credential.UserName, credential.Password],
         DnsEndPoint dns => [dns.Host, $"{dns.Port}"],
         IPEndPoint ip => [$"{ip.Address}", $"{ip.Port}"],
         UnixDomainSocketEndPoint path => [$"{path}"],
-        _ => throw new ArgumentException($"an address is a DnsEndPoint, an IPEndPoint or a UnixDomainSocketEndPoint, and not a {address.GetType()}"),
+        _ => throw new ArgumentException($"an address is a DnsEndPoint, an IPEndPoint or a UnixDomainSocketEndPoint, and not a {given.GetType()}"),
     };
 
     private unsafe int Answer(ulong question, int status, string[] words)
@@ -257,8 +255,9 @@ internal sealed class ClientCore
     /// <param name="timeout">How long publishes may take; 0 is not at all, and nothing waits.</param>
     internal bool BeginClose(TimeSpan timeout)
     {
+        long limit = Duration.Millis(timeout); // throws where it is none, and then nothing is closed
         if (Interlocked.Exchange(ref _closed, 1) != 0) { return false; }
-        if (timeout <= TimeSpan.Zero || Native.redmux_client_close_begin(Handle, Reply, 0, Duration.Millis(timeout)) != Native.Ok)
+        if (timeout == TimeSpan.Zero || Native.redmux_client_close_begin(Handle, Reply, 0, limit) != Native.Ok)
         {
             _ = Native.redmux_client_close(Handle, 0);
         }
@@ -272,10 +271,7 @@ internal sealed class ClientCore
         if (Interlocked.Exchange(ref _released, 1) != 0) { return; }
         Volatile.Write(ref _closed, 1);
         while (Each(Events, 0, OnEvent)) { }
-        foreach (Source source in _subscriptions.Values.Concat(_sets.Keys))
-        {
-            source.Close();
-        }
+        foreach (Source source in _sources.Values) { source.Close(); }
         _ = Native.redmux_inbox_close(Events, 0);
         _ = Native.redmux_inbox_close(Reply, 0);
         foreach (Pending pending in Tokens.All().Where(pending => Tokens.Remove(pending.Token) is not null))

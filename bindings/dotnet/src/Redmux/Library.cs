@@ -3,23 +3,13 @@ namespace Redmux;
 /// <summary>Finds the native library: REDMUX_LIBRARY, then what a package brought, then the checkout that the program was built in.</summary>
 internal static unsafe class Library
 {
-    private static readonly object Gate = new();
-    private static nint _loaded;
-
-    /// <summary>Which file was loaded.</summary>
-    internal static string? Path { get; private set; }
+    // What fails is tried again by the next call.
+    private static readonly Lazy<nint> Loaded = new(() => Load([.. Candidates()]), LazyThreadSafetyMode.PublicationOnly);
 
     [ModuleInitializer]
     internal static void Register() => NativeLibrary.SetDllImportResolver(typeof(Library).Assembly, Resolve);
 
-    private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search)
-    {
-        if (name != Native.Library) { return 0; }
-        lock (Gate)
-        {
-            return _loaded != 0 ? _loaded : _loaded = Load([.. Candidates()]);
-        }
-    }
+    private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search) => name == Native.Library ? Loaded.Value : 0;
 
     internal static nint Load(IReadOnlyList<string> candidates)
     {
@@ -36,7 +26,6 @@ internal static unsafe class Library
             }
             var version = (delegate* unmanaged<uint>)NativeLibrary.GetExport(library, nameof(Native.redmux_abi_version));
             CheckAbi(version(), path);
-            Path = path;
             return library;
         }
         throw new RedmuxLibraryException(
@@ -64,17 +53,17 @@ internal static unsafe class Library
         string here = AppContext.BaseDirectory;
         // What the host read from deps.json; it knows runtimes/<rid>/native, single files and self-contained programs.
         string folders = AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "";
-        string packaged = System.IO.Path.Combine(here, "runtimes", RuntimeInformation.RuntimeIdentifier, "native");
-        foreach (string folder in folders.Split(System.IO.Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries).Append(packaged).Append(here))
+        string packaged = Path.Combine(here, "runtimes", RuntimeInformation.RuntimeIdentifier, "native");
+        foreach (string folder in folders.Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries).Append(packaged).Append(here))
         {
-            yield return System.IO.Path.Combine(folder, file);
+            yield return Path.Combine(folder, file);
         }
         for (DirectoryInfo? folder = new(here); folder is not null; folder = folder.Parent)
         {
-            if (File.Exists(System.IO.Path.Combine(folder.FullName, "include", "redmux.exports")))
+            if (File.Exists(Path.Combine(folder.FullName, "include", "redmux.exports")))
             {
-                yield return System.IO.Path.Combine(folder.FullName, "target", "release", file);
-                yield return System.IO.Path.Combine(folder.FullName, "target", "debug", file);
+                yield return Path.Combine(folder.FullName, "target", "release", file);
+                yield return Path.Combine(folder.FullName, "target", "debug", file);
             }
         }
     }

@@ -82,6 +82,7 @@ internal static unsafe partial class Native
 
     // What the reader and the lane need of the system.
     [LibraryImport("libc", SetLastError = true)] internal static partial int dup(int descriptor);
+    [LibraryImport("libc", SetLastError = true)] internal static partial int fcntl(int descriptor, int command, int argument);
     [LibraryImport("libc", SetLastError = true)] internal static partial int close(int descriptor);
     [LibraryImport("libc", SetLastError = true)] internal static partial int poll(PollFd* descriptors, nuint count, int timeout);
     [LibraryImport("libc")] internal static partial int eventfd(uint count, int flags);

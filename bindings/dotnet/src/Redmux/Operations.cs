@@ -55,9 +55,8 @@ internal sealed class Tokens
             Pending? pending = Find(token);
             if (pending is not null)
             {
-                int place = (int)(uint)token;
-                _places[place].Pending = null;
-                _free.Push(place);
+                _places[(uint)token].Pending = null;
+                _free.Push((int)(uint)token);
             }
             return pending;
         }
@@ -150,7 +149,8 @@ internal sealed class Operation : Pending, IValueTaskSource<long>, IValueTaskSou
 
     long IValueTaskSource<long>.GetResult(short token)
     {
-        _ = _source.GetStatus(token); // throws where this is awaited a second time
+        // Throws where this is awaited a second time. Asked too early it goes on as it is: given back, its end would be another's.
+        if (_source.GetStatus(token) == ValueTaskSourceStatus.Pending) { throw new InvalidOperationException($"{What}: it has not ended; await it, or block on its AsTask()"); }
         _registration.Dispose(); // and waits for a cancel that runs, so that it cannot reach the next user
         try
         {

@@ -46,7 +46,8 @@ public sealed class RedmuxOptions : KeyedOptions
     /// <summary>The connection's name, as CLIENT LIST shows it.</summary>
     public string? Name { get; set; }
 
-    /// <summary>How long to wait for the first connection, and how long one attempt may take.</summary>
+    /// <summary>How long to wait for the first connection, and how long one attempt may take; with <see cref="System.Threading.Timeout.InfiniteTimeSpan"/>
+    /// it is waited for for ever, and an attempt has the 5 s of the option <c>connect_timeout</c>.</summary>
     public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>The deadline of operations whose caller gives none; null is 10 s.</summary>
@@ -58,7 +59,7 @@ public sealed class RedmuxOptions : KeyedOptions
     /// <summary>Asked at each attempt to connect: user (may be empty) and password.</summary>
     public Func<CancellationToken, ValueTask<NetworkCredential>>? Credentials { get; set; }
 
-    /// <summary>Called with each change of the client's state and its reason, one after the other, on the thread pool.</summary>
+    /// <summary>Called with each change of the client's state and its reason, one after the other, where it may block.</summary>
     public Action<RedmuxState, string>? OnState { get; set; }
 
     /// <summary>Where logs go; the category is "Redmux".</summary>
@@ -81,10 +82,11 @@ public sealed class RedmuxOptions : KeyedOptions
 
     internal override IEnumerable<(string, object?)> Own()
     {
+        TimeSpan? attempt = ConnectTimeout == System.Threading.Timeout.InfiniteTimeSpan ? null : TimeSpan.FromMilliseconds(Math.Max(10, ConnectTimeout.TotalMilliseconds));
         string asks = string.Join(',', new[] { Address is null ? null : "address", Credentials is null ? null : "credentials" }.OfType<string>());
         return
         [
-            ("connect_timeout", TimeSpan.FromMilliseconds(Math.Max(10, ConnectTimeout.TotalMilliseconds))), ("timeout", Timeout), ("name", Name),
+            ("connect_timeout", attempt), ("timeout", Timeout), ("name", Name),
             ("ask", asks.Length > 0 ? asks : null), ("wrapper", "dotnet/" + RedmuxClient.Version),
         ];
     }

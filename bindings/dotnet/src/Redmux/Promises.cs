@@ -111,13 +111,7 @@ public sealed unsafe class Promises : IAsyncDisposable, IDisposable
     }
 
     /// <summary>Dropped without a dispose: closes, and says so.</summary>
-    ~Promises()
-    {
-        if (_source is not null && _source.Close())
-        {
-            ThreadPool.UnsafeQueueUserWorkItem(static set => Log.NotDisposed(set._client.Core.Logger, set.ToString()), this, preferLocal: false);
-        }
-    }
+    ~Promises() => _source?.Drop(this);
 
     /// <summary>What the names of its promises begin with.</summary>
     public string Prefix { get; }

@@ -117,8 +117,7 @@ public sealed partial class RedmuxClient
         int room = ChannelName.Room(channel);
         Span<byte> name = room <= 256 ? stackalloc byte[256] : new byte[room];
         int length = ChannelName.Encode(channel, name), status;
-        Activity? activity = RedmuxTelemetry.Source.HasListeners() ? RedmuxTelemetry.Source.StartActivity($"publish {channel}", ActivityKind.Producer) : null;
-        activity?.SetTag("messaging.system", "redis").SetTag("messaging.destination.name", channel);
+        Activity? activity = RedmuxTelemetry.Source.HasListeners() ? RedmuxTelemetry.Publishing(channel) : null;
         Operation operation = Core.Rent().Prepare(this, verb, channel);
         fixed (byte* at = name, data = payload)
         {

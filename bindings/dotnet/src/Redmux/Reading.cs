@@ -2,13 +2,11 @@ namespace Redmux;
 
 public sealed partial class Subscription
 {
-    private const int Few = 4;
-
     // The copy of a block: its records from _at on are still to be read. Few records have an array that stays.
     private RawRecord[] _records = [];
     private RawRecord[]? _few;
     private byte[] _data = [];
-    private int _at, _count;
+    private int _at, _count, _taking;
 
     // The last message's name and its number: the next one's, most often.
     private string _name = "";
@@ -141,8 +139,22 @@ public sealed partial class Subscription
         }
     }
 
-    /// <summary>Copies the next block; nothing of the library's is held afterwards. False: nothing is here.</summary>
-    private unsafe bool Take()
+    /// <summary>Copies the next block. False: nothing is here. Two at once would give one array back twice, and so read each other's records.</summary>
+    private bool Take()
+    {
+        if (Interlocked.Exchange(ref _taking, 1) != 0) { throw Failure.Of(Native.ErrBusy, "read by two at once"); }
+        try
+        {
+            return Copy();
+        }
+        finally
+        {
+            Volatile.Write(ref _taking, 0);
+        }
+    }
+
+    /// <summary>Nothing of the library's is held afterwards.</summary>
+    private unsafe bool Copy()
     {
         RawBlock block = default;
         int status = Native.redmux_inbox_take(_source.Inbox, 0, &block);
@@ -152,13 +164,10 @@ public sealed partial class Subscription
             _over ??= Native.Ok;
             return true;
         }
-        if (status != Native.Ok)
-        {
-            throw Failure.Of(status, "read", status == Native.ErrBusy ? "somebody else reads this subscription; it has one reader at a time" : "");
-        }
+        if (status != Native.Ok) { throw Failure.Of(status, "read"); }
         int count = (int)block.Count;
-        if (_records.Length > Few) { ArrayPool<RawRecord>.Shared.Return(_records); }
-        _records = count <= Few ? _few ??= new RawRecord[Few] : ArrayPool<RawRecord>.Shared.Rent(count);
+        if (_records.Length > ClientCore.Few) { ArrayPool<RawRecord>.Shared.Return(_records); }
+        _records = count <= ClientCore.Few ? _few ??= new RawRecord[ClientCore.Few] : ArrayPool<RawRecord>.Shared.Rent(count);
         block.AllRecords.CopyTo(_records);
         // The library keeps blocks under 64 KiB, unless one record alone is larger.
         _data = GC.AllocateUninitializedArray<byte>((int)block.DataLen);
@@ -212,7 +221,8 @@ public sealed partial class Subscription
         return false;
     }
 
-    [AsyncMethodBuilder(typeof(PoolingAsyncValueTaskMethodBuilder<>))] private async ValueTask<Message> ReadSlowly(CancellationToken ct) =>
+    // A task and no pooled object: programs block on it, and one that is pooled would be given back while it runs.
+    private async ValueTask<Message> ReadSlowly(CancellationToken ct) =>
         await PopAsync(hop: true, ct).ConfigureAwait(false) ? Here : throw Failure.Of(Native.ErrClosed, "read", "the subscription is closed");
 
     /// <summary>The end was read: throws, once, where it was not the application that closed.</summary>

@@ -48,17 +48,21 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <param name="options">How.</param>
     /// <param name="ct">Ends the attempt.</param>
     /// <exception cref="RedmuxTimeoutException">It is not up in time; the message says why the last attempt failed.</exception>
-    public static async Task<RedmuxClient> ConnectAsync(RedmuxOptions options, CancellationToken ct = default)
+    public static Task<RedmuxClient> ConnectAsync(RedmuxOptions options, CancellationToken ct = default) =>
+        OpenedAsync(() => Open(options), client => client.ReadyAsync(options.ConnectTimeout, ct));
+
+    /// <summary>What is opened and then ready; if it is not, it is disposed.</summary>
+    private static async Task<T> OpenedAsync<T>(Func<T> open, Func<T, ValueTask> ready) where T : IAsyncDisposable
     {
-        RedmuxClient client = Open(options);
+        T opened = open();
         try
         {
-            await client.ReadyAsync(options.ConnectTimeout, ct).ConfigureAwait(false);
-            return client;
+            await ready(opened).ConfigureAwait(false);
+            return opened;
         }
         catch
         {
-            await client.CloseAsync(TimeSpan.Zero).ConfigureAwait(false);
+            await opened.DisposeAsync().ConfigureAwait(false);
             throw;
         }
     }
@@ -92,11 +96,8 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     /// <param name="options">How.</param>
     /// <param name="ct">Ends the attempt.</param>
     /// <exception cref="RedmuxRefusedException">Redis refuses some; there is no subscription.</exception>
-    public Task<Subscription> SubscribeAsync(IEnumerable<string> channels, SubscribeOptions options, CancellationToken ct = default)
-    {
-        string[] names = [.. channels];
-        return OpenAsync(options, null, sub => names.Length > 0 ? sub.AddAsync(names, options.Timeout, ct) : default);
-    }
+    public Task<Subscription> SubscribeAsync(IEnumerable<string> channels, SubscribeOptions options, CancellationToken ct = default) =>
+        BegunAsync(options, null, sub => channels.ToArray() is { Length: > 0 } names ? sub.AddAsync(names, options.Timeout, ct) : default);
 
     /// <summary>Subscribes to a pattern of Redis' (<c>h?llo</c>, <c>news.*</c>, <c>[ab]*</c>), and waits until Redis has it.</summary>
     /// <param name="pattern">Which.</param>
@@ -110,32 +111,16 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     public Task<Subscription> SubscribePatternAsync(string pattern, SubscribeOptions options, CancellationToken ct = default)
     {
         ArgumentNullException.ThrowIfNull(pattern);
-        return ct.IsCancellationRequested ? Task.FromCanceled<Subscription>(ct) : OpenAsync(options, pattern, sub => sub.OpenPattern(pattern, options.Timeout, ct));
+        return ct.IsCancellationRequested ? Task.FromCanceled<Subscription>(ct) : BegunAsync(options, pattern, sub => sub.OpenPattern(pattern, options.Timeout, ct));
     }
 
-    private async Task<Subscription> OpenAsync(SubscribeOptions options, string? pattern, Func<Subscription, ValueTask> fill)
-    {
-        Subscription subscription = new(this, options, pattern);
-        try
-        {
-            await fill(subscription).ConfigureAwait(false);
-            return subscription.Begin(options);
-        }
-        catch
-        {
-            subscription.Dispose();
-            throw;
-        }
-    }
+    private async Task<Subscription> BegunAsync(SubscribeOptions options, string? pattern, Func<Subscription, ValueTask> fill) =>
+        (await OpenedAsync(() => new Subscription(this, options, pattern), fill).ConfigureAwait(false)).Begin(options);
 
     /// <summary>Subscribes without waiting for Redis; <see cref="Subscription.WaitActiveAsync"/> waits.</summary>
     /// <param name="channels">Which.</param>
     /// <param name="options">How.</param>
-    public Subscription Subscribe(IEnumerable<string> channels, SubscribeOptions? options = null)
-    {
-        string[] names = [.. channels];
-        return Opened(options, null, sub => sub.Add(names));
-    }
+    public Subscription Subscribe(IEnumerable<string> channels, SubscribeOptions? options = null) => Begun(options, null, sub => sub.Add([.. channels]));
 
     /// <summary>Subscribes to a pattern without waiting for Redis; <see cref="Subscription.WaitActiveAsync"/> waits.</summary>
     /// <param name="pattern">Which.</param>
@@ -143,13 +128,12 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     public Subscription SubscribePattern(string pattern, SubscribeOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(pattern);
-        return Opened(options, pattern, sub => sub.OpenPattern(pattern));
+        return Begun(options, pattern, sub => sub.OpenPattern(pattern));
     }
 
     /// <summary>Nothing waits here, so it has ended when the call returns.</summary>
-    private Subscription Opened(SubscribeOptions? options, string? pattern, Action<Subscription> fill) =>
-        OpenAsync(options ?? new(), pattern, sub => { fill(sub); return default; }).GetAwaiter().GetResult();
-
+    private Subscription Begun(SubscribeOptions? options, string? pattern, Action<Subscription> fill) =>
+        BegunAsync(options ?? new(), pattern, sub => { fill(sub); return default; }).GetAwaiter().GetResult();
 
     // --- promises
 
@@ -243,7 +227,7 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
     // --- the end
 
     /// <summary>Lets publishes finish for so long, ends everything that waits, and disconnects. A second call waits for the first.</summary>
-    /// <param name="timeout">How long publishes may take.</param>
+    /// <param name="timeout">How long publishes may take; <see cref="Timeout.InfiniteTimeSpan"/> is for ever.</param>
     public async ValueTask CloseAsync(TimeSpan timeout)
     {
         if (Core.BeginClose(timeout)) { GC.SuppressFinalize(this); }
@@ -272,7 +256,9 @@ public sealed partial class RedmuxClient : IAsyncDisposable, IDisposable
         }
     }
 
-    private static TimeSpan Patience(TimeSpan timeout) => timeout == Timeout.InfiniteTimeSpan ? timeout : timeout + TimeSpan.FromSeconds(2);
+    /// <summary>A little longer than publishes have; what no timer can count is for ever.</summary>
+    private static TimeSpan Patience(TimeSpan timeout) =>
+        timeout < TimeSpan.Zero || timeout > TimeSpan.FromDays(1) ? Timeout.InfiniteTimeSpan : timeout + TimeSpan.FromSeconds(2);
 
     /// <inheritdoc/>
     public override string ToString() => $"redmux client of {_where}: {(Core.Closed ? "closed" : State)}";

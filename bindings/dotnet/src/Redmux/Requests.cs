@@ -70,22 +70,10 @@ public sealed partial class RedmuxClient
     /// <param name="options">How.</param>
     /// <param name="ct">Ends the attempt.</param>
     /// <exception cref="RedmuxStateException">This client serves it already.</exception>
-    public async Task<Responder> RespondAsync(
-        string service, Func<Request, ValueTask<Reply?>> handler, RespondOptions? options = null, CancellationToken ct = default)
-    {
-        ct.ThrowIfCancellationRequested();
-        Responder responder = new(this, service, handler, options);
-        try
-        {
-            await responder.ActiveAsync(options?.Timeout, ct).ConfigureAwait(false);
-            return responder;
-        }
-        catch
-        {
-            await responder.DisposeAsync().ConfigureAwait(false);
-            throw;
-        }
-    }
+    public Task<Responder> RespondAsync(
+        string service, Func<Request, ValueTask<Reply?>> handler, RespondOptions? options = null, CancellationToken ct = default) =>
+        ct.IsCancellationRequested ? Task.FromCanceled<Responder>(ct)
+        : OpenedAsync(() => new Responder(this, service, handler, options), responder => responder.ActiveAsync(options?.Timeout, ct));
 
     /// <summary>Serves values as JSON.</summary>
     /// <param name="service">Which service.</param>

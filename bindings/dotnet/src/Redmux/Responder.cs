@@ -119,10 +119,11 @@ public sealed class Responder : IAsyncDisposable
 
     private async Task HandleAsync(Request request)
     {
-        using Activity? activity = RedmuxTelemetry.Continued(request);
+        Activity? activity = null;
         try
         {
-            if (await _handler(request).ConfigureAwait(false) is { } reply) { Say(request, reply, last: true); }
+            activity = RedmuxTelemetry.Continued(request);
+            if (!_source.Closed && await _handler(request).ConfigureAwait(false) is { } reply) { Say(request, reply, last: true); }
         }
         catch (OperationCanceledException) when (request.Gone.IsCancellationRequested)
         {
@@ -130,17 +131,18 @@ public sealed class Responder : IAsyncDisposable
         }
         catch (Exception error)
         {
+            Fail(request, error as RedmuxRemoteException ?? new(error.GetType().Name, error.Message));
             if (error is not RedmuxRemoteException)
             {
                 Log.HandlerFailed(_core.Logger, Service, error);
                 activity?.SetStatus(ActivityStatusCode.Error, error.Message);
             }
-            Fail(request, error as RedmuxRemoteException ?? new(error.GetType().Name, error.Message));
         }
         finally
         {
             _working.TryRemove(request.Ticket, out _);
             _ = Native.redmux_responder_end(_source.Handle, request.Ticket); // harmless where its last answer ended it
+            activity?.Dispose();
         }
     }
 

@@ -11,7 +11,6 @@ public static class RedmuxServiceCollectionExtensions
     /// <param name="configure">Changes what the section says.</param>
     public static IServiceCollection AddRedmux(this IServiceCollection services, IConfiguration? section = null, Action<IServiceProvider, RedmuxOptions>? configure = null)
     {
-        ArgumentNullException.ThrowIfNull(services);
         services.TryAddSingleton(provider =>
         {
             RedmuxOptions options = new() { LoggerFactory = provider.GetService(typeof(ILoggerFactory)) as ILoggerFactory };

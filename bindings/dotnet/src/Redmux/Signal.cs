@@ -16,7 +16,7 @@ internal sealed class Signal : IValueTaskSource, IThreadPoolWorkItem
     {
         lock (this)
         {
-            if (_waiting) { throw Failure.Of(Native.ErrBusy, "read", "somebody else reads this; it has one reader at a time"); }
+            if (_waiting) { throw Failure.Of(Native.ErrBusy, "read by two at once"); }
             if (_said)
             {
                 _said = false;

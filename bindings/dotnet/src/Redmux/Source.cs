@@ -12,6 +12,9 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
     internal readonly ulong Inbox = inbox;
     internal ulong Handle;
 
+    /// <summary>No number is used twice, whatever it stands for.</summary>
+    internal ulong Key => Inbox != 0 ? Inbox : Handle;
+
     internal bool Closed => Volatile.Read(ref _closed) != 0;
 
     /// <summary>Closed, and the library knows: only then may handlers hear of it, or one that leaves would end a request that the close has
@@ -27,6 +30,12 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
         Signal.Say(inline);
     }
 
+    /// <summary>Dropped without a dispose: closes, and says so, elsewhere than in the finalizers' thread.</summary>
+    internal void Drop(object owner)
+    {
+        if (Close()) { ThreadPool.UnsafeQueueUserWorkItem(owner => Log.NotDisposed(core.Logger, $"{owner}"), owner, preferLocal: false); }
+    }
+
     /// <summary>Never waits. False: it was closed before.</summary>
     internal bool Close()
     {
@@ -40,17 +49,18 @@ internal sealed unsafe class Source(ClientCore core, ulong inbox, delegate*<ulon
     }
 }
 
-/// <summary>Callbacks and handlers that run, and whose.</summary>
+/// <summary>Callbacks and handlers that run, and whose. What they throw is not looked at.</summary>
 internal sealed class Calls
 {
     private static readonly AsyncLocal<Calls?> Inside = new();
     private readonly ConcurrentDictionary<Call, object> _running = new();
 
-    internal void Run(object owner, Func<Task> call)
+    internal Task Run(object owner, Func<Task> call)
     {
         Call begun = new(this, call);
         _running[begun] = owner;
         Lane.Run(begun);
+        return begun.Task;
     }
 
     /// <summary>Until none runs, or none of an owner; not asked of one of them itself.</summary>

@@ -32,13 +32,7 @@ public sealed partial class Subscription : IAsyncEnumerable<Message>, IAsyncDisp
     }
 
     /// <summary>Dropped without a dispose: closes, and says so.</summary>
-    ~Subscription()
-    {
-        if (_source is not null && _source.Close())
-        {
-            ThreadPool.UnsafeQueueUserWorkItem(static sub => Log.NotDisposed(sub._core.Logger, sub.ToString()), this, preferLocal: false);
-        }
-    }
+    ~Subscription() => _source?.Drop(this);
 
     // --- its channels
 

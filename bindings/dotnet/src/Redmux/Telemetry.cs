@@ -3,6 +3,23 @@ namespace Redmux;
 /// <summary>The lines that redmux writes to ILogger, category "Redmux".</summary>
 internal static partial class Log
 {
+    /// <summary>The application's logger. It may throw, and is called where nobody could be told: its line is lost then, and nothing else.</summary>
+    internal sealed class Safe(ILogger? logger) : ILogger
+    {
+        public IDisposable? BeginScope<TState>(TState state) where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => logger is not null;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            try
+            {
+                if (logger?.IsEnabled(logLevel) == true) { logger.Log(logLevel, eventId, state, exception, formatter); }
+            }
+            catch (Exception) { }
+        }
+    }
+
     [LoggerMessage(1, LogLevel.Warning, "the connection was lost, messages may be missing: {Reason}")] internal static partial void Lost(ILogger logger, string reason);
     [LoggerMessage(2, LogLevel.Warning, "{Count} messages were dropped: the reader is too slow")] internal static partial void Dropped(ILogger logger, long count);
     [LoggerMessage(3, LogLevel.Warning, "'{Channel}' is refused by Redis' ACL")] internal static partial void Refused(ILogger logger, string channel);
@@ -44,7 +61,20 @@ public static class RedmuxTelemetry
         return Source.StartActivity(name, ActivityKind.Server, parent) ?? (parent is null ? null : new Activity(name).SetParentId(parent).Start());
     }
 
-    /// <summary>An activity around a publish, where somebody listens.</summary>
+    /// <summary>An activity of a publish. It ends in the flow of <see cref="Around"/>, and is not the caller's meanwhile.</summary>
+    internal static Activity? Publishing(string channel)
+    {
+        Activity? outer = Activity.Current;
+        try
+        {
+            return Source.StartActivity($"publish {channel}", ActivityKind.Producer)?.SetTag("messaging.system", "redis").SetTag("messaging.destination.name", channel);
+        }
+        finally
+        {
+            Activity.Current = outer;
+        }
+    }
+
     internal static async ValueTask<long> Around(Activity activity, Operation publish, int status, CancellationToken ct)
     {
         using (activity)

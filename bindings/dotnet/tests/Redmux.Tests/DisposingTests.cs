@@ -11,6 +11,7 @@ public sealed class DisposingTests(Fixture server) : WithServer(server)
         var client = await ConnectAsync();
         var sub = await client.SubscribeAsync(["x"]);
         var promises = client.Promises("p:");
+        var responder = await client.RespondAsync("x", request => new(request.Data));
         await client.DisposeAsync();
         await client.DisposeAsync();
         client.Dispose();
@@ -20,7 +21,7 @@ public sealed class DisposingTests(Fixture server) : WithServer(server)
             async () => await client.ReadyAsync(), () => client.SubscribeAsync(["y"]), () => client.SubscribePatternAsync("y*"),
             async () => await sub.AddAsync("z"), async () => await sub.RemoveAsync("z"), async () => await sub.ReadAsync(),
             async () => await sub.ClearAsync(), async () => await sub.DrainAsync(), async () => await promises.WaitActiveAsync(),
-            () => client.PromiseAsync("q"), async () => await client.AuthenticateAsync(null, "p"),
+            () => client.PromiseAsync("q"), async () => await client.AuthenticateAsync(null, "p"), async () => await responder.DrainAsync(),
         ];
         foreach (Func<Task> call in calls)
         {
@@ -200,5 +201,37 @@ public sealed class DisposingTests(Fixture server) : WithServer(server)
         await cancel.CancelAsync();
         var cancelled = await Assert.ThrowsAnyAsync<OperationCanceledException>(() => connecting);
         Assert.Equal(cancel.Token, cancelled.CancellationToken);
+    }
+
+    [Fact]
+    public async Task A_close_may_wait_for_publishes_for_ever()
+    {
+        foreach (TimeSpan time in (TimeSpan[])[Timeout.InfiniteTimeSpan, TimeSpan.MaxValue])
+        {
+            var client = await ConnectAsync();
+            Server.Do("freeze");
+            Task<long> publish = client.PublishAsync("x", "y").AsTask();
+            Task closing = client.CloseAsync(time).AsTask();
+            Server.Do("thaw");
+            Assert.Equal(0, await publish.WaitAsync(Bound));
+            await closing.WaitAsync(Bound);
+        }
+    }
+
+    [Fact]
+    public async Task A_close_with_a_time_below_zero_closes_nothing()
+    {
+        await using var client = await ConnectAsync();
+        await Assert.ThrowsAsync<ArgumentOutOfRangeException>(async () => await client.CloseAsync(TimeSpan.FromSeconds(-5)));
+        Assert.Equal(0, await client.PublishAsync("x", "y"));
+    }
+
+    [Fact]
+    public async Task Waiting_for_ever_for_the_first_connection_gives_an_attempt_the_time_that_it_has_anyway()
+    {
+        RedmuxOptions options = new() { Url = Server.Url, ConnectTimeout = Timeout.InfiniteTimeSpan };
+        Assert.DoesNotContain("connect_timeout", options.All().Keys);
+        await using var client = await RedmuxClient.ConnectAsync(options);
+        Assert.Equal(0, await client.PublishAsync("x", "y"));
     }
 }

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using Microsoft.Extensions.Logging;
 using Xunit;
@@ -96,6 +97,22 @@ public sealed class LeaksTests(Fixture server) : WithServer(server)
         }
         var after = await Held.SettledAsync(before);
         Assert.True(after.Item1 <= before.Descriptors && after.Item2 <= before.Threads, $"{before} before, {after} after");
+    }
+
+    [Fact]
+    public async Task A_program_that_is_started_inherits_no_descriptor()
+    {
+        string before = await InheritedAsync();
+        await using var client = await ConnectAsync();
+        Assert.Equal(before, await InheritedAsync());
+    }
+
+    private static async Task<string> InheritedAsync()
+    {
+        using Process process = Process.Start(new ProcessStartInfo("ls", "/proc/self/fd") { RedirectStandardOutput = true })!;
+        string listed = await process.StandardOutput.ReadToEndAsync().WaitAsync(Bound);
+        await process.WaitForExitAsync().WaitAsync(Bound);
+        return listed;
     }
 
     [Fact]

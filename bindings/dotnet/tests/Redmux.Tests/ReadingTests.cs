@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using Xunit;
 
 namespace Redmux.Tests;
@@ -15,6 +16,37 @@ public sealed class ReadingTests(Fixture server) : WithServer(server)
         await Assert.ThrowsAsync<RedmuxStateException>(async () => await sub.ReadAsync());
         client.TryPost("x", "y");
         Assert.Equal("y", (await first).Text());
+    }
+
+    [Fact]
+    public async Task A_second_reader_is_told_also_while_the_first_takes_a_block()
+    {
+        Exception? told = null;
+        await using var client = await ConnectAsync();
+        await using var sub = await client.SubscribeAsync(["x"]);
+        client.TryPost("x", "y");
+        await client.BarrierAsync();
+        using MeterListener listener = new() // called in the midst of a take
+        {
+            InstrumentPublished = (instrument, listener) =>
+            {
+                if (instrument == RedmuxTelemetry.Received) { listener.EnableMeasurementEvents(instrument); }
+            },
+        };
+        listener.SetMeasurementEventCallback<long>((_, _, _, _) => told ??= Record.Exception(() =>
+        {
+            while (sub.TryRead(out Message _))
+            {
+            }
+        }));
+        listener.Start();
+        sub.TryRead(out Message _);
+        Assert.IsType<RedmuxStateException>(told);
+        listener.Dispose();
+        client.TryPost("x", "z");
+        await client.BarrierAsync();
+        Assert.True(sub.TryRead(out Message next)); // and the first goes on
+        Assert.Equal("z", next.Text());
     }
 
     [Fact]

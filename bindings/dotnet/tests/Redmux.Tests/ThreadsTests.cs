@@ -89,6 +89,37 @@ public sealed class ThreadsTests(Fixture server) : WithServer(server)
     }
 
     [Fact]
+    public async Task A_result_that_is_not_there_yet_is_an_error_and_the_operation_goes_on()
+    {
+        await using var client = await ConnectAsync();
+        Server.Do("freeze");
+        ValueTask<long> publish = client.PublishAsync("x", "y");
+        ValueTask flush = client.FlushAsync();
+        var error = Assert.Throws<InvalidOperationException>(() => Blocked(publish));
+        Assert.Contains("AsTask()", error.Message, StringComparison.Ordinal);
+        Assert.Throws<InvalidOperationException>(() => flush.GetAwaiter().GetResult());
+        Task<long> others = Task.WhenAll(Enumerable.Range(0, 3).Select(_ => client.PublishAsync("x", "z").AsTask())).ContinueWith(all => all.Result.Sum(), TaskScheduler.Default);
+        Server.Do("thaw");
+        Assert.Equal(0, await others.WaitAsync(Bound));
+        Assert.Equal(0, await publish.AsTask().WaitAsync(Bound));
+        await flush.AsTask().WaitAsync(Bound);
+        Assert.Equal(0, client.PublishAsync("x", "y").AsTask().Result);
+    }
+
+    /// <summary>What the analysers warn of, and programs do.</summary>
+    private static T Blocked<T>(ValueTask<T> task) => task.GetAwaiter().GetResult();
+
+    [Fact]
+    public async Task A_thread_may_block_for_the_next_message()
+    {
+        await using var client = await ConnectAsync();
+        await using var sub = await client.SubscribeAsync(["x"]);
+        Task<Message> read = Task.Factory.StartNew(() => Blocked(sub.ReadAsync()), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        await Task.WhenAny(PublishWhenRead(client, sub), read).WaitAsync(Bound);
+        Assert.Equal("y", (await read.WaitAsync(Bound)).Text());
+    }
+
+    [Fact]
     public async Task A_flood_leaves_the_client_to_others()
     {
         await using var client = await ConnectAsync();
