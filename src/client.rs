@@ -10,7 +10,7 @@ use crate::inbox::dispatch::{Dispatcher, Sink, inside_callback};
 use crate::inbox::ready::Ready;
 use crate::inbox::{Budget, BufferPool, Inbox, Kind, Lent, RecordIn};
 use crate::mux::events::{Events, Level, State};
-use crate::mux::hub::{Counters, Credentials, Hub, Questions, Run, run_timers};
+use crate::mux::hub::{Counters, Credentials, Hub, Known, Questions, Run, run_timers};
 use crate::mux::ops::{COMPLETION_ROOM, Op, Outcome, What};
 use crate::mux::outgoing::Outgoing;
 use crate::mux::subscription::Ticket;
@@ -89,15 +89,17 @@ impl Client {
                     hub.events.log(Level::Warn, &text);
                 }
             }));
+        // What is told when all others are full is told there.
+        let own = || StdArc::new(Budget::new(EVENT_BYTES));
         let event_inbox = match events {
             EventsBy::None => None,
             EventsBy::Take => {
-                let (budget, ready) = (StdArc::clone(&budget), StdArc::clone(&ready));
+                let (budget, ready) = (own(), StdArc::clone(&ready));
                 Some(Inbox::by_take(runtime::next_id(), config, budget, ready, || {}))
             }
             EventsBy::Callback(sink) => {
                 dispatcher.start().map_err(|error| Error::new(Status::Internal, error.to_string()))?;
-                let (budget, dispatcher) = (StdArc::clone(&budget), Arc::clone(&dispatcher));
+                let (budget, dispatcher) = (own(), Arc::clone(&dispatcher));
                 Some(Inbox::by_callback(runtime::next_id(), config, budget, dispatcher, sink, || {}))
             }
         };
@@ -114,7 +116,7 @@ impl Client {
             timers: Nudge::default(),
             control: watch::Sender::new(Run::Running),
             paused: AtomicBool::new(false),
-            credentials: Arc::new(Mutex::new(credentials)),
+            credentials: Arc::new(Mutex::new(Known { current: credentials.clone(), confirmed: credentials })),
             questions: Questions::default(),
             events,
             counters: Counters::default(),
@@ -299,12 +301,13 @@ impl Client {
     /// Authenticates the live links again, and every later one.
     pub fn authenticate(&self, user: Option<&str>, password: &str, ticket: Ticket) -> Result<()> {
         self.check_open()?;
-        let credentials = Credentials { user: user.map(str::to_owned), password: Some(password.to_owned()) };
-        let shared = Arc::clone(&self.hub.credentials);
-        let before = std::mem::replace(&mut *lock(&shared), credentials);
+        let tried = Credentials { user: user.map(str::to_owned), password: Some(password.to_owned()) };
+        let known = Arc::clone(&self.hub.credentials);
         let mut command = Vec::new();
         link::handshake::auth_command(&mut command, user, password);
-        let id = self.begin(ticket, What::Authenticate { links: 2, shared, before })?;
+        let id =
+            self.begin(ticket, What::Authenticate { links: 2, known: Arc::clone(&known), tried: tried.clone() })?;
+        lock(&known).current = tried;
         let publisher = self.hub.authenticate_publisher(id, &command);
         let mut mux = lock(&self.hub.mux);
         if !publisher {

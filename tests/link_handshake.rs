@@ -294,3 +294,9 @@ async fn a_reset_is_a_lost_connection() {
     let error = greet(&mut socket.io, &HELLO).await.unwrap_err();
     expect(&error, Status::Connect, &["closed the connection during the handshake"]);
 }
+
+#[test]
+fn a_server_without_auth_gives_no_password_away() {
+    let line = b"ERR unknown command 'AUTH', with args beginning with: 'web' 'hunter2-secret' ";
+    expect(&auth_refused(Some("web"), SECRET, line), Status::Auth, &["does not know AUTH"]);
+}

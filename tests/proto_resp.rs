@@ -235,12 +235,15 @@ fn a_name_over_the_limit_is_an_error_as_soon_as_its_length_is_known() {
         ">3\r\n$7\r\nmessage\r\n$17\r\n",
         ">3\r\n$8\r\nsmessage\r\n$17\r\n",
         ">4\r\n$8\r\npmessage\r\n$17\r\n",
-        ">4\r\n$8\r\npmessage\r\n$1\r\na\r\n$17\r\n",
         ">3\r\n$9\r\nsubscribe\r\n$17\r\n",
     ] {
         error(push.as_bytes());
         assert_eq!(more(push.replace("$17", "$16").as_bytes()), push.len() + 18);
     }
+    // What a pattern matches may be longer: as long as a payload.
+    let push = |len: usize| format!(">4\r\n$8\r\npmessage\r\n$1\r\na\r\n${len}\r\n");
+    error(push(65).as_bytes());
+    assert_eq!(more(push(64).as_bytes()), push(64).len() + 66);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use redmux::client::{Client, EventsBy};
 use redmux::error::Status;
 use redmux::inbox::Kind;
 use redmux::mux::events::State;
+use redmux::mux::subscription::Ticket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 #[cfg(feature = "tls")]
@@ -200,6 +201,20 @@ fn x1_authenticate_changes_the_password_of_live_links_and_of_later_ones() {
     tap.find("whole again", |e| e.kind == Kind::Active && e.name.is_empty());
     talks(&client);
     assert!(!events.rest().iter().any(|e| e.code == Status::Auth.code()), "the refused password was used again");
+    // However many are refused at once; and one that was not even begun changes nothing.
+    server.freeze();
+    client.authenticate(Some("web"), "nonsense", ticket_in(&tap, 7)).unwrap();
+    client.authenticate(Some("web"), "more of it", ticket_in(&tap, 8)).unwrap();
+    let nowhere = Ticket { inbox: None, ..ticket_in(&tap, 9) };
+    assert_eq!(client.authenticate(Some("web"), "none", nowhere).unwrap_err().status(), Status::InvalidArgument);
+    server.thaw();
+    assert_eq!([tap.done(7).status(), tap.done(8).status()], [Status::Auth; 2]);
+    server.conn().kill_pubsub();
+    server.conn().kill_normal();
+    tap.wait(Kind::Lost);
+    tap.find("whole again", |e| e.kind == Kind::Active && e.name.is_empty());
+    talks(&client);
+    assert!(!events.rest().iter().any(|e| e.code == Status::Auth.code()), "a refused password was used again");
 }
 
 #[test]

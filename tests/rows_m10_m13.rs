@@ -95,6 +95,48 @@ fn m11_two_hundred_rounds_of_remove_and_add_lose_nothing() {
 }
 
 #[test]
+fn m05_a_drain_whose_subscription_is_closed_under_it_lets_nothing_of_another_go() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let client = open(&proxy.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let one = subscribed(&client, &tap, 1, &[b"a"]);
+    proxy.to_client().stall();
+    client.hub().clear(one, true, ticket_in(&tap, 2)).unwrap();
+    client.hub().close_source(one).unwrap();
+    let other = subscription(&client, &tap, 3);
+    client.hub().add(other, &[b"b"], ticket_in(&tap, 4)).unwrap();
+    proxy.pass();
+    assert_eq!(tap.done(2).status(), Status::Closed);
+    tap.ok(4);
+    client.barrier(ticket_in(&tap, 5)).unwrap();
+    tap.ok(5);
+    assert_eq!((server.conn().publish(b"b", b"it"), server.conn().numsub("a")), (1, 0));
+    assert_eq!(tap.wait(Kind::Message).token, 3);
+}
+
+#[test]
+fn m13_a_server_that_refuses_a_ping_lives() {
+    let fake = Fake::answering_hello(move |mut server| {
+        assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "a"]);
+        server.write(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").unwrap();
+        for _ in 0..3 {
+            assert_eq!(server.read_words().unwrap(), ["PING"]);
+            server.write(b"-LOADING Redis is loading the dataset in memory\r\n").unwrap();
+        }
+        server.write(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$5\r\nthere\r\n").unwrap();
+        server.wait_closed();
+    });
+    let client = open(&fake.url(), &[("ping_interval", "20ms"), ("ping_timeout", "30s")]);
+    let mut tap = Tap::on(&client);
+    subscribed(&client, &tap, 1, &[b"a"]);
+    let until = tap.through("a message", |event| event.kind == Kind::Message);
+    assert!(until.iter().all(|event| event.kind != Kind::Lost), "{until:?}");
+    client.close(deadline()).unwrap();
+    fake.finish();
+}
+
+#[test]
 fn m05_a_drain_hears_what_is_published_until_the_server_has_let_go() {
     let fake = Fake::answering_hello(move |mut server| {
         assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "a"]);

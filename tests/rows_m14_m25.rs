@@ -555,6 +555,35 @@ fn m25_a_refused_name_is_told_to_its_subscription_and_nothing_reconnects() {
 }
 
 #[test]
+fn m23_a_name_that_is_longer_than_ours_may_be_costs_nobody_the_link() {
+    let server = Server::start();
+    let client = open(&server.url(), &[("max_name", "16")]);
+    let mut tap = Tap::on(&client);
+    pattern(&client, &tap, 1, b"a*");
+    let long = [b'a'; 100];
+    server.conn().publish(&long, b"x");
+    let heard = tap.through("its message", |event| event.kind == Kind::Message);
+    assert!(heard.iter().all(|event| event.kind != Kind::Lost));
+    assert_eq!(heard.last().unwrap().name, long);
+}
+
+#[test]
+fn m25_a_set_that_is_refused_is_not_active_also_when_it_is_waited_for_offline() {
+    let server = Server::builder().acl("user web on >pw ~* resetchannels +@all").start();
+    let client = open(&server.url_as("web", "pw"), &[]);
+    let mut tap = Tap::on(&client);
+    let set = next_id();
+    client.hub().promises(set, 1, tap.inbox(), b"p:").unwrap();
+    client.hub().wait_active(set, ticket_in(&tap, 2)).unwrap();
+    assert_eq!(tap.done(2).status(), Status::Refused);
+    server.stop();
+    tap.wait(Kind::Lost);
+    client.hub().wait_active(set, ticket_in(&tap, 3)).unwrap();
+    server.restart();
+    assert_eq!(tap.done(3).status(), Status::Refused);
+}
+
+#[test]
 fn m25_one_forbidden_name_among_a_hundred_allowed_ones_is_found_and_named() {
     let server = Server::builder().acl("user web on >secret ~* &allowed:* +@all").start();
     let client = open(&server.url_as("web", "secret"), &[]);

@@ -142,6 +142,29 @@ fn b1_a_publish_whose_link_is_cut_after_the_write_is_unknown_and_never_repeated(
 }
 
 #[test]
+fn b1_a_payload_may_take_longer_than_the_server_may_be_silent() {
+    const SIZE: usize = 16 << 20;
+    let fake = Fake::answering_hello(|mut server| {
+        let (mut read, mut slow) = (0, 0);
+        while read < SIZE {
+            let Ok(bytes) = server.read_some() else { return };
+            read += bytes.len();
+            // For two and a half seconds, all in all.
+            if read / (SIZE / 25) > slow {
+                slow += 1;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        let _ = server.write(b":1\r\n");
+        server.wait_closed();
+    });
+    let client = open(&fake.url(), &[("ping_interval", "500ms"), ("ping_timeout", "1s")]);
+    let mut tap = Tap::on(&client);
+    client.hub().publish(b"news", &vec![b'x'; SIZE], tap.inbox(), 1, deadline()).unwrap();
+    assert_eq!((tap.ok(1).number, stat(&client, &["publisher", "connects"])), (1, 1));
+}
+
+#[test]
 fn b1_a_publish_cut_off_in_its_middle_goes_whole_over_the_next_link() {
     let fake = Fake::listen();
     let client = open(&fake.url(), &[]);

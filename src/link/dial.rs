@@ -21,6 +21,9 @@ use super::tls::TlsSetup;
 use crate::error::{Error, Result, Status};
 use crate::sys::{Tracked, open_tracked};
 
+/// Linux takes no longer silence before a keep-alive probe.
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(32_767);
+
 /// Where a server listens.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Address {
@@ -225,7 +228,7 @@ async fn connect_one(ip: SocketAddr, options: &DialOptions) -> io::Result<(Track
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     if !options.keepalive.is_zero() {
-        let idle = options.keepalive.max(Duration::from_secs(1));
+        let idle = options.keepalive.clamp(Duration::from_secs(1), LONGEST_KEEPALIVE);
         let between = (idle / 3).max(Duration::from_secs(1));
         let keepalive = TcpKeepalive::new().with_time(idle).with_interval(between).with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;

@@ -122,6 +122,10 @@ pub fn auth_command(out: &mut Vec<u8>, user: Option<&str>, password: &str) {
 
 /// What the error line that answered an `AUTH` or a `HELLO` means.
 pub fn auth_refused(user: Option<&str>, password: &str, line: &[u8]) -> Error {
+    if line.to_ascii_lowercase().starts_with(b"err unknown command") {
+        // Such a server repeats what it was sent.
+        return Error::new(Status::Auth, "the server does not know AUTH; was it renamed?");
+    }
     refused(&Hello { user, password: Some(password), ..Hello::default() }, line)
 }
 

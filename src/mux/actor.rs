@@ -15,7 +15,7 @@ use super::wave::Answers;
 use crate::error::Status;
 use crate::link::backoff::{Backoff, Rng};
 use crate::link::dial::Socket;
-use crate::link::handshake::Greeting;
+use crate::link::handshake::{Greeting, auth_refused};
 use crate::link::health::{Action, Health};
 use crate::proto::resp::{self, Change, Kind, Reply};
 use crate::sync::{Arc, lock};
@@ -136,7 +136,6 @@ impl Answers for Asked {
             _ => None,
         };
         match (self.queue.pop_front(), error) {
-            (Some(Expect::Ping), None) => Ok(()),
             (Some(Expect::Barrier(id)), None) => {
                 mux.pinged(id, Outcome::default());
                 Ok(())
@@ -156,7 +155,8 @@ impl Answers for Asked {
                 mux.pinged(id, Outcome { status: Some(Status::Redis), text: &line, ..Outcome::default() });
                 Ok(())
             }
-            (Some(Expect::Ping), Some(line)) => Err((Status::Redis, format!("the server refused a PING: {line}"))),
+            // A server that loads its data, or runs a long script, refuses it; but it lives.
+            (Some(Expect::Ping), _) => Ok(()),
             (Some(Expect::Names), None) | (None, None) => {
                 Err((Status::Protocol, "the server sent an answer to nothing that was asked".into()))
             }
@@ -174,17 +174,21 @@ impl Answers for Asked {
 
 /// Counts one link of an authentication; the last one ends it, and so does a refusal, which later links must not repeat.
 pub fn authenticated(mux: &mut Mux, id: u64, result: Result<(), (Status, &str)>) {
-    let Some(What::Authenticate { links, shared, before }) = mux.ops.get_mut(id).map(|op| &mut op.what) else { return };
+    let Some(What::Authenticate { links, known, tried }) = mux.ops.get_mut(id).map(|op| &mut op.what) else { return };
     match result {
         Ok(()) => {
             *links -= 1;
             if *links == 0 {
+                lock(known).confirmed.clone_from(tried);
                 mux.ops.end(id, Outcome::default());
             }
         }
         Err((status, why)) => {
+            let mut why = std::borrow::Cow::Borrowed(why);
             if status == Status::Auth {
-                *lock(shared) = std::mem::take(before);
+                lock(known).refused(tried);
+                let password = tried.password.as_deref().unwrap_or_default();
+                why = auth_refused(tried.user.as_deref(), password, why.as_bytes()).message().to_owned().into();
             }
             let text = format!("authenticate the live connection: {why}");
             mux.ops.end(id, Outcome { status: Some(status), text: &text, ..Outcome::default() });

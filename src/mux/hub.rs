@@ -62,6 +62,24 @@ pub struct Credentials {
     pub password: Option<String>,
 }
 
+/// Who we are, as far as that is known.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// What the next link says: the last that the application gave and no server refused.
+    pub current: Credentials,
+    /// What was last taken by all links that were there, or was given when the client was opened.
+    pub confirmed: Credentials,
+}
+
+impl Known {
+    /// A server refused these, which later links must not repeat. Others may have been given since.
+    pub fn refused(&mut self, tried: &Credentials) {
+        if self.current == *tried {
+            self.current.clone_from(&self.confirmed);
+        }
+    }
+}
+
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
@@ -156,7 +174,7 @@ pub struct Hub {
     /// The subscriber link waits for room in an inbox.
     pub paused: AtomicBool,
     /// Who we are.
-    pub credentials: Arc<Mutex<Credentials>>,
+    pub credentials: Arc<Mutex<Known>>,
     /// Questions under way.
     pub questions: Questions,
     /// Where states and logs go.
@@ -214,7 +232,7 @@ impl Hub {
 
     async fn current_credentials(&self) -> Result<Credentials> {
         if !self.settings.ask_credentials {
-            return Ok(lock(&self.credentials).clone());
+            return Ok(lock(&self.credentials).current.clone());
         }
         let values = self.ask("credentials", self.settings.dial.connect_timeout).await?;
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
@@ -229,6 +247,7 @@ impl Hub {
     pub async fn connect(&self) -> Result<(Socket, Greeting)> {
         let address = self.address().await?;
         let credentials = self.current_credentials().await?;
+        let began = Instant::now();
         let mut socket = dial(&address, &self.settings.dial).await?;
         let hello = Hello {
             user: credentials.user.as_deref().filter(|user| !user.is_empty()),
@@ -239,7 +258,7 @@ impl Hub {
             db: None,
         };
         let limit = self.settings.dial.connect_timeout;
-        match tokio::time::timeout(limit, greet(&mut socket.io, &hello)).await {
+        match tokio::time::timeout(limit.saturating_sub(began.elapsed()), greet(&mut socket.io, &hello)).await {
             Ok(greeting) => Ok((socket, greeting?)),
             Err(_) => Err(Error::new(Status::Connect, format!("{address} did not answer HELLO within {limit:?}"))),
         }

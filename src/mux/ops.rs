@@ -3,7 +3,7 @@
 //! Every operation here ends exactly once, because ending it is taking it out of the table. Its completion's room was
 //! reserved in its inbox before it came here. Pure but for the inboxes that it completes into.
 
-use super::hub::Credentials;
+use super::hub::{Credentials, Known};
 use crate::error::Status;
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind, RecordIn};
@@ -41,7 +41,7 @@ pub enum What {
     /// Everything published before is answered, then a PING through the subscriber link.
     Barrier,
     /// Both links authenticated anew; how many answers are outstanding, and what to go back to if one is a refusal.
-    Authenticate { links: usize, shared: Arc<Mutex<Credentials>>, before: Credentials },
+    Authenticate { links: usize, known: Arc<Mutex<Known>>, tried: Credentials },
     /// The beginning of a close, or anything that only the client ends.
     Client,
 }

@@ -140,7 +140,14 @@ impl<'a> Session<'a> {
             })
             .await;
             let result = match wake {
-                Wake::Wrote => Ok(()),
+                Wake::Wrote => {
+                    // Redis answers nothing before it has the whole of a payload, which may take longer than silence may last. A
+                    // peer that reads no more takes no more either.
+                    if !lock(&hub.outgoing).unsent().is_empty() {
+                        self.health.on_bytes(Instant::now());
+                    }
+                    Ok(())
+                }
                 Wake::Control => return None,
                 Wake::Failed(error) => Err(error.to_string()),
                 Wake::Read(Ok(0)) => Err("closed by the server".into()),

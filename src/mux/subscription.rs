@@ -180,12 +180,12 @@ impl Hub {
     fn wait_whole(&self, source: u64, ticket: Ticket, insist: bool) -> Result<()> {
         let mut mux = lock(&self.mux);
         let slot = mux.slot(source)?;
+        // A set whose pattern is refused has nothing more to wait for, and is not active.
+        let insist = insist || matches!(mux.target(slot).map(|target| &target.role), Some(Role::Promises(_)));
         let op = self.op(&mux, slot, source, ticket, COMPLETION_ROOM, What::Active { slot, insist })?;
         let id = mux.ops.begin(op);
-        let set = matches!(mux.target(slot).map(|target| &target.role), Some(Role::Promises(_)));
         if mux.registry.is_whole(slot) {
-            // A set whose pattern is refused has nothing more to wait for, and is not active.
-            mux.end_wait(id, slot, set || insist);
+            mux.end_wait(id, slot, insist);
         } else if let Some(target) = mux.target_mut(slot) {
             target.waiters.push(id);
         }

@@ -164,7 +164,7 @@ table! {
         StableAfter "stable_after" Kind::Duration(0, HOUR), "1s",
             "How long a connection must have been fully subscribed before the backoff starts from its minimum again.";
         RefusedRetry "refused_retry" Kind::Duration(100, DAY), "30s",
-            "How often names that the server refused (ACL) are tried again.";
+            "How often names that the server refused (ACL) are tried again, 64 of them at a time.";
         MaxName "max_name" Kind::Size(1, 64 * KIB), "64KiB", "The longest name of a channel or a pattern.";
         MaxPayload "max_payload" Kind::Size(1, 512 * MIB), "64MiB", "The largest payload, in and out.";
         ClientBytes "client_bytes" Kind::Size(64 * KIB, TIB), "256MiB",

@@ -61,10 +61,12 @@ fn push<'a>(cursor: &mut Cursor<'a>, limits: &Limits) -> Read<Step<'a>> {
 
 fn message<'a>(cursor: &mut Cursor<'a>, limits: &Limits, kind: Kind) -> Read<Step<'a>> {
     let pattern = match kind {
-        Kind::Pattern => Some(name(cursor, limits)?),
+        Kind::Pattern => Some(name(cursor, limits.max_name)?),
         Kind::Channel | Kind::Shard => None,
     };
-    let channel = name(cursor, limits)?;
+    // Anybody may publish on a channel that a pattern matches, however long its name is.
+    let longest = if kind == Kind::Pattern { limits.max_name.max(limits.max_payload) } else { limits.max_name };
+    let channel = name(cursor, longest)?;
     cursor.attributes(1)?;
     if cursor.peek()? != b'$' {
         // A server whose client-side caching is redirected here sends the keys that changed as a `message` with an
@@ -92,7 +94,7 @@ fn change<'a>(cursor: &mut Cursor<'a>, limits: &Limits, change: Change, kind: Ki
         cursor.value(1)?;
         None
     } else {
-        Some(name(cursor, limits)?)
+        Some(name(cursor, limits.max_name)?)
     };
     cursor.attributes(1)?;
     if cursor.peek()? != b':' {
@@ -103,14 +105,14 @@ fn change<'a>(cursor: &mut Cursor<'a>, limits: &Limits, change: Change, kind: Ki
     Ok(Step::Frame { used: cursor.at(), frame: Frame::Change { change, kind, name, count } })
 }
 
-fn name<'a>(cursor: &mut Cursor<'a>, limits: &Limits) -> Read<&'a [u8]> {
+fn name<'a>(cursor: &mut Cursor<'a>, most: usize) -> Read<&'a [u8]> {
     cursor.attributes(1)?;
     if cursor.peek()? != b'$' {
         return cursor.bad("a channel or pattern is not a string");
     }
     cursor.step();
     let len = cursor.length()?;
-    if len > limits.max_name as u64 {
+    if len > most as u64 {
         return cursor.bad("a channel or pattern is too long");
     }
     cursor.blob(len)

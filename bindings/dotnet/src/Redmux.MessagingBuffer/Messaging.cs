@@ -175,7 +175,7 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
             {
                 foreach (MessagingWire wire in _wires)
                 {
-                    RespondOptions options = new() { Concurrency = _options.Concurrency, CatchAll = type == All ? true : null, ["wire"] = WordOf(wire) };
+                    RespondOptions options = new() { Concurrency = _options.Concurrency, CatchAll = type == All ? true : null, ["wire"] = WordOf(wire), ["timeout"] = $"{Math.Clamp((uint)_options.Timeout, 1, 86_400_000)}ms" };
                     // What reaches several responders of an instance, over several servers, is handled once.
                     if (_clients.Length > 1) { options["once"] = _word; }
                     responders.Add(await client.RespondAsync(type, request => WorkAsync(new(request, wire, type), handler), options, ct).ConfigureAwait(false));
