@@ -44,8 +44,8 @@ def clients(case, paced=None, scale=1.0):
     for name in USUAL_GO:
         add(name, name, n(SLOW))
     for way in DOTNET:
-        # Many times as many where they come fast, of which the first half is for what is compiled while it runs: on one processor .NET waits ten times as
-        # long, and runs code that it profiles until it has been busy for more than four seconds.
+        # Many times as many where they come fast, of which the first half is for what is compiled while it runs: on one processor .NET
+        # waits ten times as long, and runs code that it profiles until it has been busy for more than four seconds.
         add(f"redmux in .NET, {way}", "redmux-dotnet", (4 if paced else 11) * n(FAST), way.split()[-1].lower())
     return found
 
