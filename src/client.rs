@@ -73,7 +73,6 @@ impl Client {
         if (settings.ask_address || settings.ask_credentials) && matches!(events, EventsBy::None) {
             return Err(Error::new(Status::InvalidValue, "ask needs an event inbox, where the questions come"));
         }
-        let handle = runtime::handle()?;
         let id = runtime::next_id();
         let budget = StdArc::new(Budget::new(options.bytes(Key::ClientBytes)));
         // A wrapper looks again where a look found nothing; others are promised that it finds something.
@@ -122,7 +121,8 @@ impl Client {
             greeting: Mutex::new(None),
         });
         let _ = slot.set(Arc::downgrade(&hub));
-        runtime::register(&hub);
+        // Its threads end with a client, and there will be none.
+        let handle = runtime::admit(&hub).inspect_err(|_| dispatcher.end())?;
         supervise(&handle, &hub, "subscriber link", actor::run(Arc::clone(&hub)));
         supervise(&handle, &hub, "publish link", publisher::run(Arc::clone(&hub)));
         supervise(&handle, &hub, "timers", run_timers(Arc::clone(&hub)));

@@ -55,11 +55,18 @@ struct State {
     eager: bool,
 }
 
+impl State {
+    /// Whether this is the runtime that may be lent.
+    fn is_of(&self, runtime: &Arc<Runtime>) -> bool {
+        self.runtime.as_ref().is_some_and(|now| Arc::ptr_eq(now, runtime))
+    }
+}
+
 /// The runtime of a process, and who turns it.
 #[derive(Debug, Default)]
 pub struct Wheel {
     state: Mutex<State>,
-    /// The library's thread waits here while it is lent.
+    /// The library's thread waits here while it is lent. All are to be told: one that ends may stand beside the next.
     changed: Condvar,
     /// A consumer asks for it.
     asked: Notify,
@@ -225,7 +232,7 @@ impl Wheel {
         if state.inside {
             self.recalled.notify_one();
         }
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// Nothing is lent any more: the runtime is about to end.
@@ -256,12 +263,14 @@ impl Wheel {
         }
     }
 
-    /// What the library's thread does: turns the runtime wherever nobody else does, until `stopped`.
-    pub fn run(&self, runtime: Runtime, poller: Option<RawFd>, stopped: impl Future<Output = ()>) {
-        let runtime = Arc::new(runtime);
+    /// A runtime that may be lent, until `end`; a thread of the library is to `run` it.
+    pub fn begin(&self, runtime: Arc<Runtime>, poller: Option<RawFd>) {
         let mut state = self.enter();
-        (state.runtime, state.watchers.poller) = (Some(Arc::clone(&runtime)), poller);
-        drop(state);
+        (state.runtime, state.watchers.poller) = (Some(runtime), poller);
+    }
+
+    /// What the library's thread does: turns the runtime wherever nobody else does, until `stopped`.
+    pub fn run(&self, runtime: Arc<Runtime>, stopped: impl Future<Output = ()>) {
         let mut stopped = pin!(stopped);
         loop {
             let asked = runtime.block_on(async {
@@ -275,11 +284,11 @@ impl Wheel {
             if !asked {
                 break;
             }
-            self.stand_by();
+            self.stand_by(&runtime);
         }
         let mut state = self.enter();
         // Another thread may have begun already, with a runtime of its own.
-        if state.runtime.as_ref().is_some_and(|now| Arc::ptr_eq(now, &runtime)) {
+        if state.is_of(&runtime) {
             self.end_now(&mut state);
         }
         // Who turns it was told to leave.
@@ -294,10 +303,11 @@ impl Wheel {
     }
 
     /// Sleeps while it is lent, and takes it back from a consumer that stays away.
-    fn stand_by(&self) {
+    fn stand_by(&self, runtime: &Arc<Runtime>) {
         let mut state = self.enter();
         let mut seen = None;
-        while state.lent {
+        // What is lent may be the runtime of the thread that follows this one.
+        while state.lent && state.is_of(runtime) {
             let same = seen == Some(state.turns);
             if same && !state.inside {
                 self.go_on(&mut state);
