@@ -103,6 +103,9 @@ impl Thread {
             .max_blocking_threads(4)
             .thread_keep_alive(Duration::from_secs(1))
             .thread_name("redmux-io")
+            // It is started by who turns the runtime, and has his signals: where that is a consumer, the host's. That one
+            // could arrive just before costs less than two system calls for each time that somebody turns.
+            .on_thread_start(sys::block_signals)
             .build()?;
         let (handle, poller) = (runtime.handle().clone(), wheel::poller_of(&runtime));
         let runtime = StdArc::new(runtime);
@@ -114,7 +117,6 @@ impl Thread {
                 let _ = stopping.wait_for(|stop| *stop).await;
             });
         };
-        // The threads on which tokio resolves names are started by this one, and have its signals.
         let join = sys::without_signals(|| io.spawn(serve))?;
         // Not on the thread itself, which may come late: behind a shutdown, and the thread that follows it.
         wheel::get().begin(runtime, poller);
@@ -145,7 +147,7 @@ pub fn unregister(id: u64) {
 }
 
 /// The clients that are open.
-pub fn clients() -> Vec<Arc<Hub>> {
+fn clients() -> Vec<Arc<Hub>> {
     lock(&PROCESS.get().clients).values().filter_map(std::sync::Weak::upgrade).collect()
 }
 

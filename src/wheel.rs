@@ -13,8 +13,8 @@ mod watch;
 
 pub use watch::{poller_of, spawn};
 
-use crate::sys;
-use std::cell::Cell;
+use crate::sys::{self, Stack};
+use std::cell::OnceCell;
 use std::os::fd::RawFd;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,7 +31,6 @@ const MOMENTS: u32 = 3;
 /// So long nothing is lent after somebody else needed the runtime.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What a thread's stack must have left: a task may be in the middle of a TLS handshake.
-#[cfg(target_os = "linux")]
 const STACK: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
@@ -83,8 +82,8 @@ pub struct Wheel {
 static WHEEL: sys::PerProcess<Wheel> = sys::PerProcess::new(Wheel::default);
 
 thread_local! {
-    /// Its address is the thread's name here. What it holds: whether the thread has the stack to turn a runtime.
-    static ROOMY: Cell<Option<bool>> = const { Cell::new(None) };
+    /// Its address is the thread's name here. What it holds: where the thread's stack lies, once it was asked.
+    static OWN: OnceCell<Option<Stack>> = const { OnceCell::new() };
 }
 
 /// This process' wheel.
@@ -94,21 +93,14 @@ pub fn get() -> &'static Wheel {
 
 /// A name for the thread that asks, which no other one has now. Never 0.
 pub fn this_thread() -> usize {
-    ROOMY.with(|roomy| std::ptr::from_ref(roomy) as usize)
+    OWN.with(|own| std::ptr::from_ref(own) as usize)
 }
 
-/// Whether this thread may turn a runtime: it is inside of none, and its stack is large enough.
+/// Whether this thread may turn a runtime: it is inside of none, and has enough of its stack left. Where it stands is
+/// looked at each time: a host may wait deep in a recursion, or on the stack of a fiber, of which nothing is known.
 fn may_turn() -> bool {
-    let roomy = ROOMY.with(|roomy| {
-        roomy.get().unwrap_or_else(|| {
-            #[cfg(target_os = "linux")]
-            let found = sys::stack_left().is_some_and(|left| left >= STACK);
-            #[cfg(not(target_os = "linux"))]
-            let found = false;
-            roomy.set(Some(found));
-            found
-        })
-    });
+    let stack = OWN.with(|own| *own.get_or_init(Stack::of_this_thread));
+    let roomy = stack.and_then(Stack::left).is_some_and(|left| left >= STACK);
     // A thread that is ending has lost what a runtime needs of it.
     roomy && tokio::runtime::Handle::try_current().is_err_and(|error| error.is_missing_context())
 }
