@@ -522,59 +522,6 @@ fn supervise(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::{Receiver, Sender, channel};
-
-    /// Tells the lines that it is given, and fails each time.
-    struct Fails(Sender<String>);
-
-    impl Sink for Fails {
-        fn deliver(&mut self, block: &Lent) -> i32 {
-            for record in block.records() {
-                let _ = self.0.send(String::from_utf8_lossy(record.extra(block.data())).into_owned());
-            }
-            7
-        }
-    }
-
-    /// A client without a server, whose event callback fails, and what that is given.
-    fn with_failing_events() -> (Arc<Client>, Receiver<String>) {
-        let mut options = Options::new();
-        options.set_url("redis://127.0.0.1:1").unwrap();
-        options.set("log_level", "warn").unwrap();
-        let (tells, told) = channel();
-        (Client::open(options, EventsBy::Callback(Box::new(Fails(tells)))).unwrap(), told)
-    }
-
-    /// All lines up to that one.
-    fn lines_to(last: &str, told: &Receiver<String>) -> Vec<String> {
-        let mut lines = Vec::new();
-        while lines.last().is_none_or(|line| line != last) {
-            lines.push(told.recv_timeout(Duration::from_secs(10)).unwrap());
-        }
-        lines
-    }
-
-    #[test]
-    fn an_event_callback_that_fails_is_not_told_so_for_ever() {
-        let (client, told) = with_failing_events();
-        let mut lines = vec![told.recv_timeout(Duration::from_secs(10)).unwrap()];
-        client.stop().unwrap();
-        // One thread delivers: what came of the first failure is in the inbox by now, or was here.
-        lines.extend(lines_to("stopped by the application", &told));
-        client.close(None).unwrap();
-        drop(client);
-        lines.extend(told);
-        assert!(!lines.iter().any(|line| line.contains("returned 7")), "{lines:?}");
-    }
-
-    #[test]
-    fn an_event_callback_that_fails_is_told_of_others_that_fail() {
-        let (client, told) = with_failing_events();
-        let inbox = client.new_inbox(None, Some(Box::new(Ignore))).unwrap();
-        client.ready(Ticket { inbox: Some(Arc::clone(&inbox)), token: 1, deadline: Some(Instant::now()) }).unwrap();
-        lines_to(&format!("the callback of inbox {:#x} returned 1; delivery goes on", inbox.id()), &told);
-        client.close(None).unwrap();
-    }
 
     struct Ignore;
 
