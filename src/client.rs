@@ -73,7 +73,6 @@ impl Client {
         if (settings.ask_address || settings.ask_credentials) && matches!(events, EventsBy::None) {
             return Err(Error::new(Status::InvalidValue, "ask needs an event inbox, where the questions come"));
         }
-        let handle = runtime::handle()?;
         let id = runtime::next_id();
         let budget = StdArc::new(Budget::new(options.bytes(Key::ClientBytes)));
         // A wrapper looks again where a look found nothing; others are promised that it finds something.
@@ -84,7 +83,9 @@ impl Client {
         let told = StdArc::clone(&slot);
         let dispatcher =
             Arc::new(Dispatcher::new(options.number(Key::CallbackThreads) as usize, move |inbox, code| {
-                if let Some(hub) = told.get().and_then(std::sync::Weak::upgrade) {
+                // That of the event inbox would be told to itself, fail again, and so for ever.
+                let others = |hub: &Arc<Hub>| hub.events.inbox().is_none_or(|events| events.id() != inbox);
+                if let Some(hub) = told.get().and_then(std::sync::Weak::upgrade).filter(others) {
                     let text = format!("the callback of inbox {inbox:#x} returned {code}; delivery goes on");
                     hub.events.log(Level::Warn, &text);
                 }
@@ -124,7 +125,8 @@ impl Client {
             greeting: Mutex::new(None),
         });
         let _ = slot.set(Arc::downgrade(&hub));
-        runtime::register(&hub);
+        // Its threads end with a client, and there will be none.
+        let handle = runtime::admit(&hub).inspect_err(|_| dispatcher.end())?;
         supervise(&handle, &hub, "subscriber link", actor::run(Arc::clone(&hub)));
         supervise(&handle, &hub, "publish link", publisher::run(Arc::clone(&hub)));
         supervise(&handle, &hub, "timers", run_timers(Arc::clone(&hub)));

@@ -193,8 +193,22 @@ pub fn epolls_with(watched: RawFd) -> Vec<RawFd> {
 /// A thread begins with the signals of the one that starts it: had it to block them itself, one could arrive first.
 /// Also what keeps a write to a closed peer from raising SIGPIPE in a host that left it at its default.
 pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
-    // SAFETY: both sets are filled before they are read; the faults are left out, or a crash would be silent. The mask
-    // that was is put back on every way out but a panic of `start`, which makes a thread and no more.
+    let before = block();
+    let started = start();
+    // SAFETY: the set was filled by the system. The mask that was is put back on every way out but a panic of `start`,
+    // which makes a thread and no more.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) };
+    started
+}
+
+/// Blocks every signal in this thread, for one of ours that was started by a thread of the host.
+pub fn block_signals() {
+    block();
+}
+
+/// Blocks them, and gives what was blocked before.
+fn block() -> libc::sigset_t {
+    // SAFETY: both sets are filled before they are read; the faults are left out, or a crash would be silent.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
@@ -203,29 +217,42 @@ pub fn without_signals<T>(start: impl FnOnce() -> T) -> T {
             libc::sigdelset(&mut set, fault);
         }
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, &mut before);
-        let started = start();
-        libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut());
-        started
+        before
     }
 }
 
-/// How many bytes this thread's stack has left, about; `None` if the system does not say.
-#[cfg(target_os = "linux")]
-pub fn stack_left() -> Option<usize> {
-    let here = 0u8;
-    // SAFETY: the attributes are filled by the first call before they are read, and destroyed once; the pointers are
-    // to our own variables.
-    unsafe {
-        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
-        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
-            return None;
+/// Where a thread's own stack lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Stack {
+    lowest: usize,
+    size: usize,
+}
+
+impl Stack {
+    /// That of the thread that asks; `None` if the system does not say.
+    pub fn of_this_thread() -> Option<Stack> {
+        #[cfg(target_os = "linux")]
+        // SAFETY: the attributes are filled by the first call before they are read, and destroyed once; the pointers are
+        // to our own variables.
+        unsafe {
+            let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+            if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
+                return None;
+            }
+            let (mut lowest, mut size) = (ptr::null_mut(), 0);
+            let found = libc::pthread_attr_getstack(&attributes, &mut lowest, &mut size) == 0;
+            libc::pthread_attr_destroy(&mut attributes);
+            found.then_some(Stack { lowest: lowest as usize, size })
         }
-        let (mut lowest, mut size) = (ptr::null_mut(), 0);
-        let found = libc::pthread_attr_getstack(&attributes, &mut lowest, &mut size) == 0;
-        libc::pthread_attr_destroy(&mut attributes);
-        // A stack that is not the thread's own, as of a fiber, lies elsewhere.
-        let left = (ptr::from_ref(&here) as usize).checked_sub(lowest as usize)?;
-        (found && left <= size).then_some(left)
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
+    /// How many bytes are left of it below the caller, about; `None` on another stack, as that of a fiber. No system call.
+    pub fn left(self) -> Option<usize> {
+        let here = 0u8;
+        let left = (ptr::from_ref(&here) as usize).checked_sub(self.lowest)?;
+        (left <= self.size).then_some(left)
     }
 }
 
@@ -390,5 +417,19 @@ mod tests {
         assert!(readable(event.fd()));
         event.clear();
         assert!(!readable(event.fd()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_left_of_a_stack_is_known_on_it_alone() {
+        let own = Stack::of_this_thread().unwrap();
+        assert!(own.left().is_some_and(|left| left > 0 && left < own.size));
+        let beside = std::thread::spawn(|| {
+            let stack = Stack::of_this_thread().unwrap();
+            assert!(stack.left().is_some());
+            stack
+        });
+        // As one who stands on a fiber's stack.
+        assert_eq!(beside.join().unwrap().left(), None);
     }
 }

@@ -13,8 +13,8 @@ mod watch;
 
 pub use watch::{poller_of, spawn};
 
-use crate::sys;
-use std::cell::Cell;
+use crate::sys::{self, Stack};
+use std::cell::OnceCell;
 use std::os::fd::RawFd;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -31,7 +31,6 @@ const MOMENTS: u32 = 3;
 /// So long nothing is lent after somebody else needed the runtime.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What a thread's stack must have left: a task may be in the middle of a TLS handshake.
-#[cfg(target_os = "linux")]
 const STACK: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
@@ -55,11 +54,18 @@ struct State {
     eager: bool,
 }
 
+impl State {
+    /// Whether this is the runtime that may be lent.
+    fn is_of(&self, runtime: &Arc<Runtime>) -> bool {
+        self.runtime.as_ref().is_some_and(|now| Arc::ptr_eq(now, runtime))
+    }
+}
+
 /// The runtime of a process, and who turns it.
 #[derive(Debug, Default)]
 pub struct Wheel {
     state: Mutex<State>,
-    /// The library's thread waits here while it is lent.
+    /// The library's thread waits here while it is lent. All are to be told: one that ends may stand beside the next.
     changed: Condvar,
     /// A consumer asks for it.
     asked: Notify,
@@ -76,8 +82,8 @@ pub struct Wheel {
 static WHEEL: sys::PerProcess<Wheel> = sys::PerProcess::new(Wheel::default);
 
 thread_local! {
-    /// Its address is the thread's name here. What it holds: whether the thread has the stack to turn a runtime.
-    static ROOMY: Cell<Option<bool>> = const { Cell::new(None) };
+    /// Its address is the thread's name here. What it holds: where the thread's stack lies, once it was asked.
+    static OWN: OnceCell<Option<Stack>> = const { OnceCell::new() };
 }
 
 /// This process' wheel.
@@ -87,21 +93,14 @@ pub fn get() -> &'static Wheel {
 
 /// A name for the thread that asks, which no other one has now. Never 0.
 pub fn this_thread() -> usize {
-    ROOMY.with(|roomy| std::ptr::from_ref(roomy) as usize)
+    OWN.with(|own| std::ptr::from_ref(own) as usize)
 }
 
-/// Whether this thread may turn a runtime: it is inside of none, and its stack is large enough.
+/// Whether this thread may turn a runtime: it is inside of none, and has enough of its stack left. Where it stands is
+/// looked at each time: a host may wait deep in a recursion, or on the stack of a fiber, of which nothing is known.
 fn may_turn() -> bool {
-    let roomy = ROOMY.with(|roomy| {
-        roomy.get().unwrap_or_else(|| {
-            #[cfg(target_os = "linux")]
-            let found = sys::stack_left().is_some_and(|left| left >= STACK);
-            #[cfg(not(target_os = "linux"))]
-            let found = false;
-            roomy.set(Some(found));
-            found
-        })
-    });
+    let stack = OWN.with(|own| *own.get_or_init(Stack::of_this_thread));
+    let roomy = stack.and_then(Stack::left).is_some_and(|left| left >= STACK);
     // A thread that is ending has lost what a runtime needs of it.
     roomy && tokio::runtime::Handle::try_current().is_err_and(|error| error.is_missing_context())
 }
@@ -225,7 +224,7 @@ impl Wheel {
         if state.inside {
             self.recalled.notify_one();
         }
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
     /// Nothing is lent any more: the runtime is about to end.
@@ -256,12 +255,14 @@ impl Wheel {
         }
     }
 
-    /// What the library's thread does: turns the runtime wherever nobody else does, until `stopped`.
-    pub fn run(&self, runtime: Runtime, poller: Option<RawFd>, stopped: impl Future<Output = ()>) {
-        let runtime = Arc::new(runtime);
+    /// A runtime that may be lent, until `end`; a thread of the library is to `run` it.
+    pub fn begin(&self, runtime: Arc<Runtime>, poller: Option<RawFd>) {
         let mut state = self.enter();
-        (state.runtime, state.watchers.poller) = (Some(Arc::clone(&runtime)), poller);
-        drop(state);
+        (state.runtime, state.watchers.poller) = (Some(runtime), poller);
+    }
+
+    /// What the library's thread does: turns the runtime wherever nobody else does, until `stopped`.
+    pub fn run(&self, runtime: Arc<Runtime>, stopped: impl Future<Output = ()>) {
         let mut stopped = pin!(stopped);
         loop {
             let asked = runtime.block_on(async {
@@ -275,11 +276,11 @@ impl Wheel {
             if !asked {
                 break;
             }
-            self.stand_by();
+            self.stand_by(&runtime);
         }
         let mut state = self.enter();
         // Another thread may have begun already, with a runtime of its own.
-        if state.runtime.as_ref().is_some_and(|now| Arc::ptr_eq(now, &runtime)) {
+        if state.is_of(&runtime) {
             self.end_now(&mut state);
         }
         // Who turns it was told to leave.
@@ -294,10 +295,11 @@ impl Wheel {
     }
 
     /// Sleeps while it is lent, and takes it back from a consumer that stays away.
-    fn stand_by(&self) {
+    fn stand_by(&self, runtime: &Arc<Runtime>) {
         let mut state = self.enter();
         let mut seen = None;
-        while state.lent {
+        // What is lent may be the runtime of the thread that follows this one.
+        while state.lent && state.is_of(runtime) {
             let same = seen == Some(state.turns);
             if same && !state.inside {
                 self.go_on(&mut state);

@@ -444,3 +444,44 @@ fn what_comes_while_a_callback_runs_is_delivered_without_anything_more() {
         assert_eq!(client.budget.used(), 0);
     });
 }
+
+#[test]
+fn a_sink_is_never_dropped_by_a_thread_that_pushes() {
+    /// Its call ends the other inbox and the threads, as a close of the client inside a callback does.
+    struct Ends(Arc<Dispatcher>, Arc<Inbox>);
+    impl Sink for Ends {
+        fn deliver(&mut self, _: &Lent) -> i32 {
+            self.1.end();
+            self.0.end();
+            0
+        }
+    }
+    /// Tells where it is dropped.
+    struct Dropped(Arc<OnceLock<thread::ThreadId>>);
+    impl Sink for Dropped {
+        fn deliver(&mut self, _: &Lent) -> i32 {
+            0
+        }
+    }
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.set(thread::current().id()).unwrap();
+        }
+    }
+    explore(|| {
+        let client = Client::new();
+        let dispatcher = dispatcher(1);
+        let dropped = Arc::default();
+        let pushed = client.callback(&dispatcher, 1, Dropped(Arc::clone(&dropped)));
+        let inbox = client.callback(&dispatcher, 0, Ends(Arc::clone(&dispatcher), Arc::clone(&pushed)));
+        // A pusher may hold locks that whoever is told of the drop needs.
+        let pusher = pusher(&pushed, 1);
+        let id = pusher.thread().id();
+        inbox.push(&message(0));
+        pusher.join().unwrap();
+        pushed.wait_quiet(None).unwrap();
+        assert_ne!(dropped.get(), Some(&id));
+        inbox.close(None).unwrap();
+        assert_eq!(client.budget.used(), 0);
+    });
+}

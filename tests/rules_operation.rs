@@ -5,11 +5,15 @@ mod support;
 #[path = "support/tap.rs"]
 mod tap;
 
-use redmux::inbox::Kind;
+use redmux::client::{Client, EventsBy};
+use redmux::inbox::dispatch::Sink;
+use redmux::inbox::{Kind, Lent};
+use redmux::mux::subscription::Ticket;
 use serde_json::Value;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
 use support::{Fake, PATIENCE, Server, eventually};
-use tap::{Tap, add, open, open_with_events, ready, remove, stat, subscribed, subscription, ticket_in};
+use tap::{Tap, add, open, open_with_events, ready, remove, stat, subscribed, subscription, ticket_in, url_options};
 
 /// As much of JSON Schema as the schema here uses. An unknown keyword is an error: it would be a rule nobody checks.
 fn problems(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
@@ -174,6 +178,58 @@ fn rule_32_refused_retried_lost_and_dropped_are_logged_at_the_default_level() {
     log("lost");
     server.stop();
     log("retrying");
+}
+
+/// Tells the lines that it is given, and fails each time.
+struct Fails(mpsc::Sender<String>);
+
+impl Sink for Fails {
+    fn deliver(&mut self, block: &Lent) -> i32 {
+        for record in block.records() {
+            let _ = self.0.send(String::from_utf8_lossy(record.extra(block.data())).into_owned());
+        }
+        7
+    }
+}
+
+/// A client without a server, whose event callback fails, and what that is given.
+fn with_failing_events() -> (Arc<Client>, mpsc::Receiver<String>) {
+    let options = url_options("redis://127.0.0.1:1", &[("log_level", "warn")]);
+    let (tells, told) = mpsc::channel();
+    (Client::open(options, EventsBy::Callback(Box::new(Fails(tells)))).unwrap(), told)
+}
+
+/// All lines up to that one.
+fn lines_to(last: &str, told: &mpsc::Receiver<String>) -> Vec<String> {
+    let mut lines = Vec::new();
+    while lines.last().is_none_or(|line| line != last) {
+        lines.push(told.recv_timeout(PATIENCE).unwrap());
+    }
+    lines
+}
+
+#[test]
+fn rule_32_an_event_callback_that_fails_is_not_told_so_for_ever() {
+    let (client, told) = with_failing_events();
+    let mut lines = vec![told.recv_timeout(PATIENCE).unwrap()];
+    client.stop().unwrap();
+    // One thread delivers: what came of the first failure is in the inbox by now, or was here.
+    lines.extend(lines_to("stopped by the application", &told));
+    client.close(None).unwrap();
+    drop(client);
+    lines.extend(told);
+    assert!(!lines.iter().any(|line| line.contains("returned 7")), "{lines:?}");
+}
+
+#[test]
+fn rule_32_an_event_callback_that_fails_is_told_of_others_that_fail() {
+    let (client, told) = with_failing_events();
+    let (tells, _told) = mpsc::channel();
+    let inbox = client.new_inbox(None, Some(Box::new(Fails(tells)))).unwrap();
+    // Completes at once, because its time is over.
+    client.ready(Ticket { inbox: Some(Arc::clone(&inbox)), token: 1, deadline: Some(Instant::now()) }).unwrap();
+    lines_to(&format!("the callback of inbox {:#x} returned 7; delivery goes on", inbox.id()), &told);
+    client.close(None).unwrap();
 }
 
 /// What a client sends before anything else, to a server that answers the greeting.

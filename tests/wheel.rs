@@ -244,6 +244,81 @@ fn a_small_stack_turns_nothing_and_gets_its_messages() {
     reader.unwrap().join().unwrap();
 }
 
+/// Calls `f` where the stack has so much less than at `from`.
+#[inline(never)]
+fn deeper(from: usize, bytes: usize, f: &mut dyn FnMut()) {
+    let frame = [0u8; 1024];
+    let here = std::hint::black_box(&frame).as_ptr() as usize;
+    if from - here < bytes {
+        deeper(from, bytes, f)
+    } else {
+        f()
+    }
+    std::hint::black_box(&frame);
+}
+
+#[test]
+fn a_thread_turns_nothing_where_it_stands_deep_in_its_stack() {
+    const STACK: usize = 2 * 1024 * 1024;
+    let (_alone, server, client, mut tap) = listening();
+    let large = thread::Builder::new().stack_size(STACK);
+    let reader = large.spawn(move || {
+        turn(&server, &mut tap, b"x");
+        let here = 0u8;
+        deeper(std::ptr::from_ref(&here) as usize, STACK - 192 * 1024, &mut || {
+            let before = wheel::get().turns();
+            for n in 0..20 {
+                client.hub().post(b"x", format!("{n}").as_bytes(), None).unwrap();
+                assert_eq!(message(&mut tap), format!("{n}"));
+            }
+            assert_eq!(wheel::get().turns(), before);
+        });
+        // Back where it was it may again.
+        turn(&server, &mut tap, b"x");
+    });
+    reader.unwrap().join().unwrap();
+}
+
+/// The signals that are blocked in this thread, a bit each.
+fn blocked() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap()
+}
+
+/// What `f` gives where the runtime is turned now.
+fn where_it_is_turned<T: Send + 'static>(f: impl Future<Output = T> + Send + 'static) -> T {
+    let (tells, told) = channel();
+    runtime::handle().unwrap().spawn(async move { tells.send(f.await).unwrap() });
+    told.recv_timeout(PATIENCE).unwrap()
+}
+
+#[test]
+fn a_thread_that_is_started_while_a_consumer_turns_has_the_hosts_signals_blocked() {
+    let _alone = alone();
+    // What tokio started on the library's own thread is kept a while, and would be used again.
+    runtime::shutdown(deadline()).unwrap();
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let tap = Tap::on(&client);
+    subscribed(&client, &tap, 1, &[b"x"]);
+    let inbox = Arc::clone(tap.inbox());
+    let reader = thread::spawn(move || until_it_ends(&inbox));
+    let consumer = reader.thread().id();
+    eventually("it turns", PATIENCE, || where_it_is_turned(async { thread::current().id() }) == consumer);
+    let (at, mask) = where_it_is_turned(async {
+        // As tokio does it for the name of a host.
+        let mask = tokio::task::spawn_blocking(blocked).await.unwrap();
+        (thread::current().id(), mask)
+    });
+    assert_eq!(at, consumer);
+    for signal in [libc::SIGALRM, libc::SIGCHLD, libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGUSR1] {
+        assert_ne!(mask & 1 << (signal - 1), 0, "signal {signal}");
+    }
+    client.close_inbox(tap.inbox(), deadline()).unwrap();
+    assert_eq!(reader.join().unwrap(), Status::Closed);
+}
+
 #[test]
 fn inside_another_runtime_nothing_is_turned() {
     let (_alone, _server, client, mut tap) = listening();

@@ -82,16 +82,21 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Puts an inbox in line. `false` if no thread is left that could serve it.
+    /// Puts an inbox in line, of which `ring` tells. `false` if no thread is left that could serve it.
+    ///
+    /// Under the inbox' lock or not: nobody takes one while he has the line's.
     pub(super) fn schedule(&self, inbox: Arc<Inbox>) -> bool {
         let mut line = lock(&self.line);
         if line.ended && line.threads == 0 {
             return false;
         }
         line.inboxes.push_back(inbox);
-        drop(line);
-        self.filled.ring();
         true
+    }
+
+    /// Wakes a thread that waits for the line. Not under the inbox' lock, which it would run into.
+    pub(super) fn ring(&self) {
+        self.filled.ring();
     }
 
     /// Ends the threads once the line is empty. Does not wait for them.
@@ -113,6 +118,7 @@ impl Dispatcher {
                 if inbox.run(self) {
                     // This thread is there to serve it, if no other is.
                     self.schedule(inbox);
+                    self.ring();
                 }
                 line = lock(&self.line);
             } else if line.ended {

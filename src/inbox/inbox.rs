@@ -375,24 +375,20 @@ impl Inbox {
                 wake();
             }
             Delivery::Callback(dispatcher) => {
-                if !state.scheduled && state.phase != Phase::Closed {
-                    state.scheduled = true;
+                if state.scheduled || state.phase == Phase::Closed {
+                    return;
+                }
+                // Under the lock: else it could be ended in between, and a push drop its sink, under the pusher's locks.
+                state.scheduled = dispatcher.schedule(Arc::clone(self));
+                if state.scheduled {
                     drop(state);
-                    if !dispatcher.schedule(Arc::clone(self)) {
-                        self.abandon();
-                    }
+                    dispatcher.ring();
+                } else if state.phase == Phase::Ending {
+                    // No thread will serve it any more. While it is open, what waits stays until it is closed.
+                    state.phase = Phase::Closed;
+                    self.retire(state);
                 }
             }
-        }
-    }
-
-    /// No thread will serve it any more: what waits stays until it is closed, and an ended one has no callback left.
-    pub(super) fn abandon(&self) {
-        let mut state = lock(&self.state);
-        state.scheduled = false;
-        if state.phase != Phase::Open {
-            state.phase = Phase::Closed;
-            self.retire(state);
         }
     }
 

@@ -135,7 +135,7 @@ impl Wheel {
         let mut state = self.enter();
         state.inside = false;
         if !state.looking {
-            self.changed.notify_one();
+            self.changed.notify_all();
         }
         left
     }
