@@ -702,8 +702,9 @@ typedef struct redmux_options {
  * Receives blocks, on a thread of the client named redmux-cb.
  *
  * user: what was given with the function, borrowed until drop is called. block: borrowed until the callback returns;
- * copy what you keep. Return 0; anything else is logged, and the next block is delivered. Every function of the library
- * may be called, except the ones that block, which return REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp.
+ * copy what you keep. Return 0; anything else is logged, unless it was the logs that the block held, and the next block is
+ * delivered. Every function of the library may be called, except the ones that block, which return
+ * REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp.
  */
 typedef int32_t (*redmux_block_fn)(void *user, const struct redmux_block *block);
 

@@ -13,12 +13,18 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Runs until the client closes.
-pub(super) async fn run(buffer: Arc<Buffer>) {
+/// Runs until the client closes. However it ends, also before it began, everything that is open ends with it: nobody else would.
+pub(super) fn run(buffer: Arc<Buffer>) -> impl Future<Output = ()> {
+    let closes = Closes(Arc::clone(&buffer));
+    async move {
+        let _closes = closes;
+        turns(buffer).await;
+    }
+}
+
+async fn turns(buffer: Arc<Buffer>) {
     let mut control = buffer.hub.control.subscribe();
     let mut closed = pin!(control.wait_for(|run| *run == Run::Closed));
-    // Also after a defect, here or in another task: nobody else would end what is open.
-    let _closes = Closes(Arc::clone(&buffer));
     // One sleep for ever, moved only when something is due earlier: each time that one is begun the runtime wakes itself.
     let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
     let mut armed = None;
