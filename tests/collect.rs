@@ -130,6 +130,7 @@ impl Model {
         match *step {
             Step::Published { receivers, window } => {
                 (self.receivers, self.window_closes) = (Some(receivers), Some(now + window));
+                self.last_answer = self.last_answer.or((self.answers > 0).then_some(now));
             }
             Step::Accepted(who) | Step::Alive(who) => {
                 self.sign(who, now);
@@ -196,7 +197,7 @@ impl Model {
                         }
                     }
                 }
-                (self.receivers, self.window_closes) = (None, None);
+                (self.receivers, self.window_closes, self.last_answer) = (None, None, None);
                 return (false, None);
             }
             Step::Wait(_) => {
@@ -442,6 +443,26 @@ fn what_was_read_late_was_no_silence() {
     run(&mut collect, began + 60 * MS, began + 109 * MS);
     assert_eq!(collect.ended(), None);
     run(&mut collect, began + 109 * MS, began + 110 * MS);
+    assert_eq!(collect.ended(), Some(Reason::Quiet));
+}
+
+#[test]
+fn the_silence_of_a_lost_connection_is_nobodys() {
+    let (_, began) = published(2, false);
+    let deadline = began + Duration::from_secs(10);
+    let rules = Rules { count: 0, quiet: Some(50 * MS), strict: false, most: 100, most_bytes: 1000, deadline };
+    let mut collect = Collect::new(rules, began);
+    collect.published(2, 100 * MS, began);
+    collect.alive("b", "", began);
+    assert_eq!(collect.answer("a", "", 0, 1, true, began), Verdict::Deliver);
+    collect.sent_again();
+    let later = began + 1000 * MS;
+    run(&mut collect, began, later);
+    assert_eq!(collect.ended(), None, "nobody could be heard");
+    collect.published(2, 100 * MS, later);
+    run(&mut collect, later, later + 49 * MS);
+    assert_eq!(collect.ended(), None);
+    run(&mut collect, later + 49 * MS, later + 50 * MS);
     assert_eq!(collect.ended(), Some(Reason::Quiet));
 }
 

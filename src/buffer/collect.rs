@@ -222,6 +222,8 @@ impl Collect {
         self.receivers = None;
         self.window = None;
         self.window_closed = false;
+        // The silence since was the connection's.
+        self.last_answer = None;
         self.responders.retain(|one| one.at != At::Declined);
         for one in &mut self.responders {
             let finished = matches!(one.at, At::Finished | At::Earlier { finished: true });
@@ -233,6 +235,10 @@ impl Collect {
     pub fn published(&mut self, receivers: u64, window: Duration, now: Instant) {
         self.receivers = Some(receivers);
         self.window = Some(now + window);
+        if self.answers > 0 {
+            // Sent again: those who have not answered yet have as long as before.
+            self.last_answer.get_or_insert(now);
+        }
         self.window_closed = false;
         self.settle();
     }
