@@ -211,10 +211,10 @@ class CoreGather:
             said["duplicates"], said["late"], found,
         )
 
-    def _abandon(self) -> None:
-        """Its client is gone."""
+    def _abandon(self, reason: str) -> None:
+        """Nothing comes any more: its client is gone, or nobody looks."""
         said = b'{"expected":null,"missing":[],"duplicates":0,"late":0}'
-        self._last = self._last or (CLOSED_STATUS, REASONS.index("closed"), 0, said)
+        self._last = self._last or (CLOSED_STATUS, REASONS.index(reason), 0, said)
 
     def _with(self, answers: list[Answer]) -> Result:
         assert self.end is not None
@@ -291,7 +291,10 @@ class CoreResponder(Owner):
             lib.block_release(self._block.address)
             for kind, _, status, _, _, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records):
                 if kind == REQUEST and not self._closed:
-                    self._begin(Request(blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl], number, aux / 1e9))
+                    try:
+                        self._begin(Request(blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl], number, aux / 1e9))
+                    except Exception as error:  # there is no thread for it
+                        self._fail(number, error)
                 elif kind == CANCEL:
                     self._cancelled(number)
                 elif kind == CLOSED:

@@ -29,9 +29,9 @@ STATES = "connecting,online,offline,stopped,slow consumer,publish online,publish
 class CoreClient(Owner):
     """The native client, and its event inbox."""
 
-    # Each face has its own: how a question of the library is answered, and which inbox completions come to.
+    # Each face has its own: how a question of the library is answered, and how something is begun that nobody waits for.
     _question: Callable[[int, str], None]
-    _reply_inbox: Callable[[], int]
+    _ask_only: Callable[[Begin, str], None]
 
     def __init__(self, url: str | None, address: Any, credentials: Any, on_state: Any, options: dict[str, Any]) -> None:
         ask = [key for key, function in (("address", address), ("credentials", credentials)) if function is not None]
@@ -159,10 +159,6 @@ class CoreClient(Owner):
 
     # --- operations, to be begun by whoever waits
 
-    def _ask_only(self, begin: Begin, what: str) -> None:
-        """Begins it; nobody waits for its end."""
-        check(CLOSED_STATUS if self._closed else begin(self._reply_inbox(), next(self._tokens)), what)
-
     def _subscription(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
         if channels and pattern is not None:
             raise TypeError("subscribe to channels or to one pattern")
@@ -276,13 +272,12 @@ class CoreSubscription(Owner):
         if status != OK:
             raise failure(status, "read", "another reader is in this subscription" if status == BUSY else "")
         records, blob, self._behind = block.copy()
-        if not self._behind:  # who waits holds no block
-            lib.block_release(block.address)
         events = decode_events(records, blob, self._client._names, word)
-        if events and type(events[-1]) is End:
-            over = events.pop().status
-            self._over = OK if over == CLOSED_STATUS else over
+        over = events.pop().status if events and type(events[-1]) is End else None
         self._pending = iter(events)
+        if over is not None:
+            self._over = OK if over == CLOSED_STATUS else over
+        lib.block_release(block.address)  # last: until then a Ctrl-C leaves it here, and from `_pending` on none can come
         return True
 
     def _finished(self) -> None:

@@ -5,9 +5,10 @@ import contextlib
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-from .._calls import OK, UNSET, millis, undone
+from .._calls import OK, UNSET, undone
 from .._buffer import Answer, Headers, Request
 from .._core import promise_begin
+from .._errors import ClosedError
 from .._native import lib
 from .._records import Active, Dropped, Lost, Message
 from .gather import Gather
@@ -264,12 +265,16 @@ class Client(Operations):
 
         A cancel takes nothing new and lets what is in work finish, for `timeout` seconds.
         """
+        async def finished(made: Responder) -> None:
+            with contextlib.suppress(ClosedError):
+                await made.drain(timeout)
+
         self._here("serve")
         async with contextlib.AsyncExitStack() as stack:
             opened = []
             for service, handler, options in self._collected:
                 made = Responder(self, service, handler, {**options, "timeout": None})
-                stack.push_async_callback(made.drain, timeout)  # before anything is waited for: a request may be in work
+                stack.push_async_callback(finished, made)  # before anything is waited for: a request may be in work
                 opened.append(made)
                 await self._run(*made._operation(lib.responder_active, made._what, options.get("timeout")))
             await asyncio.gather(*(made.wait_closed() for made in opened))
@@ -278,13 +283,13 @@ class Client(Operations):
 
     async def close(self, timeout: float = 5.0) -> None:
         """Lets publishes finish for so long, ends everything that waits, and disconnects. A second call is harmless."""
+        begin, _ = self._operation(lib.client_close_begin, "close", timeout)
         if not self._leave():
             return
         token, done = next(self._tokens), self._loop.create_future()
         self._ops[token] = done
-        status = lib.client_close_begin(self._handle, self._reply, token, millis(timeout))
         try:
-            if status == OK:
+            if begin(self._reply, token) == OK:
                 await done
         finally:
             self._release()

@@ -158,13 +158,16 @@ class Subscription(Entered, CoreSubscription):
             return
 
         async def run() -> None:
-            async for event in self.events():
-                try:
-                    result = (handlers.get(type(event)) or say)(event)
-                    if inspect.isawaitable(result):
-                        await result
-                except Exception:
-                    logger.exception("a callback failed on %r; the next event is delivered", event)
+            try:
+                async for event in self.events():
+                    try:
+                        result = (handlers.get(type(event)) or say)(event)
+                        if inspect.isawaitable(result):
+                            await result
+                    except Exception:
+                        logger.exception("a callback failed on %r; the next event is delivered", event)
+            except errors.Error:
+                logger.exception("%r ended", self)
 
         self._client._keep(self._client._loop.create_task(run()))
 
