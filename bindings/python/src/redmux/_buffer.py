@@ -6,7 +6,6 @@ its handler and says what the handler said.
 
 import ctypes
 import json as json_module
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -193,12 +192,9 @@ class CoreGather:
             if not self._over:
                 self._came.append(Answer(self._name, extra, data, number, bool(flags & FLAG), aux))
         elif kind == ANSWER:
-            head = json_module.loads(extra)
-            made = RemoteError if status == RemoteError.code else BusyError
-            code, by = head.get("code", ""), head.get("name", "")
-            self.errors.append(
-                made(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
-            )
+            head, made = json_module.loads(extra), RemoteError if status == RemoteError.code else BusyError
+            message, code, retriable, by = (head.get(key, "") for key in ("message", "code", "retriable", "name"))
+            self.errors.append(made(message, remote_code=code, retriable=bool(retriable), responder=by))
 
     def _result(self, status: int, number: int, aux: int, extra: bytes) -> Result:
         said = json_module.loads(extra)
@@ -246,7 +242,7 @@ class CoreGather:
         self._leave(GIVEN_UP)
 
     def _leave(self, reason: int) -> None:
-        if self._last is None and self._client._pid == os.getpid():
+        if self._last is None:  # in a forked child the library leaves it alone
             lib.gather_stop(self._client._handle, self._id, reason)
 
     def __del__(self) -> None:

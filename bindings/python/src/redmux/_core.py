@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from . import _errors as errors
 from ._calls import (
@@ -24,6 +24,7 @@ from ._records import (
 LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
 # From 1 on. The first four are the client's own.
 STATES = "connecting,online,offline,stopped,slow consumer,publish online,publish offline,subscribed".split(",")
+S = TypeVar("S", bound="CoreSubscription")
 
 
 class CoreClient(Owner):
@@ -159,13 +160,13 @@ class CoreClient(Owner):
 
     # --- operations, to be begun by whoever waits
 
-    def _subscription(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
+    def _subscription(self, make: type[S], channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> S:
         if channels and pattern is not None:
             raise TypeError("subscribe to channels or to one pattern")
         self._must_be_open("subscribe")
         return make(self, options, pattern)
 
-    def _subscribe_nowait(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
+    def _subscribe_nowait(self, make: type[S], channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> S:
         sub = self._subscription(make, channels, pattern, options)
         with undone(sub.close_nowait):
             if pattern is not None:
@@ -179,6 +180,13 @@ class CoreClient(Owner):
         return (
             lambda inbox, token: lib.client_publish(handle, name, len(name), payload, len(payload), inbox, token, limit),
             f"publish to {to_text(name)!r}",
+        )
+
+    def _promise(self, name: str | bytes, timeout: float | None) -> tuple[Begin, str]:
+        encoded, limit, handle = to_name(name), millis(timeout), self._handle
+        return (
+            lambda inbox, token: lib.promise_make(handle, encoded, len(encoded), inbox, token, limit),
+            f"promise {to_text(encoded)!r}",
         )
 
     def _authenticate(self, user: str | None, password: str, timeout: float | None) -> tuple[Begin, str]:
@@ -199,7 +207,7 @@ class CoreSubscription(Owner):
     def __init__(self, client: CoreClient, options: dict[str, Any], pattern: str | bytes | None) -> None:
         self._client: Any = client
         self._pattern = None if pattern is None else to_name(pattern)
-        self._block, self._pending = client._block, iter(())
+        self._pending = iter(())
         self._inbox, handle = client._new_inbox(**options), ctypes.c_uint64()
         if pattern is None:
             with undone(partial(lib.inbox_close, self._inbox, 0)):
@@ -330,11 +338,3 @@ class CorePromises(Owner):
     def clear(self) -> None:
         """Ends every promise of the set with `CancelledError`; the set goes on."""
         check(lib.promises_clear(self._handle, None), "clear")
-
-
-def promise_begin(client: CoreClient, name: str | bytes, timeout: float | None) -> tuple[Begin, str]:
-    encoded, limit = to_name(name), millis(timeout)
-    return (
-        lambda inbox, token: lib.promise_make(client._handle, encoded, len(encoded), inbox, token, limit),
-        f"promise {to_text(encoded)!r}",
-    )

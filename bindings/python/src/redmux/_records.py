@@ -19,10 +19,6 @@ BLOCK = Struct("<QQQQQQIi")
 
 MESSAGE, ACTIVE, LOST, DROPPED, DONE, PUBLISHED, PROMISE, REFUSED, REQUEST, CANCEL, ACCEPTED, ANSWER, END = range(1, 14)
 QUESTION, LOG, STATE, CLOSED = range(16, 20)
-KINDS = (
-    "message active lost dropped done published promise refused request cancel accepted answer end mail gap question log "
-    "state closed"
-).split()
 FLAG = 1  # of a message: a pattern matched; of active: about one name
 
 

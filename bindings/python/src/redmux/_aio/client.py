@@ -7,7 +7,6 @@ from typing import Any, Generic, TypeVar
 
 from .._calls import OK, UNSET, undone
 from .._buffer import Answer, Headers, Request
-from .._core import promise_begin
 from .._errors import ClosedError
 from .._native import lib
 from .._records import Active, Dropped, Lost, Message
@@ -130,7 +129,7 @@ class Client(Operations):
         handlers = {Message: on_message, Lost: on_lost, Active: on_active, Dropped: on_dropped}
 
         async def make() -> Subscription:
-            sub: Subscription = self._subscription(Subscription, channels, pattern, options)
+            sub = self._subscription(Subscription, channels, pattern, options)
             with undone(sub.close_nowait):
                 if pattern is not None:
                     await self._run(*sub._open_pattern(timeout))
@@ -148,8 +147,7 @@ class Client(Operations):
         >>> await sub.wait_active()
         >>> await sub.close()
         """
-        made: Subscription = self._subscribe_nowait(Subscription, channels, pattern, options)
-        return made
+        return self._subscribe_nowait(Subscription, channels, pattern, options)
 
     def promises(self, prefix: str | bytes) -> Promises:
         """A set of promises on the channels that begin with a prefix, for one subscription of Redis.
@@ -172,15 +170,13 @@ class Client(Operations):
         >>> await promise
         b'done'
         """
-        begin, what = promise_begin(self, name, timeout)
+        begin, what = self._promise(name, timeout)
         token, pending = self._begin(begin, what)
         promise = Promise(self, token, pending, what)
         active = self._actives[token] = self._loop.create_future()
         try:
-            await asyncio.wait((active, pending), return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            promise.cancel()
-            raise
+            with undone(promise.cancel):
+                await asyncio.wait((active, pending), return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._actives[token]
         if not active.done():

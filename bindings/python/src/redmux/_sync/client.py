@@ -9,7 +9,6 @@ from typing import Any
 from .. import _errors as errors
 from .._calls import UNSET, check, undone
 from .._buffer import Answer, Headers, Request
-from .._core import promise_begin
 from .._native import lib
 from .._records import Active, Dropped, Lost, Message
 from .gather import Gather
@@ -82,7 +81,7 @@ class Client(Operations):
         Message('my_channel', b'hello')
         """
         handlers = {Message: on_message, Lost: on_lost, Active: on_active, Dropped: on_dropped}
-        sub: Subscription = self._subscription(Subscription, channels, pattern, options)
+        sub = self._subscription(Subscription, channels, pattern, options)
         with undone(sub.close):
             if pattern is not None:
                 self._run(*sub._open_pattern(timeout))
@@ -96,8 +95,7 @@ class Client(Operations):
 
     def subscribe_nowait(self, *channels: str | bytes, pattern: str | bytes | None = None, **options: Any) -> Subscription:
         """Subscribes without waiting for Redis; `wait_active` waits."""
-        made: Subscription = self._subscribe_nowait(Subscription, channels, pattern, options)
-        return made
+        return self._subscribe_nowait(Subscription, channels, pattern, options)
 
     def promises(self, prefix: str | bytes) -> Promises:
         """A set of promises under a prefix.
@@ -113,7 +111,7 @@ class Client(Operations):
 
     def promise(self, name: str | bytes, *, timeout: float | None = None) -> Promise:
         """A promise on one channel, in effect when this returns."""
-        begin, what = promise_begin(self, name, timeout)
+        begin, what = self._promise(name, timeout)
         promise = Promise(self, begin, what)
         promise._until_active()
         return promise

@@ -3,7 +3,6 @@
 Callbacks, questions, `on_state` and responders have one thread of the client, made when it is first needed."""
 
 import ctypes
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -20,10 +19,10 @@ SLICE = 200
 class Replies:
     """An inbox for what one waits for: of a thread, or of a promise. Closed when it is dropped."""
 
-    __slots__ = ("inbox", "block", "_pid", "__weakref__")
+    inbox = 0
 
     def __init__(self, client: CoreClient) -> None:
-        self.inbox, self.block, self._pid = client._new_inbox(), Block(), os.getpid()
+        self.inbox, self.block = client._new_inbox(), Block()
 
     def take(self, limit: int = SLICE) -> list[Record]:
         """What came, after at most one slice; nothing, too."""
@@ -36,8 +35,7 @@ class Replies:
         return decode_records(records, blob)
 
     def close(self) -> None:
-        if self._pid == os.getpid():
-            lib.inbox_close(self.inbox, 0)
+        lib.inbox_close(self.inbox, 0)
 
     __del__ = close
 
@@ -77,8 +75,7 @@ class Operations(Entered, CoreClient):
     def _need_thread(self) -> None:
         with self._starting:
             if self._thread is None:
-                arguments = (weakref.ref(self), self._handle)
-                thread = threading.Thread(target=_serve, args=arguments, name="redmux", daemon=True)
+                thread = threading.Thread(target=_serve, args=(weakref.ref(self), self._handle), name="redmux", daemon=True)
                 thread.start()
                 self._thread = thread
 
@@ -148,7 +145,7 @@ class Operations(Entered, CoreClient):
 
     def _wait(self, replies: Replies, token: int, what: str) -> Record:
         refused: list[str] = []
-        try:
+        with undone(lambda: lib.inbox_cancel(replies.inbox, token)):  # Ctrl-C, or a close; harmless where it ended
             while True:
                 for record in replies.take():
                     if record.token != token:
@@ -160,9 +157,6 @@ class Operations(Entered, CoreClient):
                             raise failure(record.status, what, record.extra.decode(errors="replace"), refused)
                         return record
                 self._drain_events()
-        except BaseException:
-            lib.inbox_cancel(replies.inbox, token)  # Ctrl-C, or a close; harmless where it ended
-            raise
 
     # --- the end
 

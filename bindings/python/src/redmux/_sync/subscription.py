@@ -42,8 +42,7 @@ class Subscription(Entered, CoreSubscription):
         try:
             self._client._run(*self._names(lib.subscription_add, "add", channels, timeout))
         except errors.RefusedError as error:
-            if error.names:
-                self.remove_nowait(*error.names)
+            self.remove_nowait(*error.names)
             raise
 
     def remove(self, *channels: str | bytes, timeout: float | None = None) -> None:
