@@ -23,9 +23,10 @@ T = TypeVar("T", bound=Entered)
 class Opening(Generic[T]):
     """What `connect` and `subscribe` return: `await` it, or enter it with `async with`."""
 
+    _made: T
+
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._make = make
-        self._made: T | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._make().__await__()
@@ -35,8 +36,7 @@ class Opening(Generic[T]):
         return self._made
 
     async def __aexit__(self, *_: object) -> None:
-        if self._made is not None:
-            await self._made.close()
+        await self._made.close()
 
 
 def connect(

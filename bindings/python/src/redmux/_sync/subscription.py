@@ -67,9 +67,10 @@ class Subscription(Entered, CoreSubscription):
             if self._over is not None:
                 self._finished()
                 return False
-            left, block = SLICE if deadline == math.inf else math.ceil((deadline - time.monotonic()) * 1000), self._mine.block
-            # Where Ctrl-C came between a take and its copy, it is still here.
-            if self._take(still_here if block.lent.value else lib.inbox_take, min(SLICE, max(0, left)), block):
+            left = SLICE if deadline == math.inf else math.ceil((deadline - time.monotonic()) * 1000)
+            block = self._mine.block
+            take = still_here if block.lent else lib.inbox_take  # Ctrl-C came between a take and its copy
+            if self._take(take, SLICE if left >= SLICE else max(0, left), block):
                 return True
             if left <= 0:
                 raise failure(TIMEOUT, "next", "no message in time")
