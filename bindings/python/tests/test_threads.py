@@ -111,6 +111,22 @@ class Threads(WithServer):
             self.assertTrue(left.wait(20))
             thread.join()
 
+    def test_what_a_handler_of_a_signal_waits_for_takes_nothing_from_what_it_interrupts(self) -> None:
+        with redmux.sync.connect(self.server.url) as client:
+            inside: list[int] = []
+
+            def publish_too(_: Any) -> None:  # as a signal's handler does, which runs behind any call
+                if not inside:
+                    inside.append(0)
+                    inside.append(client.publish("y", "inside"))
+
+            with after(Block, "copy", publish_too):
+                self.assertEqual(client.publish("x", "outside", timeout=30), 0)
+            inside.clear()
+            with after(lib, "inbox_take", publish_too):
+                self.assertEqual(client.publish("x", "outside", timeout=30), 0)
+            self.assertEqual(inside, [0, 0])
+
     # --- closes
 
     def test_a_close_takes_no_block_away_from_who_copies_it(self) -> None:

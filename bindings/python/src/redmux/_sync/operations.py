@@ -116,7 +116,6 @@ class Operations(Entered, CoreClient):
 
     def _reply(self, what: str) -> Replies:
         """This thread's, until it is put back: what a signal's handler waits for meanwhile comes to another."""
-        self._must_be_open(what)
         return self._local.__dict__.pop("replies", None) or self._inbox_of_its_own(what)
 
     def _inbox_of_its_own(self, what: str) -> Replies:
@@ -145,18 +144,19 @@ class Operations(Entered, CoreClient):
 
     def _wait(self, replies: Replies, token: int, what: str) -> Record:
         refused: list[str] = []
-        with undone(lambda: lib.inbox_cancel(replies.inbox, token)):  # Ctrl-C, or a close; harmless where it ended
+        try:
             while True:
                 for record in replies.take():
-                    if record.token != token:
-                        continue
-                    if record.kind == REFUSED:
+                    if record.token == token and record.kind == REFUSED:
                         refused.append(to_text(record.name))
-                    elif record.kind in (DONE, PUBLISHED, PROMISE):
+                    elif record.token == token and record.kind in (DONE, PUBLISHED, PROMISE):
                         if record.status != OK:
                             raise failure(record.status, what, record.extra.decode(errors="replace"), refused)
                         return record
                 self._drain_events()
+        except BaseException:
+            lib.inbox_cancel(replies.inbox, token)  # Ctrl-C, or a close; harmless where it ended
+            raise
 
     # --- the end
 
