@@ -128,8 +128,8 @@ class Operations(Entered, CoreClient):
     def _ask_only(self, begin: Begin, what: str) -> None:
         replies = self._reply(what)
         try:
-            while replies.take(0):  # or what this thread never waits for would pile up
-                pass
+            while lib.poll(replies.inbox, 0, replies.block.address) == OK:
+                pass  # what came goes, or it would pile up in a thread that never waits
             check(begin(replies.inbox, 0), what)
         finally:
             self._local.replies = replies
