@@ -209,7 +209,7 @@ def decode_events(records: bytes, blob: bytes, names: Names, reason: Any) -> lis
 
 
 class Block:
-    """A `redmux_block` to take with, and the way to copy out what it lends. Who took gives it back, and nobody else while it lives."""
+    """A `redmux_block` to take with, and the way to copy out what it lends. Nobody but who took gives it back."""
 
     __slots__ = ("buffer", "address", "lent")
 
