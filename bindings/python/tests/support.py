@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -60,6 +61,13 @@ class WithServer(unittest.TestCase):
     @classmethod
     def tearDownClass(cls) -> None:
         cls.server.end()
+
+    def run_async(self, work: Any) -> Any:
+        async def bounded() -> Any:
+            async with asyncio.timeout(60):
+                return await work
+
+        return asyncio.run(bounded())
 
     def tearDown(self) -> None:
         self.assertEqual(lib.debug_live(), 0, "handles or blocks are left")

@@ -20,13 +20,6 @@ from .support import HERE, WithServer, held, python, settled
 
 
 class Edges(WithServer):
-    def run_async(self, work: Any) -> Any:
-        async def bounded() -> Any:
-            async with asyncio.timeout(60):
-                return await work
-
-        return asyncio.run(bounded())
-
     def test_use_after_close_raises_closed(self) -> None:
         async def run() -> None:
             client = await redmux.connect(self.server.url)

@@ -17,13 +17,6 @@ SEEN: contextvars.ContextVar[str] = contextvars.ContextVar("seen", default="noth
 
 
 class Handlers(WithServer):
-    def run_async(self, work: Any) -> Any:
-        async def bounded() -> Any:
-            async with asyncio.timeout(60):
-                return await work
-
-        return asyncio.run(bounded())
-
     def test_each_request_has_a_task_and_a_context_of_its_own(self) -> None:
         async def run() -> None:
             tasks = []

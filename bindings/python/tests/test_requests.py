@@ -33,13 +33,6 @@ class Handler:
 
 
 class Requests(WithServer):
-    def run_async(self, work: Any) -> Any:
-        async def bounded() -> Any:
-            async with asyncio.timeout(60):
-                return await work
-
-        return asyncio.run(bounded())
-
     def test_breaking_off_an_iteration_tells_the_handler(self) -> None:
         async def run() -> None:
             left = asyncio.Event()

@@ -18,13 +18,6 @@ from .support import Fixture, WithServer, python
 
 
 class Rows(WithServer):
-    def run_async(self, work: Any) -> Any:
-        async def bounded() -> Any:
-            async with asyncio.timeout(30):
-                return await work
-
-        return asyncio.run(bounded())
-
     def test_m26_callbacks_and_an_empty_start(self) -> None:
         async def run() -> None:
             seen: asyncio.Queue[str] = asyncio.Queue()

@@ -6,7 +6,6 @@ its handler and says what the handler said.
 
 import ctypes
 import json as json_module
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -193,12 +192,9 @@ class CoreGather:
             if not self._over:
                 self._came.append(Answer(self._name, extra, data, number, bool(flags & FLAG), aux))
         elif kind == ANSWER:
-            head = json_module.loads(extra)
-            made = RemoteError if status == RemoteError.code else BusyError
-            code, by = head.get("code", ""), head.get("name", "")
-            self.errors.append(
-                made(head.get("message", ""), remote_code=code, retriable=bool(head.get("retriable")), responder=by)
-            )
+            head, made = json_module.loads(extra), RemoteError if status == RemoteError.code else BusyError
+            message, code, retriable, by = (head.get(key, "") for key in ("message", "code", "retriable", "name"))
+            self.errors.append(made(message, remote_code=code, retriable=bool(retriable), responder=by))
 
     def _result(self, status: int, number: int, aux: int, extra: bytes) -> Result:
         said = json_module.loads(extra)
@@ -211,10 +207,10 @@ class CoreGather:
             said["duplicates"], said["late"], found,
         )
 
-    def _abandon(self) -> None:
-        """Its client is gone."""
+    def _abandon(self, reason: str) -> None:
+        """Nothing comes any more: its client is gone, or nobody looks."""
         said = b'{"expected":null,"missing":[],"duplicates":0,"late":0}'
-        self._last = self._last or (CLOSED_STATUS, REASONS.index("closed"), 0, said)
+        self._last = self._last or (CLOSED_STATUS, REASONS.index(reason), 0, said)
 
     def _with(self, answers: list[Answer]) -> Result:
         assert self.end is not None
@@ -246,7 +242,7 @@ class CoreGather:
         self._leave(GIVEN_UP)
 
     def _leave(self, reason: int) -> None:
-        if self._last is None and self._client._pid == os.getpid():
+        if self._last is None:  # in a forked child the library leaves it alone
             lib.gather_stop(self._client._handle, self._id, reason)
 
     def __del__(self) -> None:
@@ -291,7 +287,10 @@ class CoreResponder(Owner):
             lib.block_release(self._block.address)
             for kind, _, status, _, _, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records):
                 if kind == REQUEST and not self._closed:
-                    self._begin(Request(blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl], number, aux / 1e9))
+                    try:
+                        self._begin(Request(blob[no : no + nl], blob[eo : eo + el], blob[do : do + dl], number, aux / 1e9))
+                    except Exception as error:  # there is no thread for it
+                        self._fail(number, error)
                 elif kind == CANCEL:
                     self._cancelled(number)
                 elif kind == CLOSED:

@@ -82,14 +82,20 @@ def millis(timeout: float | None) -> int:
     return -1 if timeout == math.inf else max(1, math.ceil(timeout * 1000))
 
 
-@contextmanager
-def undone(undo: Callable[[], object]) -> Iterator[None]:
-    """What was begun is taken back where the rest of it fails."""
-    try:
-        yield
-    except BaseException:
-        undo()
-        raise
+class undone:
+    """What was begun is taken back where the rest of it fails, or is cancelled."""
+
+    __slots__ = ("_undo",)
+
+    def __init__(self, undo: Callable[[], object]) -> None:
+        self._undo = undo
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is not None:
+            self._undo()
 
 
 def payload_of(data: Any, json: Any) -> bytes:
@@ -167,10 +173,7 @@ def prepared_options(url: str | None, options: dict[str, Any]) -> Iterator[int]:
 class Owner:
     """Something with native handles. In a forked child it is left alone; dropped without a close it is closed, and says so."""
 
-    _closed = True
-    _pid = 0
-
-    _handle = 0
+    _closed, _pid, _handle = True, 0, 0
     _release: Callable[[], None]  # each owner has its own
 
     def _own(self, handle: int) -> None:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from . import _errors as errors
 from ._calls import (
@@ -24,14 +24,15 @@ from ._records import (
 LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
 # From 1 on. The first four are the client's own.
 STATES = "connecting,online,offline,stopped,slow consumer,publish online,publish offline,subscribed".split(",")
+S = TypeVar("S", bound="CoreSubscription")
 
 
 class CoreClient(Owner):
     """The native client, and its event inbox."""
 
-    # Each face has its own: how a question of the library is answered, and which inbox completions come to.
+    # Each face has its own: how a question of the library is answered, and how something is begun that nobody waits for.
     _question: Callable[[int, str], None]
-    _reply_inbox: Callable[[], int]
+    _ask_only: Callable[[Begin, str], None]
 
     def __init__(self, url: str | None, address: Any, credentials: Any, on_state: Any, options: dict[str, Any]) -> None:
         ask = [key for key, function in (("address", address), ("credentials", credentials)) if function is not None]
@@ -159,17 +160,13 @@ class CoreClient(Owner):
 
     # --- operations, to be begun by whoever waits
 
-    def _ask_only(self, begin: Begin, what: str) -> None:
-        """Begins it; nobody waits for its end."""
-        check(CLOSED_STATUS if self._closed else begin(self._reply_inbox(), next(self._tokens)), what)
-
-    def _subscription(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
+    def _subscription(self, make: type[S], channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> S:
         if channels and pattern is not None:
             raise TypeError("subscribe to channels or to one pattern")
         self._must_be_open("subscribe")
         return make(self, options, pattern)
 
-    def _subscribe_nowait(self, make: Any, channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> Any:
+    def _subscribe_nowait(self, make: type[S], channels: tuple[Any, ...], pattern: Any, options: dict[str, Any]) -> S:
         sub = self._subscription(make, channels, pattern, options)
         with undone(sub.close_nowait):
             if pattern is not None:
@@ -183,6 +180,13 @@ class CoreClient(Owner):
         return (
             lambda inbox, token: lib.client_publish(handle, name, len(name), payload, len(payload), inbox, token, limit),
             f"publish to {to_text(name)!r}",
+        )
+
+    def _promise(self, name: str | bytes, timeout: float | None) -> tuple[Begin, str]:
+        encoded, limit, handle = to_name(name), millis(timeout), self._handle
+        return (
+            lambda inbox, token: lib.promise_make(handle, encoded, len(encoded), inbox, token, limit),
+            f"promise {to_text(encoded)!r}",
         )
 
     def _authenticate(self, user: str | None, password: str, timeout: float | None) -> tuple[Begin, str]:
@@ -203,7 +207,7 @@ class CoreSubscription(Owner):
     def __init__(self, client: CoreClient, options: dict[str, Any], pattern: str | bytes | None) -> None:
         self._client: Any = client
         self._pattern = None if pattern is None else to_name(pattern)
-        self._block, self._pending = client._block, iter(())
+        self._pending = iter(())
         self._inbox, handle = client._new_inbox(**options), ctypes.c_uint64()
         if pattern is None:
             with undone(partial(lib.inbox_close, self._inbox, 0)):
@@ -276,13 +280,12 @@ class CoreSubscription(Owner):
         if status != OK:
             raise failure(status, "read", "another reader is in this subscription" if status == BUSY else "")
         records, blob, self._behind = block.copy()
-        if not self._behind:  # who waits holds no block
-            lib.block_release(block.address)
         events = decode_events(records, blob, self._client._names, word)
-        if events and type(events[-1]) is End:
-            over = events.pop().status
-            self._over = OK if over == CLOSED_STATUS else over
+        over = events.pop().status if events and type(events[-1]) is End else None
         self._pending = iter(events)
+        if over is not None:
+            self._over = OK if over == CLOSED_STATUS else over
+        lib.block_release(block.address)  # last: until then a Ctrl-C leaves it here, and from `_pending` on none can come
         return True
 
     def _finished(self) -> None:
@@ -335,11 +338,3 @@ class CorePromises(Owner):
     def clear(self) -> None:
         """Ends every promise of the set with `CancelledError`; the set goes on."""
         check(lib.promises_clear(self._handle, None), "clear")
-
-
-def promise_begin(client: CoreClient, name: str | bytes, timeout: float | None) -> tuple[Begin, str]:
-    encoded, limit = to_name(name), millis(timeout)
-    return (
-        lambda inbox, token: lib.promise_make(client._handle, encoded, len(encoded), inbox, token, limit),
-        f"promise {to_text(encoded)!r}",
-    )

@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Any, NamedTuple, Union
 
 from ._errors import DecodeError
+from ._native import lib
 
 # The record of docs/records.md: kind, flags, status, source, token, number, aux, then offset and length of name, extra, data.
 RECORD = Struct("<HHiQQQQIIIIII")
@@ -18,10 +19,6 @@ BLOCK = Struct("<QQQQQQIi")
 
 MESSAGE, ACTIVE, LOST, DROPPED, DONE, PUBLISHED, PROMISE, REFUSED, REQUEST, CANCEL, ACCEPTED, ANSWER, END = range(1, 14)
 QUESTION, LOG, STATE, CLOSED = range(16, 20)
-KINDS = (
-    "message active lost dropped done published promise refused request cancel accepted answer end mail gap question log "
-    "state closed"
-).split()
 FLAG = 1  # of a message: a pattern matched; of active: about one name
 
 
@@ -212,13 +209,16 @@ def decode_events(records: bytes, blob: bytes, names: Names, reason: Any) -> lis
 
 
 class Block:
-    """A `redmux_block` to take with, and the way to copy out what it lends."""
+    """A `redmux_block` to take with, and the way to copy out what it lends. Nobody but who took gives it back."""
 
-    __slots__ = ("buffer", "address")
+    __slots__ = ("buffer", "address", "lent")
 
     def __init__(self) -> None:
         self.buffer = ctypes.create_string_buffer(BLOCK.size)
-        self.address = ctypes.addressof(self.buffer)
+        self.address, self.lent = ctypes.addressof(self.buffer), ctypes.c_uint64.from_buffer(self.buffer)
+
+    def __del__(self) -> None:
+        lib.block_release(self.address)
 
     def copy(self) -> tuple[bytes, bytes, int]:
         """The records, the data, and how many records stayed behind."""

@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-from .._calls import OK, UNSET, millis, undone
+from .._calls import OK, UNSET, undone
 from .._buffer import Answer, Headers, Request
-from .._core import promise_begin
+from .._errors import ClosedError
 from .._native import lib
 from .._records import Active, Dropped, Lost, Message
 from .gather import Gather
@@ -23,9 +23,10 @@ T = TypeVar("T", bound=Entered)
 class Opening(Generic[T]):
     """What `connect` and `subscribe` return: `await` it, or enter it with `async with`."""
 
+    _made: T
+
     def __init__(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._make = make
-        self._made: T | None = None
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._make().__await__()
@@ -35,8 +36,7 @@ class Opening(Generic[T]):
         return self._made
 
     async def __aexit__(self, *_: object) -> None:
-        if self._made is not None:
-            await self._made.close()
+        await self._made.close()
 
 
 def connect(
@@ -129,7 +129,7 @@ class Client(Operations):
         handlers = {Message: on_message, Lost: on_lost, Active: on_active, Dropped: on_dropped}
 
         async def make() -> Subscription:
-            sub: Subscription = self._subscription(Subscription, channels, pattern, options)
+            sub = self._subscription(Subscription, channels, pattern, options)
             with undone(sub.close_nowait):
                 if pattern is not None:
                     await self._run(*sub._open_pattern(timeout))
@@ -147,8 +147,7 @@ class Client(Operations):
         >>> await sub.wait_active()
         >>> await sub.close()
         """
-        made: Subscription = self._subscribe_nowait(Subscription, channels, pattern, options)
-        return made
+        return self._subscribe_nowait(Subscription, channels, pattern, options)
 
     def promises(self, prefix: str | bytes) -> Promises:
         """A set of promises on the channels that begin with a prefix, for one subscription of Redis.
@@ -171,15 +170,13 @@ class Client(Operations):
         >>> await promise
         b'done'
         """
-        begin, what = promise_begin(self, name, timeout)
+        begin, what = self._promise(name, timeout)
         token, pending = self._begin(begin, what)
         promise = Promise(self, token, pending, what)
         active = self._actives[token] = self._loop.create_future()
         try:
-            await asyncio.wait((active, pending), return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            promise.cancel()
-            raise
+            with undone(promise.cancel):
+                await asyncio.wait((active, pending), return_when=asyncio.FIRST_COMPLETED)
         finally:
             del self._actives[token]
         if not active.done():
@@ -264,12 +261,16 @@ class Client(Operations):
 
         A cancel takes nothing new and lets what is in work finish, for `timeout` seconds.
         """
+        async def finished(made: Responder) -> None:
+            with contextlib.suppress(ClosedError):
+                await made.drain(timeout)
+
         self._here("serve")
         async with contextlib.AsyncExitStack() as stack:
             opened = []
             for service, handler, options in self._collected:
                 made = Responder(self, service, handler, {**options, "timeout": None})
-                stack.push_async_callback(made.drain, timeout)  # before anything is waited for: a request may be in work
+                stack.push_async_callback(finished, made)  # before anything is waited for: a request may be in work
                 opened.append(made)
                 await self._run(*made._operation(lib.responder_active, made._what, options.get("timeout")))
             await asyncio.gather(*(made.wait_closed() for made in opened))
@@ -278,13 +279,13 @@ class Client(Operations):
 
     async def close(self, timeout: float = 5.0) -> None:
         """Lets publishes finish for so long, ends everything that waits, and disconnects. A second call is harmless."""
+        begin, _ = self._operation(lib.client_close_begin, "close", timeout)
         if not self._leave():
             return
         token, done = next(self._tokens), self._loop.create_future()
         self._ops[token] = done
-        status = lib.client_close_begin(self._handle, self._reply, token, millis(timeout))
         try:
-            if status == OK:
+            if begin(self._reply, token) == OK:
                 await done
         finally:
             self._release()

@@ -4,7 +4,7 @@ import asyncio
 import weakref
 from typing import Any, Self
 
-from .._calls import BUSY, failure
+from .._calls import BUSY, failure, undone
 from .._buffer import Answer, CoreGather, Result
 from .operations import Operations
 
@@ -29,10 +29,8 @@ class Gather(CoreGather):
                 raise failure(BUSY, self._what, "another task reads its answers")
             self._waiter = self._client._loop.create_future()
             try:
-                await self._waiter
-            except asyncio.CancelledError:
-                self.cancel()
-                raise
+                with undone(self.cancel):
+                    await self._waiter
             finally:
                 self._waiter = None
         return self._next()

@@ -5,12 +5,11 @@ One reader of the client's descriptor brings what came to whom it is for."""
 import asyncio
 import ctypes
 import inspect
-import os
 import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
-from .._calls import CLOSED_STATUS, OK, Begin, Out, check, failure
+from .._calls import CLOSED_STATUS, OK, Begin, Out, check, failure, undone
 from .._core import CoreClient
 from .._native import lib
 from .._records import ACTIVE, ANSWER, DONE, END, FLAG, PROMISE, PUBLISHED, RECORD, REFUSED, Record, to_text
@@ -36,23 +35,27 @@ class Entered:
 class Operations(Entered, CoreClient):
     """The client's reply inbox, and who waits for something in it."""
 
+    _reply = 0
+
     def __init__(self, *arguments: Any) -> None:
         self._loop = asyncio.get_running_loop()
-        super().__init__(*arguments)
-        self._reply = self._new_inbox()
-        self._asking = ctypes.c_uint64(self._handle), ctypes.c_uint64(self._reply), Out()
-        self._ops: dict[int, asyncio.Future[Record]] = {}
+        self._ops: dict[int, asyncio.Future[Any]] = {}
         self._refused: dict[int, list[str]] = {}
         self._actives: dict[int, asyncio.Future[None]] = {}
         # By token, until the end of each comes; one that is dropped before is found by its finalizer.
         self._gathers: dict[int, weakref.ref[Any]] = {}
-        self._waiters: dict[int, asyncio.Future[None]] = {}
+        self._waiters: dict[int, asyncio.Future[Any]] = {}
         self._filled: dict[int, bool] = {}  # of the inboxes that are read: whether there may be something in it
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready, self._count, descriptor = (ctypes.c_uint64 * 64)(), ctypes.c_size_t(), ctypes.c_int32()
         self._counted = ctypes.byref(self._count)
-        check(lib.client_fd(self._handle, ctypes.byref(descriptor)), "connect")
-        self._reader = Reader(self._loop, os.dup(descriptor.value), weakref.WeakMethod(self._on_readable))
+        self._reader = Reader(self._loop, weakref.WeakMethod(self._on_readable))
+        super().__init__(*arguments)
+        with undone(self.close_nowait):
+            self._reply = self._new_inbox()
+            self._asking = ctypes.c_uint64(self._handle), ctypes.c_uint64(self._reply), Out()
+            check(lib.client_fd(self._handle, ctypes.byref(descriptor)), "connect")
+            self._reader.watch(descriptor.value)
 
     # --- the reader
 
@@ -118,8 +121,8 @@ class Operations(Entered, CoreClient):
 
     # --- operations
 
-    def _reply_inbox(self) -> int:
-        return self._reply
+    def _ask_only(self, begin: Begin, what: str) -> None:
+        check(CLOSED_STATUS if self._closed else begin(self._reply, 0), what)
 
     def _here(self, what: str) -> None:
         if asyncio.get_running_loop() is not self._loop:
@@ -158,11 +161,11 @@ class Operations(Entered, CoreClient):
     def _release(self) -> None:
         self._reader.close()
         super()._release()
-        lib.block_release(self._block.address)
         lib.inbox_close(self._reply, 0)
+        over = Record(DONE, 0, CLOSED_STATUS, 0, 0, 0, 0, b"", b"", b"")  # of what the inbox would have told
         for known in list(self._gathers.values()):
             if (gather := known()) is not None:
-                gather._abandon()
+                gather._abandon("closed")
                 complete(gather._waiter)
-        for waiter in list(self._waiters.values()):
-            complete(waiter)
+        for waiting in [*self._ops.values(), *self._waiters.values()]:
+            complete(waiting, over)

@@ -20,11 +20,8 @@ class Promise:
         self._client, self._token, self._pending, self._what = client, token, pending, what
 
     async def _wait(self) -> bytes:
-        try:
+        with undone(self.cancel):
             record = await self._pending
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
         return self._client._settle(record, self._token, self._what).data
 
     def __await__(self) -> Generator[Any, None, bytes]:

@@ -8,6 +8,8 @@ import threading
 import weakref
 from typing import Any
 
+from .._calls import undone
+
 SLICE = 200  # so long the thread may live on, in milliseconds
 
 
@@ -27,15 +29,24 @@ def complete(waiting: "asyncio.Future[Any] | None", result: Any = None) -> None:
 class Reader:
     """Watches a dup of the client's descriptor, by the loop or, where the loop cannot (or REDMUX_NO_ADD_READER is set), a thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, descriptor: int, drain: weakref.WeakMethod[Any]) -> None:
-        self._loop, self._descriptor, self._drain, self._open = loop, descriptor, drain, True
+    def __init__(self, loop: asyncio.AbstractEventLoop, drain: weakref.WeakMethod[Any]) -> None:
+        self._loop, self._drain, self._open = loop, drain, False
         self._drained: threading.Event | None = None
-        if not os.environ.get("REDMUX_NO_ADD_READER"):
-            with contextlib.suppress(NotImplementedError):  # what a loop answers that watches no descriptors
-                loop.add_reader(descriptor, self._run)
-                return
-        self._drained = threading.Event()
-        threading.Thread(target=self._watch, args=(self._drained,), name="redmux-reader", daemon=True).start()
+
+    def watch(self, descriptor: int) -> None:
+        """Begins to; where that fails, nothing is left."""
+        self._descriptor, self._open = os.dup(descriptor), True
+        with undone(self._end):
+            if not os.environ.get("REDMUX_NO_ADD_READER"):
+                with contextlib.suppress(NotImplementedError):  # what a loop answers that watches no descriptors
+                    self._loop.add_reader(self._descriptor, self._run)
+                    return
+            self._drained = threading.Event()
+            threading.Thread(target=self._watch, args=(self._drained,), name="redmux-reader", daemon=True).start()
+
+    def _end(self) -> None:
+        self._open = False
+        os.close(self._descriptor)
 
     def _run(self) -> None:
         drain = self._drain()
@@ -53,7 +64,7 @@ class Reader:
                     drained.clear()
                     self._loop.call_soon_threadsafe(self._run)
                     drained.wait()
-        os.close(self._descriptor)
+        self._end()
 
     def rest(self) -> None:
         """A short pause: the descriptor stays readable while a client closes, and the loop would do nothing but look."""
@@ -78,8 +89,8 @@ class Reader:
             try:
                 self._loop.call_soon_threadsafe(self._forget)
             except RuntimeError:  # the loop is closed
-                os.close(self._descriptor)
+                self._end()
 
     def _forget(self) -> None:
         self._loop.remove_reader(self._descriptor)
-        os.close(self._descriptor)
+        self._end()

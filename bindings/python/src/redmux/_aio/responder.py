@@ -91,10 +91,9 @@ class Responder(Entered, CoreResponder):
         await asyncio.shield(self._gone)
 
     async def drain(self, timeout: float | None = None) -> None:
-        """Takes nothing new, waits until what is in work has finished, and closes. A closed one is left alone."""
+        """Takes nothing new, waits until what is in work has finished, and closes."""
         try:
-            if not self._closed:
-                await self._client._run(*self._operation(lib.responder_drain, self._what, timeout))
+            await self._client._run(*self._operation(lib.responder_drain, self._what, timeout))
         finally:
             self.close_nowait()
 

@@ -38,8 +38,7 @@ class Subscription(Entered, CoreSubscription):
         try:
             await self._client._run(*self._names(lib.subscription_add, "add", channels, timeout))
         except errors.RefusedError as error:
-            if error.names:
-                self.remove_nowait(*error.names)
+            self.remove_nowait(*error.names)
             raise
 
     async def remove(self, *channels: str | bytes, timeout: float | None = None) -> None:
@@ -69,7 +68,7 @@ class Subscription(Entered, CoreSubscription):
                 self._finished()
                 return False
             if filled.setdefault(self._inbox, True):
-                came = self._take(lib.poll, 0, self._block)
+                came = self._take(lib.poll, 0, self._client._block)
                 filled[self._inbox] = came and self._behind > 0  # what comes from now on is told by the reader
                 if came:
                     if not waited:
@@ -128,8 +127,6 @@ class Subscription(Entered, CoreSubscription):
                 async with asyncio.timeout_at(deadline):
                     if not await self._more():
                         raise self._closed_error()
-            except errors.Error:
-                raise
             except builtins.TimeoutError:
                 found = self.next_nowait()
                 if found is not None:
@@ -150,7 +147,7 @@ class Subscription(Entered, CoreSubscription):
             if self._closed or self._over is not None:
                 self._finished()
                 raise self._closed_error()
-            if not self._take(lib.poll, 0, self._block):
+            if not self._take(lib.poll, 0, self._client._block):
                 return None
 
     def _call(self, handlers: dict[type, Handler | None]) -> None:
@@ -158,13 +155,16 @@ class Subscription(Entered, CoreSubscription):
             return
 
         async def run() -> None:
-            async for event in self.events():
-                try:
-                    result = (handlers.get(type(event)) or say)(event)
-                    if inspect.isawaitable(result):
-                        await result
-                except Exception:
-                    logger.exception("a callback failed on %r; the next event is delivered", event)
+            try:
+                async for event in self.events():
+                    try:
+                        result = (handlers.get(type(event)) or say)(event)
+                        if inspect.isawaitable(result):
+                            await result
+                    except Exception:
+                        logger.exception("a callback failed on %r; the next event is delivered", event)
+            except errors.Error:
+                logger.exception("%r ended", self)
 
         self._client._keep(self._client._loop.create_task(run()))
 

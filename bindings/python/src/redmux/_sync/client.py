@@ -1,14 +1,14 @@
 """The synchronous client: its thread for callbacks, and everything that one does with it."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from .. import _errors as errors
-from .._calls import OK, UNSET, millis, undone
+from .._calls import UNSET, check, undone
 from .._buffer import Answer, Headers, Request
-from .._core import promise_begin
 from .._native import lib
 from .._records import Active, Dropped, Lost, Message
 from .gather import Gather
@@ -80,23 +80,22 @@ class Client(Operations):
         1
         Message('my_channel', b'hello')
         """
-        sub: Subscription = self._subscription(Subscription, channels, pattern, options)
+        handlers = {Message: on_message, Lost: on_lost, Active: on_active, Dropped: on_dropped}
+        sub = self._subscription(Subscription, channels, pattern, options)
         with undone(sub.close):
             if pattern is not None:
                 self._run(*sub._open_pattern(timeout))
             elif channels:
                 sub.add(*channels, timeout=timeout)
-        handlers = {Message: on_message, Lost: on_lost, Active: on_active, Dropped: on_dropped}
-        if any(handlers.values()):
-            self._callbacks[sub._inbox] = (sub, handlers)
-            self._need_thread()
-            lib.client_wake(self._handle)
+            if any(handlers.values()):
+                self._need_thread()
+                self._callbacks[sub._inbox] = (sub, handlers)
+                lib.client_wake(self._handle)
         return sub
 
     def subscribe_nowait(self, *channels: str | bytes, pattern: str | bytes | None = None, **options: Any) -> Subscription:
         """Subscribes without waiting for Redis; `wait_active` waits."""
-        made: Subscription = self._subscribe_nowait(Subscription, channels, pattern, options)
-        return made
+        return self._subscribe_nowait(Subscription, channels, pattern, options)
 
     def promises(self, prefix: str | bytes) -> Promises:
         """A set of promises under a prefix.
@@ -112,7 +111,7 @@ class Client(Operations):
 
     def promise(self, name: str | bytes, *, timeout: float | None = None) -> Promise:
         """A promise on one channel, in effect when this returns."""
-        begin, what = promise_begin(self, name, timeout)
+        begin, what = self._promise(name, timeout)
         promise = Promise(self, begin, what)
         promise._until_active()
         return promise
@@ -176,21 +175,20 @@ class Client(Operations):
                 time.sleep(SLICE / 1000)
         finally:
             for made in mine():
-                made.drain(timeout)
+                with contextlib.suppress(errors.ClosedError):
+                    made.drain(timeout)
 
     # --- the end
 
     def close(self, timeout: float = 5.0) -> None:
         """Lets publishes finish for so long, ends everything that waits, and disconnects. A second call is harmless."""
+        begin, what = self._operation(lib.client_close_begin, "close", timeout)
         if not self._leave():
             return
-        replies, token = Replies(self), next(self._tokens)
-        status = lib.client_close_begin(self._handle, replies.inbox, token, millis(timeout))
         try:
-            if status == OK:
-                self._wait(replies, token, "close")
-        except errors.TimeoutError:
-            pass
+            with contextlib.suppress(errors.Error):  # publishes have no answer yet, or it is gone already
+                replies, token = Replies(self), next(self._tokens)
+                check(begin(replies.inbox, token), what)
+                self._wait(replies, token, what)
         finally:
-            replies.close()
             self._release()

@@ -21,18 +21,17 @@ class Gather(CoreGather):
     def _more(self) -> Answer | None:
         while not self._came and self._last is None:
             try:
-                found = self._replies.take()
+                for one in self._replies.take():
+                    self._take(one.kind, one.flags, one.status, one.number, one.aux, one.extra, one.data)
+                self._client._drain_events()
             except errors.ClosedError:
-                self._abandon()
-                break
-            except BaseException:
-                self.cancel()  # Ctrl-C
+                self._abandon("closed")
+            except BaseException:  # Ctrl-C, with which its end may be gone
+                self.cancel()
+                self._abandon("cancelled")
                 raise
-            for one in found:
-                self._take(one.kind, one.flags, one.status, one.number, one.aux, one.extra, one.data)
             if self._last is not None:
                 self._replies.close()
-            self._client._drain_events()
         return self._next() if self._came else None
 
     def __iter__(self) -> Iterator[Answer]:

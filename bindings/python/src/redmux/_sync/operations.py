@@ -3,13 +3,12 @@
 Callbacks, questions, `on_state` and responders have one thread of the client, made when it is first needed."""
 
 import ctypes
-import os
 import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Self
 
-from .._calls import OK, TIMEOUT, Begin, check, failure, logger
+from .._calls import OK, TIMEOUT, Begin, check, failure, logger, undone
 from .._core import CoreClient, say
 from .._native import lib
 from .._records import DONE, PROMISE, PUBLISHED, REFUSED, Block, Record, decode_records, to_text
@@ -20,24 +19,23 @@ SLICE = 200
 class Replies:
     """An inbox for what one waits for: of a thread, or of a promise. Closed when it is dropped."""
 
-    __slots__ = ("inbox", "block", "_pid", "__weakref__")
+    inbox = 0
 
     def __init__(self, client: CoreClient) -> None:
-        self.inbox, self.block, self._pid = client._new_inbox(), Block(), os.getpid()
+        self.inbox, self.block = client._new_inbox(), Block()
 
-    def take(self) -> list[Record]:
+    def take(self, limit: int = SLICE) -> list[Record]:
         """What came, after at most one slice; nothing, too."""
-        status = lib.inbox_take(self.inbox, SLICE, self.block.address)
+        status = lib.inbox_take(self.inbox, limit, self.block.address)
         if status == TIMEOUT:
             return []
         check(status, "wait")
         records, blob, _ = self.block.copy()
+        lib.block_release(self.block.address)
         return decode_records(records, blob)
 
     def close(self) -> None:
-        if self._pid == os.getpid():
-            lib.block_release(self.block.address)
-            lib.inbox_close(self.inbox, 0)
+        lib.inbox_close(self.inbox, 0)
 
     __del__ = close
 
@@ -68,24 +66,25 @@ class Operations(Entered, CoreClient):
         self._replies: weakref.WeakSet[Replies] = weakref.WeakSet()
         self._callbacks: dict[int, tuple[Any, dict[type, Any]]] = {}  # by inbox: the subscription, and who is called for what
         super().__init__(*arguments)
-        if any(self._ask.values()) or self._on_state is not None:
-            self._need_thread()
+        with undone(self.close_nowait):
+            if any(self._ask.values()) or self._on_state is not None:
+                self._need_thread()
 
     # --- the thread
 
     def _need_thread(self) -> None:
         with self._starting:
             if self._thread is None:
-                arguments = (weakref.ref(self), self._handle)
-                self._thread = threading.Thread(target=_serve, args=arguments, name="redmux", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=_serve, args=(weakref.ref(self), self._handle), name="redmux", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def _serve(self, inbox: int) -> None:
         if inbox == self._events:
             with self._lock:
                 self._take_events()
-        elif inbox in self._responders:
-            self._responders[inbox]._take_requests()
+        elif responder := self._responders.get(inbox):
+            responder._take_requests()
         sub, handlers = self._callbacks.get(inbox, (None, {}))
         while sub is not None and not sub._closed:
             for event in sub._pending:
@@ -93,10 +92,11 @@ class Operations(Entered, CoreClient):
                     (handlers.get(type(event)) or say)(event)
                 except Exception:
                     logger.exception("a callback failed on %r; the next event is delivered", event)
-            if sub._over is not None or not sub._take(lib.poll, 0, sub._block):
+            if sub._over is not None or not sub._take(lib.poll, 0, sub._mine.block):
                 break
         if sub is not None and (sub._closed or sub._over is not None):
             self._callbacks.pop(inbox, None)
+            sub._finished()
 
     def _question(self, question: int, what: str) -> None:
         try:
@@ -114,11 +114,9 @@ class Operations(Entered, CoreClient):
             finally:
                 self._lock.release()
 
-    def _reply(self) -> Replies:
-        replies: Replies | None = getattr(self._local, "replies", None)
-        if replies is None:
-            replies = self._local.replies = self._inbox_of_its_own("wait")
-        return replies
+    def _reply(self, what: str) -> Replies:
+        """This thread's, until it is put back: what a signal's handler waits for meanwhile comes to another."""
+        return self._local.__dict__.pop("replies", None) or self._inbox_of_its_own(what)
 
     def _inbox_of_its_own(self, what: str) -> Replies:
         """Closed with the client."""
@@ -127,26 +125,31 @@ class Operations(Entered, CoreClient):
         self._replies.add(replies)
         return replies
 
-    def _reply_inbox(self) -> int:
-        return self._reply().inbox
+    def _ask_only(self, begin: Begin, what: str) -> None:
+        replies = self._reply(what)
+        try:
+            while lib.poll(replies.inbox, 0, replies.block.address) == OK:
+                pass  # what came goes, or it would pile up in a thread that never waits
+            check(begin(replies.inbox, 0), what)
+        finally:
+            self._local.replies = replies
 
     def _run(self, begin: Begin, what: str) -> Record:
-        self._must_be_open(what)
-        replies, token = self._reply(), next(self._tokens)
-        check(begin(replies.inbox, token), what)
-        return self._wait(replies, token, what)
+        replies, token = self._reply(what), next(self._tokens)
+        try:
+            check(begin(replies.inbox, token), what)
+            return self._wait(replies, token, what)
+        finally:
+            self._local.replies = replies
 
     def _wait(self, replies: Replies, token: int, what: str) -> Record:
         refused: list[str] = []
         try:
             while True:
                 for record in replies.take():
-                    if record.token != token:
-                        continue
-                    if record.kind == REFUSED:
+                    if record.token == token and record.kind == REFUSED:
                         refused.append(to_text(record.name))
-                    elif record.kind in (DONE, PUBLISHED, PROMISE):
-                        lib.block_release(replies.block.address)
+                    elif record.token == token and record.kind in (DONE, PUBLISHED, PROMISE):
                         if record.status != OK:
                             raise failure(record.status, what, record.extra.decode(errors="replace"), refused)
                         return record
@@ -159,7 +162,6 @@ class Operations(Entered, CoreClient):
 
     def _release(self) -> None:
         super()._release()
-        lib.block_release(self._block.address)
         for replies in list(self._replies):
             lib.inbox_close(replies.inbox, 0)
         self._callbacks.clear()
@@ -180,5 +182,8 @@ def _serve(reference: weakref.ref[Operations], handle: int) -> None:
         inboxes = set(ready[: count.value]) if status == OK else set()
         # A subscription may have had something before it had its callbacks.
         for inbox in inboxes | set(client._callbacks) | set(client._responders):
-            client._serve(inbox)
+            try:
+                client._serve(inbox)
+            except BaseException:  # of a callback that exits, too
+                logger.exception("something failed in the thread of %r, which goes on", client)
         del client

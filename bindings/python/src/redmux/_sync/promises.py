@@ -22,7 +22,6 @@ class Promise:
     def _until_active(self) -> None:
         while not self._early:
             self._early = self._replies.take()
-        lib.block_release(self._replies.block.address)
         for record in self._early:
             if record.kind == ACTIVE:
                 return

@@ -20,17 +20,17 @@ class Responder(Entered, CoreResponder):
         self._idle = threading.Semaphore(0)
         self._threads = 0
         self._working: dict[int, Request] = {}
-        super().__init__(client, *arguments)
         client._need_thread()
+        super().__init__(client, *arguments)
         lib.client_wake(client._handle)
 
     def _begin(self, request: Request) -> None:
+        if not self._idle.acquire(blocking=False):
+            threading.Thread(target=self._work, name=f"redmux {self.service}", daemon=True).start()
+            self._threads += 1
         request.cancelled = threading.Event()
         self._working[request._ticket] = request
         self._queue.put(request)
-        if not self._idle.acquire(blocking=False):
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"redmux {self.service}", daemon=True).start()
         if self._closed:  # meanwhile
             self._queue.put(None)
 
@@ -59,10 +59,9 @@ class Responder(Entered, CoreResponder):
             self._idle.release()
 
     def drain(self, timeout: float | None = None) -> None:
-        """Takes nothing new, waits until what is in work has finished, and closes. A closed one is left alone."""
+        """Takes nothing new, waits until what is in work has finished, and closes."""
         try:
-            if not self._closed:
-                self._client._run(*self._operation(lib.responder_drain, self._what, timeout))
+            self._client._run(*self._operation(lib.responder_drain, self._what, timeout))
         finally:
             self.close()
 

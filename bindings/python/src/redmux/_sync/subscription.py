@@ -1,18 +1,31 @@
 """Subscriptions: an ordered stream of messages, read by one thread."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from .. import _errors as errors
-from .._calls import TIMEOUT, failure
+from .._calls import OK, TIMEOUT, failure
 from .._core import CoreSubscription, say
 from .._native import lib
 from .._records import Block, Event, Message
 from .operations import SLICE, Entered, Operations
 
 Handler = Callable[[Any], object]
+
+
+class Mine(threading.local):
+    """A thread's own block: two that read at once must not give back each other's."""
+
+    def __init__(self) -> None:
+        self.block = Block()
+
+
+def still_here(*_: object) -> int:
+    """In the place of a take."""
+    return OK
 
 
 class Subscription(Entered, CoreSubscription):
@@ -22,15 +35,14 @@ class Subscription(Entered, CoreSubscription):
 
     def __init__(self, client: Operations, options: dict[str, Any], pattern: str | bytes | None) -> None:
         super().__init__(client, options, pattern)
-        self._block = Block()  # threads do not share one
+        self._mine = Mine()
 
     def add(self, *channels: str | bytes, timeout: float | None = None) -> None:
         """Adds channels and waits until Redis confirmed them."""
         try:
             self._client._run(*self._names(lib.subscription_add, "add", channels, timeout))
         except errors.RefusedError as error:
-            if error.names:
-                self.remove_nowait(*error.names)
+            self.remove_nowait(*error.names)
             raise
 
     def remove(self, *channels: str | bytes, timeout: float | None = None) -> None:
@@ -56,7 +68,9 @@ class Subscription(Entered, CoreSubscription):
                 self._finished()
                 return False
             left = SLICE if deadline == math.inf else math.ceil((deadline - time.monotonic()) * 1000)
-            if self._take(lib.inbox_take, min(SLICE, max(0, left)), self._block):
+            block = self._mine.block
+            take = still_here if block.lent else lib.inbox_take  # Ctrl-C came between a take and its copy
+            if self._take(take, SLICE if left >= SLICE else max(0, left), block):
                 return True
             if left <= 0:
                 raise failure(TIMEOUT, "next", "no message in time")
@@ -103,7 +117,3 @@ class Subscription(Entered, CoreSubscription):
             return self.next(timeout=0)
         except errors.TimeoutError:
             return None
-
-    def _release(self) -> None:
-        super()._release()
-        lib.block_release(self._block.address)
