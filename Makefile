@@ -7,8 +7,9 @@ INCLUDEDIR ?= $(PREFIX)/include
 DESTDIR    ?=
 TARGET     := $(or $(CARGO_TARGET_DIR),target)
 
-# cargo may come from rustup, where no shell profile was read.
-export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+# cargo may come from rustup, where no shell profile was read; it goes before an older one of the system.
+CARGO_BIN := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export PATH := $(shell [ ! -x '$(CARGO_BIN)/cargo' ] || echo '$(CARGO_BIN):')$(PATH):$(CARGO_BIN)
 export PREFIX BINDIR LIBDIR INCLUDEDIR DESTDIR
 
 SOURCES := $(shell find src build.rs Cargo.toml Cargo.lock -type f 2>/dev/null)
@@ -66,17 +67,11 @@ $(LIBRARY): $(SOURCES)
 	@ln -sf libredmux.so "$(TARGET)/release/$$(objdump -p $@ | awk '/SONAME/ { print $$2 }')"
 	@touch $@
 
-wheel: $(LIBRARY)
+# The library comes behind the setup, which gets what builds it.
+wheel gomod nupkg:
 	@scripts/setup
-	@scripts/wheel
-
-gomod: $(LIBRARY)
-	@scripts/setup
-	@scripts/gomod
-
-nupkg: $(LIBRARY)
-	@scripts/setup
-	@scripts/nupkg
+	@$(MAKE) --no-print-directory build
+	@scripts/$@
 
 $(TOOL): $(LIBRARY)
 	@test -e $@ || cargo build --release --features tool --lib --bins

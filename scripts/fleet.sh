@@ -25,7 +25,7 @@ fleet_start() {
     fleet_join c-1 resource boat=red lamp=old
     fleet_join c-2 resource kite=green
     if [ -x "$python" ]; then
-        fleet_program python_resource "PYTHONPATH=$root/bindings/python/src exec \"$python\" \"$root/bindings/python/examples/resource.py\""
+        fleet_program python_resource "PYTHONPATH=\"$root/bindings/python/src\" exec \"$python\" \"$root/bindings/python/examples/resource.py\""
         fleet_join python-1 python_resource tent=dry
     else
         echo "   no Python 3.11 with venv here: one more in C takes its place"
@@ -41,7 +41,7 @@ fleet_start() {
     fi
     if dotnet_there; then
         dotnet_do build bindings/dotnet/examples >"$work/dotnet.log" 2>&1 || { tail -n 20 "$work/dotnet.log" >&2; fail "the examples for .NET do not compile"; }
-        fleet_program dotnet_resource "REDMUX_LIBRARY=$target/release/libredmux.so exec dotnet \"$target/dotnet/bin/Examples/release/Examples.dll\" resource"
+        fleet_program dotnet_resource "REDMUX_LIBRARY=\"$target/release/libredmux.so\" exec dotnet \"$target/dotnet/bin/Examples/release/Examples.dll\" resource"
         fleet_join dotnet-1 dotnet_resource drum=loud
     else
         echo "   no .NET here: one more in C takes its place"
@@ -123,9 +123,11 @@ fleet_census() {
     fleet_ask 0 '"answers":1' '"missing_count":0' "\"expected\":${#fleet_holds[@]}" '"reason":"all"'
 }
 
-# fleet_slow NAME: an instance that takes a request and goes on with it for a minute.
+# fleet_slow NAME: an instance that takes a request and goes on with it for a minute. What works on it prints as it goes, so
+# that it ends soon where nobody reads that any more.
 fleet_slow() {
-    "$target/release/redmux" -u "$REDIS_URL" serve resource --name "$1" -- sleep 60 >"$work/$1.out" 2>&1 &
+    "$target/release/redmux" -u "$REDIS_URL" serve resource --name "$1" -- \
+        sh -c 'for turn in $(seq 300); do sleep 0.2; echo || exit; done' >"$work/$1.out" 2>&1 &
     pid[$1]=$!
     slow_ones[$1]=1
     disown "$!" # the shell says nothing of its end

@@ -8,9 +8,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root" || exit 1
-export HOME="${HOME:-/root}"
-# Rust from rustup is found also where no shell profile was read.
-[ -x "${CARGO_HOME:-$HOME/.cargo}/bin/cargo" ] && PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+. scripts/cargo.sh
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 mkdir -p "$target"
 export TERM=dumb CARGO_TERM_COLOR=never

@@ -66,7 +66,7 @@ impl Client {
     /// Opens a client. Nothing is awaited: the server may be away, and is connected to as soon as it is there.
     pub fn open(mut options: Options, events: EventsBy) -> Result<Arc<Client>> {
         if !options.has_environment() {
-            options.set_environment(|name| std::env::var(name).ok())?;
+            options.set_process_environment()?;
         }
         options.check()?;
         let settings = settings(&options)?;

@@ -71,6 +71,11 @@ fn every_end_of_a_request_has_its_exit_code() {
     assert_eq!(request(&server, &["x", "a", "--url", "redis://127.0.0.1:1"]).code, 3);
     let ran = request(&server, &["x", "a", "--url", &server.url_as("web", "secret")]);
     assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(
+        ran.stderr.ends_with("user \"web\" needs the channels of requests: ACL SETUSER web '&redmux:*'\n"),
+        "{}",
+        ran.stderr
+    );
     let ran = request(&server, &["z", "--timeout", "2s", "--strict"]);
     assert_eq!(ran.code, 5, "{}", ran.stderr);
     assert!(ran.stderr.contains("[slow] took it and has not finished"), "{}", ran.stderr);
@@ -187,17 +192,22 @@ fn a_server_without_the_right_to_its_channel_says_so() {
 fn monitor_shows_a_request_and_its_answer_as_what_they_are() {
     let server = Server::start();
     let _serving = serve(&server, &["shout", "--name", "web-1", "--echo"]);
-    let monitor = Running::start(tool(&server.url(), &["monitor"]));
-    monitor.noted("watching Pub/Sub");
+    let [monitor, hiding] = [&["monitor"][..], &["monitor", "--hide"]].map(|args| {
+        let monitor = Running::start(tool(&server.url(), args));
+        monitor.noted("watching Pub/Sub");
+        monitor
+    });
     request(&server, &["shout", "hello", "-o", "name=me"]);
-    let shown = |part: &str| loop {
+    let shown = |monitor: &Running, part: &str| loop {
         let line = monitor.line();
         if line.contains(part) {
             return line;
         }
     };
-    let line = shown("PUBLISH redmux:svc:shout");
+    let line = shown(&monitor, "PUBLISH redmux:svc:shout");
     assert!(line.contains("'request …") && line.contains(" me: hello'  -> 1 receiver"), "{line}");
-    let line = shown("'end ");
+    let line = shown(&hiding, "PUBLISH redmux:svc:shout");
+    assert!(line.contains("'request …") && line.contains(" me: 5 bytes'  -> 1 receiver"), "{line}");
+    let line = shown(&monitor, "'end ");
     assert!(line.contains("PUBLISH redmux:reply:") && line.contains(" web-1: hello'"), "{line}");
 }

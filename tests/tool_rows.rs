@@ -7,7 +7,7 @@ mod tool_run;
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{PATIENCE, Server, eventually, process, temp_dir};
 use tool_run::{Running, TOOL, clean, run, tool};
 
@@ -51,6 +51,26 @@ fn b9_monitor_shows_subscribe_and_publish_with_receivers() {
     run(tool(&server.url(), &["pub", "nobody", "x"]));
     let line = monitor.line();
     assert!(line.ends_with("-> 0 receivers or more (1 pattern in use)"), "{line}");
+}
+
+#[test]
+fn b9_monitor_says_what_it_cut_and_keeps_what_is_no_text() {
+    let server = Server::start();
+    let [shown, json] = [&["monitor"][..], &["monitor", "--json"]].map(|args| {
+        let monitor = Running::start(tool(&server.url(), args));
+        monitor.noted("watching Pub/Sub");
+        monitor
+    });
+    let mut conn = server.conn();
+    conn.publish(b"big", &[b'x'; 40 * 1024]);
+    conn.publish(b"small", b"\xff\x00");
+    let line = shown.line();
+    assert!(line.contains("xxx… (16,") && line.ends_with(" bytes or more)  -> 0 receivers"), "{line}");
+    assert!(shown.line().contains("PUBLISH small"));
+    let [big, small] = [json.line(), json.line()].map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap());
+    let kept = big["payload"].as_str().unwrap();
+    assert!(big["cut"] == true && kept.len() > 16_000 && kept.bytes().all(|byte| byte == b'x'), "{big}");
+    assert_eq!((&small["payload_base64"], small.get("cut")), (&"/wA=".into(), None));
 }
 
 #[test]
@@ -148,6 +168,29 @@ fn b10_messages_that_were_dropped_are_counted_where_they_are_missing() {
 }
 
 #[test]
+fn b10_the_time_of_a_subscriber_is_over_also_while_it_is_slower_than_what_comes() {
+    let server = Server::start();
+    let time = Duration::from_secs(2);
+    let sent = 2000;
+    let mut command = tool(&server.url(), &["sub", "flood", "--timeout", "2s", "--count", "2000"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = process::spawn(command).unwrap();
+    let mut conn = server.conn();
+    eventually("it subscribes", PATIENCE, || conn.numsub("flood") == 1);
+    let subscribed = Instant::now();
+    // More than a pipe and a block hold, and all of it has room in the inbox.
+    for _ in 0..sent {
+        conn.publish(b"flood", &[b'x'; 16 * 1024]);
+    }
+    // Nobody reads until its time is over.
+    std::thread::sleep((subscribed + time).saturating_duration_since(Instant::now()));
+    let printed = std::io::BufReader::new(child.stdout.take().unwrap());
+    let heard = std::io::BufRead::split(printed, b'\n').count();
+    assert!(heard < sent, "it went on until there was nothing more");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+}
+
+#[test]
 fn m23_doctor_warns_of_a_payload_that_closes_subscribers() {
     let server = Server::start();
     let ran = run(tool(&server.url(), &["doctor"]));
@@ -210,6 +253,8 @@ fn every_exit_code_of_the_help_is_given() {
     assert_eq!(code(&["sub"]), 2);
     assert_eq!(code(&["sub", "a", "-o", "ping_intervall=1s"]), 2);
     assert_eq!(code(&["sub", "a", "--format", "{pay}"]), 2);
+    assert_eq!(code(&["sub", "a", "--format", "{payload"]), 2);
+    assert_eq!(code(&["pub", "nobody", "x", "--repeat", "0", "--expect", "1"]), 2);
     assert_eq!(code(&["sub", "a", "--url", "redis://127.0.0.1:1"]), 3);
     let web = server.url_as("web", "secret");
     assert_eq!(code(&["sub", "others", "--url", &web]), 4);

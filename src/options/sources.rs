@@ -1,5 +1,7 @@
 //! The other places that options come from: JSON, a file of JSON, the environment.
 
+use std::cell::Cell;
+use std::env::VarError;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -74,6 +76,23 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    /// The same from the environment of this process. A variable that is not UTF-8 is an error, not a missing one: whoever
+    /// set it did not mean `localhost`.
+    pub fn set_process_environment(&mut self) -> Result<()> {
+        let unreadable = Cell::new(None);
+        let read = self.set_environment(|name| match std::env::var(name) {
+            Ok(value) => Some(value),
+            Err(VarError::NotPresent) => None,
+            Err(VarError::NotUnicode(_)) => {
+                // Without its value, which may be a secret.
+                let text = || Error::new(Status::InvalidValue, format!("{name}: the value is not UTF-8"));
+                unreadable.set(Some(unreadable.take().unwrap_or_else(text)));
+                None
+            }
+        });
+        unreadable.into_inner().map_or(read, Err)
     }
 
     /// The current values as one JSON object; secrets that are set are `"***"`.

@@ -48,3 +48,26 @@ pub fn open_with(context: &Context, options: Options, wait: bool) -> Result<Arc<
         }
     }
 }
+
+/// What is said of a name that Redis refused: to whom, and what to do about it.
+pub fn refusal(client: &Client, command: &str, name: &str) -> String {
+    let user = user(client.options());
+    format!("refused by ACL (NOPERM) for user {user:?}; it needs: ACL SETUSER {user} +{command} '&{name}'")
+}
+
+/// What is said where a channel of requests was refused. The names of some are new with each client, and cannot be
+/// allowed one by one. Nothing where another wire has other channels.
+pub fn needs_channels(options: &Options) -> String {
+    if options.choice(Key::Wire) != "native" {
+        return String::new();
+    }
+    let (user, namespace) = (user(options), options.text(Key::Namespace));
+    format!("; user {user:?} needs the channels of requests: ACL SETUSER {user} '&{namespace}:*'")
+}
+
+fn user(options: &Options) -> &str {
+    match options.text(Key::User) {
+        "" => "default",
+        user => user,
+    }
+}

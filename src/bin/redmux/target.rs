@@ -25,12 +25,13 @@ impl Target {
         }
         for entry in &self.option {
             let Some((key, value)) = entry.split_once('=') else {
-                let text = format!("-o {entry:?} is not KEY=VALUE, for example -o ping_interval=2s");
+                // Not shown: it may be a mistyped secret.
+                let text = "-o takes KEY=VALUE, for example -o ping_interval=2s; one that was given has no =";
                 return Err(Failure::new(Exit::Usage, text));
             };
             options.set(key, value)?;
         }
-        options.set_environment(|name| std::env::var(name).ok())?;
+        options.set_process_environment()?;
         options.check()?;
         Ok(options)
     }

@@ -31,7 +31,14 @@ impl Format {
                 '}' if chars.next_if_eq(&'}').is_some() => text.push('}'),
                 '}' => return Err(wrong("a } stands alone".into())),
                 '{' => {
-                    let name: String = chars.by_ref().take_while(|c| *c != '}').collect();
+                    let mut name = String::new();
+                    loop {
+                        match chars.next() {
+                            Some('}') => break,
+                            Some(c) => name.push(c),
+                            None => return Err(wrong("a { is not closed".into())),
+                        }
+                    }
                     let Some(name) = known.iter().find(|known| **known == name) else {
                         return Err(wrong(format!("{{{name}}} is not known")));
                     };
@@ -134,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_format_with_an_unknown_name_or_a_lone_brace_is_refused_by_its_name() {
-        for (format, named) in [("{pay}", "{pay}"), ("}", "a }"), ("\\q", "\\q")] {
+        for (format, named) in [("{pay}", "{pay}"), ("}", "a }"), ("\\q", "\\q"), ("{payload", "a { is not closed")] {
             let Err(Failure::Told(Exit::Usage, text)) = Format::parse(format, &["payload"]) else {
                 panic!("{format} was taken")
             };

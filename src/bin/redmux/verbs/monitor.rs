@@ -3,7 +3,7 @@
 //! MONITOR does not tell answers. A second connection asks right after a PUBLISH how many subscribe to its channel, once
 //! for all channels of what was read together, so that watching a busy server stays cheap.
 
-use super::monitor_line::Line;
+use super::monitor_line::{Line, long};
 use crate::Context;
 use crate::exit::{Exit, Failure, Result};
 use crate::out::Tone;
@@ -25,7 +25,7 @@ the request's id, who, then the body. Passwords are never shown. Redis does not 
 many received a message, so a second connection asks just after it: \"2 receivers\" is exact while
 nobody comes or goes in that moment; \"or more\" is added while anyone subscribes to patterns, of
 which Redis tells only how many there are. Watching costs a busy server much of its speed: do not
-leave it on. Times are UTC.";
+leave it on. Lines over 16 KiB are cut, and say so. Times are UTC.";
 
 /// Watch what goes over the wire: who subscribes, who publishes, how many receive it
 #[derive(clap::Args)]
@@ -75,7 +75,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     loop {
         lines.feed(&wire.read()?);
         let mut batch: Vec<Line> =
-            std::mem::take(&mut lines.whole).iter().filter_map(|line| Line::parse(line)).collect();
+            std::mem::take(&mut lines.whole).iter().filter_map(|(line, cut)| Line::parse(line, *cut)).collect();
         batch.retain(|line| wanted(args, line, asker.as_ref()));
         let receivers = match &mut asker {
             Some(asker) => asker.receivers(&batch)?,
@@ -112,21 +112,28 @@ fn show(args: &Args, context: &mut Context, line: &Line, receivers: &HashMap<Vec
     let out = &mut context.out;
     let found = line.published_on().and_then(|channel| receivers.get(channel));
     let mut words = line.words.clone();
-    if let (true, true, Some(payload)) = (args.hide, line.command().ends_with("PUBLISH"), words.get_mut(2)) {
-        *payload = format!("{} bytes", payload.len()).into_bytes();
-    }
     let frame = line.frame();
+    let message = line.message();
+    // Of a request or an answer, what is behind its head.
+    let size = frame.as_ref().map(|frame| frame.body).or(message).map_or(0, <[u8]>::len);
+    if let (true, Some(_), Some(payload)) = (args.hide, message, words.get_mut(2)) {
+        *payload = long(size, line.is_cut(2)).into_bytes();
+    }
     if let (Some(frame), false, Some(payload)) = (&frame, args.json, words.get_mut(2)) {
         *payload = [frame.told().as_bytes(), if args.hide { payload } else { frame.body }].concat();
     }
-    let line = Line { words, ..line.clone() };
     if args.json {
         let mut object = json!({ "time": line.at / 1_000_000, "client": line.who, "command": line.command() });
-        let arguments: Vec<String> =
-            line.words.iter().skip(1).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        let arguments: Vec<String> = words.iter().skip(1).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
         object["arguments"] = arguments.into();
         if let Some(channel) = line.published_on() {
             put(&mut object, "channel", channel);
+        }
+        if let (Some(message), false) = (message, args.hide) {
+            put(&mut object, "payload", message);
+        }
+        if line.cut {
+            object["cut"] = true.into();
         }
         if let Some(frame) = &frame {
             object["frame"] = frame.kind.into();
@@ -142,7 +149,10 @@ fn show(args: &Args, context: &mut Context, line: &Line, receivers: &HashMap<Vec
     let who = out.tone(Tone::Dim, &format!("{:<21}", line.who));
     let tone = if line.published_on().is_some() { Tone::Good } else { Tone::Name };
     let command = out.tone(tone, &line.command());
-    let mut text = format!("{time}  {who}  {command} {}", line.arguments(120).join(" "));
+    // What is hidden has said already that it was cut.
+    let cut = line.cut && !(args.hide && message.is_some());
+    let shown = Line { words, cut, ..line.clone() }.arguments(120, size);
+    let mut text = format!("{time}  {who}  {command} {}", shown.join(" "));
     if let Some(receivers) = found {
         text.push_str(&format!("  -> {}", out.tone(Tone::Warn, &receivers.told())));
     }
@@ -217,8 +227,10 @@ impl Asker {
 /// Lines out of what was read, however it was cut.
 #[derive(Default)]
 struct Lines {
-    whole: Vec<Vec<u8>>,
+    /// Each with whether its end is missing.
+    whole: Vec<(Vec<u8>, bool)>,
     part: Vec<u8>,
+    cut: bool,
 }
 
 impl Lines {
@@ -229,7 +241,7 @@ impl Lines {
             if line.last() == Some(&b'\r') {
                 line.pop();
             }
-            self.whole.push(line);
+            self.whole.push((line, std::mem::take(&mut self.cut)));
             bytes = &bytes[end + 1..];
         }
         self.keep(bytes);
@@ -237,6 +249,7 @@ impl Lines {
 
     fn keep(&mut self, bytes: &[u8]) {
         let room = LONGEST.saturating_sub(self.part.len());
+        self.cut |= bytes.len() > room;
         self.part.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
@@ -251,10 +264,11 @@ mod tests {
         for part in [&b"+a"[..], b"b\r", b"\n+c\r\n+", b"d"] {
             lines.feed(part);
         }
-        assert_eq!(lines.whole, [b"+ab".to_vec(), b"+c".to_vec()]);
+        assert_eq!(lines.whole, [(b"+ab".to_vec(), false), (b"+c".to_vec(), false)]);
         lines.feed(&vec![b'x'; 3 * LONGEST]);
-        lines.feed(b"\r\n");
-        assert_eq!(lines.whole[2].len(), LONGEST);
+        lines.feed(b"\r\n+e\r\n");
+        assert_eq!((lines.whole[2].0.len(), lines.whole[2].1), (LONGEST, true));
+        assert_eq!(lines.whole[3], (b"+e".to_vec(), false), "the next one is whole");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One line of MONITOR: read, relieved of its secrets, and written for a person. Pure.
 
+use crate::text::count;
 use redmux::proto::envelope;
 
 /// A command that the server was given.
@@ -11,6 +12,8 @@ pub struct Line {
     pub who: String,
     /// The command and its arguments.
     pub words: Vec<Vec<u8>>,
+    /// It was too long: the end of the last word, and what came behind it, is missing.
+    pub cut: bool,
 }
 
 /// A request or an answer, as `docs/wire.md` tells.
@@ -41,8 +44,8 @@ impl Frame<'_> {
 const HIDDEN: &[u8] = b"***";
 
 impl Line {
-    /// Reads `1700000000.123456 [0 127.0.0.1:50000] "PUBLISH" "news" "..."`. A line that was cut keeps what is whole.
-    pub fn parse(line: &[u8]) -> Option<Line> {
+    /// Reads `1700000000.123456 [0 127.0.0.1:50000] "PUBLISH" "news" "..."`. A line that was cut keeps what there is of it.
+    pub fn parse(line: &[u8], cut: bool) -> Option<Line> {
         let text = line.strip_prefix(b"+").unwrap_or(line);
         let open = text.iter().position(|byte| *byte == b'[')?;
         let close = open + text.get(open..)?.windows(3).position(|bytes| bytes == b"] \"")?;
@@ -52,7 +55,7 @@ impl Line {
         let who = std::str::from_utf8(text.get(open + 1..close)?).ok()?;
         let (_db, who) = who.split_once(' ')?;
         let words = words(text.get(close + 2..)?);
-        if words.is_empty() { None } else { Some(Line { at, who: who.to_owned(), words }) }
+        if words.is_empty() { None } else { Some(Line { at, who: who.to_owned(), words, cut }) }
     }
 
     /// The command, in capitals.
@@ -68,7 +71,18 @@ impl Line {
 
     /// The channel that it publishes on.
     pub fn published_on(&self) -> Option<&[u8]> {
-        if self.command() == "PUBLISH" { self.words.get(1).map(Vec::as_slice) } else { None }
+        let whole = self.command() == "PUBLISH" && !self.is_cut(1);
+        if whole { self.words.get(1).map(Vec::as_slice) } else { None }
+    }
+
+    /// What it publishes.
+    pub fn message(&self) -> Option<&[u8]> {
+        if self.command().ends_with("PUBLISH") { self.words.get(2).map(Vec::as_slice) } else { None }
+    }
+
+    /// Whether the end of that word is missing.
+    pub fn is_cut(&self, at: usize) -> bool {
+        self.cut && at + 1 >= self.words.len()
     }
 
     /// The request or the answer that it publishes, if it is one.
@@ -131,10 +145,14 @@ impl Line {
     }
 
     /// The arguments as a person reads them: bare where they are plain words, else quoted; at most `most` characters
-    /// of each, and at most 20.
-    pub fn arguments(&self, most: usize) -> Vec<String> {
+    /// of each, and at most 20. `size` is how long a message is, which may be shown in other words.
+    pub fn arguments(&self, most: usize, size: usize) -> Vec<String> {
         let shown = 20;
-        let mut arguments: Vec<String> = self.words.iter().skip(1).take(shown).map(|word| plain(word, most)).collect();
+        let message = self.message().is_some();
+        let one = |(at, word): (usize, &Vec<u8>)| {
+            plain(word, most, if message && at == 2 { size } else { word.len() }, self.is_cut(at))
+        };
+        let mut arguments: Vec<String> = self.words.iter().enumerate().skip(1).take(shown).map(one).collect();
         let left = self.words.len().saturating_sub(1 + shown);
         if left > 0 {
             arguments.push(format!("and {left} more"));
@@ -143,57 +161,69 @@ impl Line {
     }
 }
 
-/// Words in quotes, with the escapes of `sdscatrepr`. Ends at what it cannot read.
+/// Words in quotes. Ends at what it cannot read; of a word that was cut it keeps what there is.
 fn words(mut text: &[u8]) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     while let Some(rest) = text.strip_prefix(b"\"") {
         let mut word = Vec::new();
-        let mut at = 0;
-        loop {
-            match (rest.get(at), rest.get(at + 1)) {
-                (Some(b'"'), _) => break,
-                (Some(b'\\'), Some(b'x')) => {
-                    let hex = rest.get(at + 2..at + 4).and_then(|hex| std::str::from_utf8(hex).ok());
-                    let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) else { return words };
-                    word.push(byte);
-                    at += 4;
-                }
-                (Some(b'\\'), Some(escaped)) => {
-                    word.push(match escaped {
-                        b'n' => b'\n',
-                        b'r' => b'\r',
-                        b't' => b'\t',
-                        b'a' => 7,
-                        b'b' => 8,
-                        other => *other,
-                    });
-                    at += 2;
-                }
-                (Some(byte), _) => {
-                    word.push(*byte);
-                    at += 1;
-                }
-                (None, _) => {
-                    // Cut: what there is of it is worth showing.
-                    word.extend_from_slice("…".as_bytes());
-                    words.push(word);
-                    return words;
-                }
-            }
+        let end = unquote(rest, &mut word);
+        if let (None, Err(error)) = (end, std::str::from_utf8(&word))
+            && error.error_len().is_none()
+        {
+            // Half a character would make bytes of a text.
+            word.truncate(error.valid_up_to());
         }
         words.push(word);
-        text = rest.get(at + 1..).unwrap_or_default();
+        let Some(end) = end else { break };
+        text = rest.get(end + 1..).unwrap_or_default();
         text = text.strip_prefix(b" ").unwrap_or(text);
     }
     words
 }
 
-fn plain(word: &[u8], most: usize) -> String {
+/// Reads up to the closing quote, with the escapes of `sdscatrepr`, and says where that is; `None` if it does not come.
+fn unquote(text: &[u8], word: &mut Vec<u8>) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match (*text.get(at)?, text.get(at + 1)) {
+            (b'"', _) => return Some(at),
+            (b'\\', None) => return None,
+            (b'\\', Some(b'x')) => {
+                let hex = std::str::from_utf8(text.get(at + 2..at + 4)?).ok()?;
+                word.push(u8::from_str_radix(hex, 16).ok()?);
+                at += 4;
+            }
+            (b'\\', Some(escaped)) => {
+                word.push(match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'a' => 7,
+                    b'b' => 8,
+                    other => *other,
+                });
+                at += 2;
+            }
+            (byte, _) => {
+                word.push(byte);
+                at += 1;
+            }
+        }
+    }
+}
+
+/// How long a message is, as far as it is known.
+pub fn long(bytes: usize, cut: bool) -> String {
+    format!("{}{}", count(bytes as u64, "byte"), if cut { " or more" } else { "" })
+}
+
+fn plain(word: &[u8], most: usize, size: usize, cut: bool) -> String {
     let text = String::from_utf8_lossy(&crate::out::visible(word)).into_owned();
     let bare = !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || "_-.:/*?[]{}@#=,+…".contains(c));
     let text = text.replace('\n', "\\n").replace('\t', "\\t");
     let shown = match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}… ({} bytes)", text.get(..end).unwrap_or_default(), word.len()),
+        Some((end, _)) => format!("{}… ({})", text.get(..end).unwrap_or_default(), long(size, cut)),
+        None if cut => format!("{text}… ({})", long(size, cut)),
         None => text,
     };
     if bare { shown } else { format!("'{shown}'") }
@@ -205,7 +235,7 @@ mod tests {
 
     fn hidden(words: &[&str]) -> Vec<String> {
         let words = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let mut line = Line { at: 0, who: "x".into(), words };
+        let mut line = Line { at: 0, who: "x".into(), words, cut: false };
         line.hide_secrets();
         line.words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
     }
@@ -213,12 +243,12 @@ mod tests {
     #[test]
     fn a_line_is_read_with_its_escapes() {
         let text = br#"+1700000000.000123 [0 127.0.0.1:50000] "PUBLISH" "ch [x] \"y" "a\x00b\n\\""#;
-        let line = Line::parse(text).unwrap();
+        let line = Line::parse(text, false).unwrap();
         assert_eq!((line.at, line.who.as_str()), (1_700_000_000_000_123_000, "127.0.0.1:50000"));
         assert_eq!(line.words, [b"PUBLISH".to_vec(), b"ch [x] \"y".to_vec(), b"a\0b\n\\".to_vec()]);
         assert_eq!(line.published_on(), Some(&b"ch [x] \"y"[..]));
-        assert_eq!(line.arguments(80), ["'ch [x] \"y'", "'a\\x00b\\n\\'"]);
-        assert_eq!(Line::parse(b"+OK"), None);
+        assert_eq!(line.arguments(80, 4), ["'ch [x] \"y'", "'a\\x00b\\n\\'"]);
+        assert_eq!(Line::parse(b"+OK", false), None);
     }
 
     #[test]
@@ -227,6 +257,7 @@ mod tests {
             at: 0,
             who: "x".into(),
             words: ["PUBLISH", channel, payload].map(|word| word.as_bytes().to_vec()).into(),
+            cut: false,
         };
         let line =
             published("redmux:svc:x", "{\"v\":1,\"k\":\"request\",\"id\":\"0123456789abcdef.1\",\"from\":\"vm\"}\nhi");
@@ -240,9 +271,19 @@ mod tests {
 
     #[test]
     fn a_line_that_was_cut_shows_what_there_is() {
-        let line = Line::parse(br#"1.000001 [0 lua] "PUBLISH" "news" "abc"#).unwrap();
-        assert_eq!(line.arguments(80), ["news", "abc…"]);
-        assert_eq!(line.arguments(2), ["ne… (4 bytes)", "ab… (6 bytes)"]);
+        let cut = |payload: &str| {
+            let text = format!(r#"1.000001 [0 lua] "PUBLISH" "news" "{payload}"#);
+            Line::parse(text.as_bytes(), true).unwrap()
+        };
+        let line = cut("abc");
+        assert_eq!(line.arguments(80, 3), ["news", "abc… (3 bytes or more)"]);
+        assert_eq!(line.arguments(2, 3), ["ne… (4 bytes)", "ab… (3 bytes or more)"]);
+        // In the middle of an escape, and of a character.
+        for end in [r"abc\", r"abc\x", r"abc\xc", r"abc\xc3"] {
+            assert_eq!(cut(end).message(), Some(&b"abc"[..]), "{end}");
+        }
+        let line = Line::parse(br#"1.000001 [0 lua] "PUBLISH" "ne"#, true).unwrap();
+        assert_eq!((line.published_on(), line.message()), (None, None), "nobody is asked about half a channel");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `redmux promise`: waits for one message on each name.
 
 use crate::Context;
-use crate::exit::{Exit, Failure, Result, exit_of};
+use crate::exit::{Exit, Result, exit_of};
 use crate::out::Tone;
 use crate::session;
 use crate::target::duration;
@@ -59,12 +59,11 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
                 context.out.note(Tone::Dim, &format!("-- waiting for a message on [{name}]"));
             } else if record.is(Kind::Promise) {
                 left -= 1;
-                let ended = ended(args, context, name, record, lent.data())?;
+                let refused = record.status == Status::Refused.code();
+                let why = refused.then(|| session::refusal(&client, "subscribe", name));
+                let ended = ended(args, context, name, record, lent.data(), why)?;
                 // The first failure is the one to tell.
                 exit = if exit == Exit::Ok { ended } else { exit };
-            } else if record.is(Kind::Refused) {
-                let text = String::from_utf8_lossy(record.extra(lent.data())).into_owned();
-                return Err(Failure::new(Exit::Refused, format!("[{name}]: {text}")));
             }
         }
         context.out.flush()?;
@@ -73,7 +72,15 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     Ok(exit)
 }
 
-fn ended(args: &Args, context: &mut Context, name: &str, record: &Record, data: &[u8]) -> Result<Exit> {
+/// Tells how a promise ended; `why` where there is more to say than its status.
+fn ended(
+    args: &Args,
+    context: &mut Context,
+    name: &str,
+    record: &Record,
+    data: &[u8],
+    why: Option<String>,
+) -> Result<Exit> {
     let status = Status::from_code(record.status).unwrap_or(Status::Internal);
     let payload = record.payload(data);
     let out = &mut context.out;
@@ -81,6 +88,9 @@ fn ended(args: &Args, context: &mut Context, name: &str, record: &Record, data: 
         let mut object = json!({ "name": name, "status": status.c_name().to_string_lossy() });
         if status == Status::Ok {
             put(&mut object, "payload", payload);
+        }
+        if let Some(why) = why {
+            object["text"] = why.into();
         }
         out.line(&object.to_string())?;
     } else if status == Status::Ok {
@@ -90,7 +100,9 @@ fn ended(args: &Args, context: &mut Context, name: &str, record: &Record, data: 
         out.bytes(&out.safe(payload))?;
         out.bytes(b"\n")?;
     } else {
-        out.complain(&format!("[{name}]: {status}"));
+        // Behind the messages that came before it.
+        out.flush()?;
+        out.complain(&format!("[{name}]: {}", why.unwrap_or_else(|| status.to_string())));
     }
     Ok(exit_of(status))
 }

@@ -1,17 +1,18 @@
 //! `redmux pub`: publishes, and says how many received it.
 
 use crate::Context;
-use crate::exit::{Exit, Failure, Result};
+use crate::exit::{Exit, Failure, Result, exit_of};
 use crate::out::Tone;
 use crate::session;
 use crate::target::duration;
-use crate::text::{count, put};
+use crate::text::{count, grouped, put};
 use redmux::client::Client;
 use redmux::completion::completion;
 use redmux::error::Status;
 use redmux::inbox::Kind;
 use redmux::options::Key;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,7 @@ pub struct Args {
     #[arg(short, long, conflicts_with = "message")]
     lines: bool,
     /// Publish all of it this often
-    #[arg(short, long, value_name = "N", default_value_t = 1, conflicts_with = "lines")]
+    #[arg(short, long, value_name = "N", default_value_t = 1, conflicts_with = "lines", value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
     /// The pause between two repetitions
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -157,12 +158,40 @@ impl Publisher<'_> {
 
     fn finish(self) -> Result<Exit> {
         if self.args.post {
-            flush(self.client)?;
+            let flushed = flush(self.client);
+            self.all_taken()?;
+            flushed?;
             if !self.args.quiet {
                 self.context.out.line(&format!("posted {}", count(self.posted, "message")))?;
             }
         }
         Ok(if self.short { Exit::No } else { Exit::Ok })
+    }
+
+    /// Nobody answers a post: how many were refused or lost is counted in the events of the client, before the flush that
+    /// stands behind them has ended.
+    fn all_taken(&self) -> Result<()> {
+        let mut lost = BTreeMap::new();
+        let mut line = String::new();
+        while let Some(lent) = self.client.events().and_then(|events| events.take(Some(Duration::ZERO)).ok()) {
+            for record in lent.records() {
+                if record.is(Kind::Dropped) && record.status != 0 {
+                    *lost.entry(record.status).or_insert(0) += record.number;
+                } else if record.is(Kind::Log) && line.is_empty() {
+                    let text = String::from_utf8_lossy(record.extra(lent.data())).into_owned();
+                    line = text.strip_prefix("a post was refused: ").unwrap_or_default().to_owned();
+                }
+            }
+        }
+        let Some(status) = lost.keys().next().and_then(|status| Status::from_code(*status)) else { return Ok(()) };
+        let why = |status| match Status::from_code(status) {
+            Some(Status::Redis) if !line.is_empty() => line.clone(),
+            other => other.unwrap_or(Status::Internal).to_string(),
+        };
+        let said: Vec<String> = lost.iter().map(|(status, n)| format!("{} ({})", grouped(*n), why(*status))).collect();
+        let posted = count(self.posted, "message");
+        let text = format!("of {posted} on {:?} were lost: {}", self.args.channel, said.join(", "));
+        Err(Failure::new(exit_of(status), text))
     }
 }
 

@@ -97,7 +97,8 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     context.stop.on_signal(move || {
         let _ = buffer.stop(id, Reason::Cancelled);
     });
-    let mut asker = Asker { args, context, format, began, answers: 0, working: BTreeMap::new(), told: false };
+    let needs = session::needs_channels(client.options());
+    let mut asker = Asker { args, context, format, needs, began, answers: 0, working: BTreeMap::new(), told: false };
     let end = 'asking: loop {
         let patience = (!asker.told).then(|| LONG.saturating_sub(began.elapsed()));
         let lent = match inbox.take(patience) {
@@ -147,7 +148,8 @@ fn headers(given: &[String]) -> Result<String> {
     let mut headers = serde_json::Map::new();
     for header in given {
         let Some((key, value)) = header.split_once('=') else {
-            let text = format!("--header {header:?} is not KEY=VALUE, for example --header tenant=7");
+            // Not shown: it may be a mistyped secret.
+            let text = "--header takes KEY=VALUE, for example --header tenant=7; one that was given has no =";
             return Err(Failure::new(Exit::Usage, text));
         };
         headers.insert(key.into(), value.into());
@@ -159,6 +161,8 @@ struct Asker<'a> {
     args: &'a Args,
     context: &'a mut Context,
     format: Option<Format>,
+    /// What is said where a channel is refused.
+    needs: String,
     began: Instant,
     answers: u64,
     /// Who took it and has not answered, by id.
@@ -249,7 +253,7 @@ impl Asker<'_> {
 
     /// Says how it ended, and with which number.
     fn end(&mut self, record: &Record, data: &[u8]) -> Result<Exit> {
-        let report: Value = serde_json::from_slice(record.extra(data)).unwrap_or_default();
+        let mut report: Value = serde_json::from_slice(record.extra(data)).unwrap_or_default();
         let took = Duration::from_nanos(record.aux);
         let ended = Ended {
             reason: record.number,
@@ -259,6 +263,9 @@ impl Asker<'_> {
             missing: report["missing_count"].as_u64().unwrap_or(0),
             expected: self.args.expect.map(u64::from),
         };
+        if ended.status == Status::Refused {
+            report["message"] = format!("{}{}", text(&report, "message"), self.needs).into();
+        }
         self.context.out.flush()?;
         if self.args.json {
             let mut object = report;

@@ -99,7 +99,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
             fewer: Condvar::new(),
         }),
         args,
-        namespace: client.options().text(Key::Namespace),
+        needs: session::needs_channels(client.options()),
         given_up: Vec::new(),
     };
     let served = server.serve(&inbox);
@@ -129,7 +129,8 @@ fn close(client: &Client) {
 
 struct Server<'a> {
     args: &'a Args,
-    namespace: &'a str,
+    /// What is said where its channel is refused.
+    needs: String,
     shared: Arc<Shared>,
     /// Commands that were told to end, and when they are ended.
     given_up: Vec<(Instant, Arc<Running>)>,
@@ -198,10 +199,7 @@ impl Server<'_> {
         } else if record.is(Kind::Lost) {
             shared.note(Tone::Bad, &format!("{text}; from here requests may be missing"));
         } else if record.is(Kind::Refused) {
-            let text = format!(
-                "[{service}]: {text}; the user needs the channels of requests: ACL SETUSER <user> '&{}:*'",
-                self.namespace
-            );
+            let text = format!("[{service}]: {text}{}", self.needs);
             return Err(Failure::new(Exit::Refused, text));
         }
         Ok(())

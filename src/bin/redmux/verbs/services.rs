@@ -65,6 +65,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
             Status::NoResponders | Status::Ok | Status::Timeout => {
                 format!("nobody serves anything in the namespace {namespace:?}; `redmux serve ping --echo` would")
             }
+            Status::Refused => why + &session::needs_channels(client.options()),
             other if why.is_empty() => other.to_string(),
             _ => why,
         });

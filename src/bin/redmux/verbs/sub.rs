@@ -82,6 +82,7 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
     let mut listener = Listener {
         args,
         context,
+        client: &client,
         format,
         heard: 0,
         dropped: 0,
@@ -114,6 +115,7 @@ fn subscribe(args: &Args, client: &Client, inbox: &Arc<Inbox>) -> Result<()> {
 struct Listener<'a> {
     args: &'a Args,
     context: &'a mut Context,
+    client: &'a Client,
     format: Option<Format>,
     heard: u64,
     dropped: u64,
@@ -131,7 +133,7 @@ impl Listener<'_> {
             let lent = match inbox.take(deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))) {
                 Ok(lent) => lent,
                 Err(Status::Closed) => return Ok(Exit::Ok),
-                Err(Status::Timeout) => return Ok(if self.args.count.is_some() { Exit::Timeout } else { Exit::Ok }),
+                Err(Status::Timeout) => return Ok(self.over()),
                 Err(status) => return Err(status.into()),
             };
             for record in lent.records() {
@@ -144,10 +146,19 @@ impl Listener<'_> {
                     self.event(record, lent.data())?;
                 }
             }
+            // Whoever is slower than what comes never finds nothing there.
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(self.over());
+            }
             if lent.more() == 0 {
                 self.context.out.flush()?;
             }
         }
+    }
+
+    /// How it ends when the time given is over.
+    fn over(&self) -> Exit {
+        if self.args.count.is_some() { Exit::Timeout } else { Exit::Ok }
     }
 
     fn message(&mut self, record: &Record, data: &[u8]) -> Result<()> {
@@ -191,7 +202,7 @@ impl Listener<'_> {
     /// Whatever is not a message.
     fn event(&mut self, record: &Record, data: &[u8]) -> Result<()> {
         let name = String::from_utf8_lossy(record.name(data)).into_owned();
-        let text = String::from_utf8_lossy(record.extra(data)).into_owned();
+        let mut text = String::from_utf8_lossy(record.extra(data)).into_owned();
         let about_name = record.flags & ACTIVE_NAME != 0;
         // A channel and a pattern are two sources of one connection: one outage, told once.
         let was_whole = self.away.is_empty();
@@ -217,6 +228,8 @@ impl Listener<'_> {
             ("dropped", Tone::Bad, format!("{} missing here: {why}", count(record.number, "message")))
         } else if record.is(Kind::Refused) {
             self.refused += 1;
+            let command = if self.args.channel.contains(&name) { "subscribe" } else { "psubscribe" };
+            text = session::refusal(self.client, command, &name);
             ("refused", Tone::Bad, format!("[{name}]: {text}"))
         } else {
             return Ok(());
