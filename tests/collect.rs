@@ -188,7 +188,16 @@ impl Model {
                 let finished = self.had_finished(who);
                 self.sign(who, now);
                 if first {
-                    self.set(who, if !known { "declined" } else if finished { "finished" } else { "works" });
+                    self.set(
+                        who,
+                        if !known {
+                            "declined"
+                        } else if finished {
+                            "finished"
+                        } else {
+                            "works"
+                        },
+                    );
                 }
             }
             Step::Again => {

@@ -208,6 +208,24 @@ fn a_first_attempt_that_comes_behind_the_second_is_the_same_request() {
 }
 
 #[test]
+fn a_member_of_a_group_that_is_busy_and_lets_nothing_wait_leaves_a_request_to_another() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let options = [("group", "g"), ("concurrency", "1"), ("waiting", "0")];
+    let mut members: Vec<_> = (0..2).map(|_| serve(&open(&server.url(), &[]), b"x", &options)).collect();
+    let mut first = ask_for(&asker, b"x", b"", &[], LONG);
+    let (busy, request) = claimed(&mut members);
+    let mut second = ask_for(&asker, b"x", b"", &[], LONG);
+    let (at, other) = claimed(&mut members);
+    assert_ne!(at, busy);
+    members[at].answer(&other, b"by the idle one");
+    let result = second.result().expect(Reason::All);
+    assert_eq!((result.bodies(), &head(&result.errors[0])["code"]), (vec!["by the idle one".into()], &"BUSY".into()));
+    members[busy].answer(&request, b"");
+    first.result().expect(Reason::All);
+}
+
+#[test]
 fn a_group_that_served_a_request_and_forgot_what_it_answered_says_so() {
     let server = Server::start();
     let mut members: Vec<_> = (0..2).map(|_| serve(&open(&server.url(), &[]), b"x", &[("group", "g")])).collect();

@@ -183,11 +183,17 @@ fn of_responders_that_serve_once_one_whose_inbox_is_full_leaves_the_request_to_a
     let mut full = Service { client: client.clone(), tap, id };
     full.tap.wait(Kind::Active);
     let mut other = serve(&client, b"", &[("once", "little room and much"), ("catch_all", "true")]);
-    let mut asked = ask_for(&asker, b"x", &[b'a'; 9000], &[], LONG);
+    // What stands in its inbox and is not read leaves no room for the second.
+    let mut first = ask_for(&asker, b"x", &[b'a'; 6000], &[], LONG);
+    let mut second = ask_for(&asker, b"x", &[b'b'; 6000], &[], LONG);
     let request = other.request();
+    assert_eq!(request.data, [b'b'; 6000]);
     other.answer(&request, b"taken");
-    let result = asked.result().expect(Reason::All);
+    let result = second.result().expect(Reason::All);
     assert_eq!((result.bodies(), &head(&result.errors[0])["code"]), (vec!["taken".to_owned()], &"BUSY".into()));
+    let request = full.request();
+    full.answer(&request, b"");
+    first.result().expect(Reason::All);
 }
 
 #[test]

@@ -213,14 +213,19 @@ mod tests {
             let written = response(own.as_bytes(), "x", "vm").unwrap();
             assert_eq!(String::from_utf8(written).unwrap(), r#"{"CorrelationId":"x","ResponseServerName":"vm"}"#);
         }
-        let deep = response(br#"{"b":[1.0, 12345678901234567890123],"CorrelationId":"y","a":{"CorrelationId":"z"}}"#, "x", "vm");
+        let deep = response(
+            br#"{"b":[1.0, 12345678901234567890123],"CorrelationId":"y","a":{"CorrelationId":"z"}}"#,
+            "x",
+            "vm",
+        );
         let wanted = r#"{"a":{"CorrelationId":"z"},"b":[1.0, 12345678901234567890123],"CorrelationId":"x","ResponseServerName":"vm"}"#;
         assert_eq!(String::from_utf8(deep.unwrap()).unwrap(), wanted);
     }
 
     #[test]
     fn an_answer_is_read_with_what_it_says_last() {
-        let read = |body: &str| serde_json::from_str::<Response<'_>>(body).map(|said| (said.id.into(), said.server.into()));
+        let read =
+            |body: &str| serde_json::from_str::<Response<'_>>(body).map(|said| (said.id.into(), said.server.into()));
         let text = |id: &str, server: &str| (id.to_owned(), server.to_owned());
         assert_eq!(read(r#"{"CorrelationId":"a","n":[{}],"CorrelationId":"b\u0063"}"#).unwrap(), text("bc", ""));
         assert_eq!(read(r#"{"ResponseServerName":"vm","ResponseServerName":null}"#).unwrap(), text("", ""));
