@@ -1535,10 +1535,12 @@ int32_t redmux_responder_answer(struct redmux_responder responder,
 int32_t redmux_responder_end(struct redmux_responder responder, uint64_t request);
 
 /**
- * Ends a request with an error, which its asker gets as an answer with REDMUX_FLAG_FAILED. REDMUX_ERR_CLOSED: it has ended.
+ * Ends a request with an error, which its asker gets as an answer with REDMUX_FLAG_FAILED, however long it is: of code 256
+ * bytes are sent and of message 8 KiB, or less where max_payload is small. REDMUX_ERR_CLOSED: it has ended.
  *
  * request: the ticket, the request record's number. code: a word, UTF-8, NULL only with length 0; borrowed for the call.
- * message: a sentence, UTF-8, NULL only with length 0; borrowed for the call. retriable: 1 if asking again may help, 0 if not. Any thread, also inside a callback.
+ * message: a sentence, UTF-8, NULL only with length 0; borrowed for the call. retriable: 1 if asking again may help, 0 if
+ * not. Any thread, also inside a callback.
  */
 int32_t redmux_responder_fail(struct redmux_responder responder,
                               uint64_t request,

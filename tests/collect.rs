@@ -108,6 +108,11 @@ impl Model {
         if self.totals.get(&who).is_some_and(whole) { "finished" } else { "works" }
     }
 
+    /// Finished since it was last sent, or before and not heard of since.
+    fn had_finished(&self, who: usize) -> bool {
+        self.state.get(&who).map_or(self.finished_before.contains(&who), |at| *at == "finished")
+    }
+
     /// The first number of a responder that did not come.
     fn first_gap(&self, who: usize) -> u64 {
         (0..).find(|&seq| !self.seen.contains(&(who, seq))).expect("few came")
@@ -168,8 +173,8 @@ impl Model {
                 self.set(who, self.stands(who));
             }
             Step::Failed(who) => {
+                let again = self.had_finished(who) || self.failed.contains(&who);
                 self.sign(who, now);
-                let again = self.state.get(&who) == Some(&"finished") || self.failed.contains(&who);
                 self.duplicates += u64::from(again);
                 delivered = !again;
                 if !again {
@@ -179,11 +184,21 @@ impl Model {
             }
             Step::Declined(who) => {
                 let first = !self.state.contains_key(&who);
-                // It gave signs before it was sent again: it is at work, for whoever works says so later.
+                // It gave signs before it was sent again: it is at work, for whoever works says so later, unless it had finished.
                 let known = self.took_before.contains(&who);
+                let finished = self.had_finished(who);
                 self.sign(who, now);
-                if first && !known {
-                    self.set(who, "declined");
+                if first {
+                    self.set(
+                        who,
+                        if !known {
+                            "declined"
+                        } else if finished {
+                            "finished"
+                        } else {
+                            "works"
+                        },
+                    );
                 }
             }
             Step::Again => {
@@ -486,6 +501,27 @@ fn who_finished_before_it_was_sent_again_does_not_stand_for_who_receives_it_now(
     assert_eq!(collect.ended(), None, "another one has it");
     assert_eq!(collect.answer("there", "", 0, 1, true, began), Verdict::Deliver);
     assert_eq!((collect.ended(), collect.report().answers), (Some(Reason::All), 2));
+}
+
+#[test]
+fn who_finished_before_it_was_sent_again_and_leaves_it_to_another_then_is_not_waited_for() {
+    let (mut again, began) = published(2, true);
+    assert_eq!(again.answer("a", "a", 0, 1, true, began), Verdict::Deliver);
+    again.sent_again();
+    again.published(2, 100 * MS, began);
+    again.declined("a", "a", began);
+    assert_eq!(again.ended(), None, "the other one is");
+    again.declined("b", "b", began);
+    let report = again.report();
+    assert_eq!((again.ended(), report.answers, report.missing), (Some(Reason::All), 1, vec![]));
+    // The same for one that says that it forgot what it had answered: its answer is here.
+    let (mut forgot, _) = published(2, true);
+    assert_eq!(forgot.answer("a", "a", 0, 1, true, began), Verdict::Deliver);
+    forgot.sent_again();
+    forgot.published(1, 100 * MS, began);
+    assert!(!forgot.failed("a", "a", began), "nobody is told of a failure");
+    let report = forgot.report();
+    assert_eq!((forgot.ended(), report.errors, report.missing), (Some(Reason::All), 0, vec![]));
 }
 
 #[test]

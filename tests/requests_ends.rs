@@ -171,12 +171,39 @@ fn a_head_that_nobody_could_read_is_too_large_at_the_call() {
     let mut service = serve(&client, b"x", &[]);
     let mut asked = ask_with_long_headers(&client, headers.get(..60_000).unwrap().trim_end_matches('a'));
     let request = service.request();
-    // The same holds for what a handler says of a failure.
-    let message = "m".repeat(70_000);
-    let error = Say::Error { code: "LONG", message: &message, retriable: false };
-    assert_eq!(service.try_say(&request, error).unwrap_err().status(), Status::TooLarge);
     service.answer(&request, b"");
     asked.result().expect(Reason::All);
+}
+
+#[test]
+fn what_a_handler_says_of_a_failure_is_cut_and_ends_the_request_however_long_it_is() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    // Each of these is written as six in JSON.
+    let (code, message) = ("\u{1}".repeat(300), "\u{1}".repeat(70_000));
+    // Cut to what every peer reads, and to what little a responder may send.
+    for (max_payload, kept) in [("64MiB", 8192), ("4KiB", 256)] {
+        let mut service = serve(&open(&server.url(), &[("max_payload", max_payload)]), b"x", &[]);
+        let id = "\u{1}".repeat(256);
+        let id = if kept == 8192 { id.as_str() } else { "short" };
+        let mut asked = ask_for(&asker, b"x", b"", &[("request_id", id)], LONG);
+        let request = service.request();
+        service.say(&request, Say::Error { code: &code, message: &message, retriable: false });
+        let result = asked.result().expect(Reason::Failed);
+        let said = head(&result.errors[0]);
+        let len = |key: &str| said[key].as_str().unwrap().len();
+        assert_eq!((len("code"), len("message")), (256, kept));
+        assert_eq!(service.try_say(&request, Say::End).unwrap_err().status(), Status::Closed, "it has ended");
+        service.client.buffer().unwrap().close_service(service.id).unwrap();
+        eventually("its name is gone", PATIENCE, || server.conn().numsub("redmux:svc:x") == 0);
+    }
+    // A character is never cut in two.
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+    let request = service.request();
+    service.say(&request, Say::Error { code: "LONG", message: &"€".repeat(5000), retriable: false });
+    let said = head(&asked.result().expect(Reason::Failed).errors[0]);
+    assert_eq!((&said["code"], said["message"].as_str().unwrap()), (&"LONG".into(), "€".repeat(2730).as_str()));
 }
 
 /// A request whose headers fill a head line nearly.
@@ -263,6 +290,27 @@ fn many_long_ids_in_work_are_all_alive() {
     }
     requests.iter().for_each(|request| service.answer(request, b""));
     asked.iter_mut().for_each(|asked| drop(asked.result().expect(Reason::All)));
+}
+
+#[test]
+fn no_sign_of_life_names_more_than_512_requests() {
+    let server = Server::start();
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[("concurrency", "1000")]);
+    let mut replies = listen(&server, "replies");
+    let mut conn = server.conn();
+    for id in 0..600 {
+        let frame = format!("{{\"v\":1,\"k\":\"request\",\"id\":\"{id}\",\"reply\":\"replies\",\"ttl\":600000}}\n");
+        conn.publish(b"redmux:svc:x", frame.as_bytes());
+    }
+    let requests: Vec<_> = (0..600).map(|_| service.request()).collect();
+    let mut alive = std::collections::BTreeSet::new();
+    while alive.len() < requests.len() {
+        let frame = replies.read_reply().expect("a sign of life").items()[2].text();
+        let head: serde_json::Value = serde_json::from_str(frame.trim_end()).expect("a head line alone");
+        let ids = head["ids"].as_array().map_or(&[][..], Vec::as_slice);
+        assert!(ids.len() <= 512, "{} in one", ids.len());
+        alive.extend(ids.iter().map(|id| id.as_str().unwrap().to_owned()));
+    }
 }
 
 #[test]

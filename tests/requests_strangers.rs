@@ -173,6 +173,30 @@ fn of_responders_that_serve_once_a_busy_one_leaves_the_request_to_another() {
 }
 
 #[test]
+fn of_responders_that_serve_once_one_whose_inbox_is_full_leaves_the_request_to_another() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let client = open(&server.url(), &[]);
+    // To one connection Redis sends what came to a name before what came to a pattern: the one without room hears it first.
+    let tap = Tap::with(&client, &[("inbox_bytes", "8KiB")]);
+    let id = try_serve(&client, &tap, b"x", &[("once", "little room and much")]).unwrap();
+    let mut full = Service { client: client.clone(), tap, id };
+    full.tap.wait(Kind::Active);
+    let mut other = serve(&client, b"", &[("once", "little room and much"), ("catch_all", "true")]);
+    // What stands in its inbox and is not read leaves no room for the second.
+    let mut first = ask_for(&asker, b"x", &[b'a'; 6000], &[], LONG);
+    let mut second = ask_for(&asker, b"x", &[b'b'; 6000], &[], LONG);
+    let request = other.request();
+    assert_eq!(request.data, [b'b'; 6000]);
+    other.answer(&request, b"taken");
+    let result = second.result().expect(Reason::All);
+    assert_eq!((result.bodies(), &head(&result.errors[0])["code"]), (vec!["taken".to_owned()], &"BUSY".into()));
+    let request = full.request();
+    full.answer(&request, b"");
+    first.result().expect(Reason::All);
+}
+
+#[test]
 fn a_long_question_about_services_is_refused_in_few_words() {
     let server = Server::start();
     let asker = open(&server.url(), &[]);

@@ -124,6 +124,41 @@ fn r5_an_answer_with_the_id_of_another_request_is_counted_and_changes_nothing() 
 }
 
 #[test]
+fn an_answer_that_holds_its_own_id_and_name_reaches_its_asker_on_the_old_wire() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut service = serve(&open(&server.url(), &[("name", "new-vm")]), b"T", &[WIRE]);
+    let mut asked = ask_for(&asker, b"T", b"{}", &[WIRE, ("request_id", "mine")], Duration::from_secs(600));
+    let request = service.request();
+    service.answer(&request, br#"{"ResponseServerName":null,"Text":"a","CorrelationId":"old","Sum":1.50}"#);
+    let result = asked.result().expect(Reason::All);
+    assert_eq!(result.bodies(), [r#"{"Sum":1.50,"Text":"a","CorrelationId":"mine","ResponseServerName":"new-vm"}"#]);
+}
+
+#[test]
+fn an_answer_that_says_twice_who_it_is_or_not_at_all_is_read_on_the_old_wire() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut old = listener(&server, &[], Some(b"Request:*:T"));
+    for (said, name) in [
+        (r#"{"CorrelationId":"","ResponseServerName":null,"CorrelationId":"ID","ResponseServerName":"vm"}"#, "vm"),
+        (r#"{"CorrelationId":"ID","ResponseServerName":null,"Deep":{"CorrelationId":5}}"#, ""),
+        (r#"{"CorrelationId":"ID"}"#, ""),
+    ] {
+        let mut asked = ask_for(&asker, b"T", b"{}", &[WIRE], Duration::from_secs(600));
+        let id = old.wait(Kind::Message).channel().split(':').nth(1).unwrap().to_owned();
+        let answer = said.replace("ID", &id);
+        server.conn().publish(format!("Response:{id}").as_bytes(), answer.as_bytes());
+        eventually("it is read", PATIENCE, || {
+            stat(&asker, &["requests", "malformed"]) > 0 || stat(&asker, &["requests", "gathers"]) == 0
+        });
+        assert_eq!(stat(&asker, &["requests", "malformed"]), 0, "{answer}");
+        let result = asked.result().expect(Reason::All);
+        assert_eq!((result.bodies(), &head(&result.answers[0])["name"]), (vec![answer], &name.into()));
+    }
+}
+
+#[test]
 fn r7_on_the_old_wire_a_type_has_one_handler_and_all_types_exclude_one() {
     let server = Server::start();
     let client = open(&server.url(), &[]);

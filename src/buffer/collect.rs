@@ -301,9 +301,11 @@ impl Collect {
 
     /// A responder failed. `false` if it had ended before.
     pub fn failed(&mut self, by: &str, name: &str, now: Instant) -> bool {
+        // Also before it was sent again: it may say that it forgot its answers, and they are here.
+        let finished = self.had_finished(by);
         let Some((at, _)) = self.sign(by, name, now) else { return false };
         let Some(one) = self.responders.get_mut(at) else { return false };
-        let before = one.failed || one.at == At::Finished;
+        let before = one.failed || finished;
         if self.ended.is_some() {
             self.duplicates += u64::from(before);
             return false;
@@ -320,10 +322,13 @@ impl Collect {
         self.accepted(by, name, now);
     }
 
-    /// A responder leaves it to another of its group.
+    /// A responder leaves it to another of its group. One that finished before it was sent again says no more of it.
     pub fn declined(&mut self, by: &str, name: &str, now: Instant) {
+        let finished = self.had_finished(by);
         let Some((at, new)) = self.sign(by, name, now) else { return };
-        if new {
+        if finished {
+            self.mark(at, At::Finished);
+        } else if new {
             self.mark(at, At::Declined);
         }
         self.settle();
@@ -384,6 +389,12 @@ impl Collect {
             late: self.late,
             missing: missing.map(|one| (&*one.by, &*one.name)).collect(),
         }
+    }
+
+    /// Whether a responder has finished, since it was last sent or before.
+    fn had_finished(&self, by: &str) -> bool {
+        let known = self.responders.iter().find(|one| &*one.by == by);
+        known.is_some_and(|one| matches!(one.at, At::Finished | At::Earlier { finished: true }))
     }
 
     /// The place of a responder, who gave a sign just now, and whether it is its first. `None` if there are too many:

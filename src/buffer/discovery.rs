@@ -23,6 +23,7 @@ impl Buffer {
         }
         let answer = Head {
             id: head.id.clone(),
+            asking: head.asking.clone(),
             by: format!("{}.0", self.instance).into(),
             name: self.name.as_str().into(),
             ..Head::new(Kind::End)

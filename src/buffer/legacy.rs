@@ -12,21 +12,62 @@ use crate::mux::events::Often;
 use crate::mux::promise::literal;
 use crate::sync::Arc;
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::json;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 const REQUEST: &[u8] = b"Request:";
 const RESPONSE: &[u8] = b"Response:";
 
-/// What an answer says of itself.
-#[derive(Deserialize)]
+/// What an answer says of itself, and under which names.
+#[derive(Default)]
 struct Response<'a> {
-    #[serde(borrow, default, rename = "CorrelationId")]
     id: Cow<'a, str>,
-    #[serde(borrow, default, rename = "ResponseServerName")]
     server: Cow<'a, str>,
+}
+
+const ID: &str = "CorrelationId";
+const SERVER: &str = "ResponseServerName";
+
+/// A text, borrowed where it holds no escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Any JSON object: of what came twice the last counts, and what is null is empty. The original reads it so.
+impl<'de: 'a, 'a> Deserialize<'de> for Response<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Response<'a>, D::Error> {
+        from.deserialize_map(Reading)
+    }
+}
+
+struct Reading;
+
+impl<'de> Visitor<'de> for Reading {
+    type Value = Response<'de>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Response<'de>, A::Error> {
+        let mut said = Response::default();
+        while let Some(Text(key)) = map.next_key()? {
+            let place = match &*key {
+                ID => &mut said.id,
+                SERVER => &mut said.server,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *place = map.next_value::<Option<Text<'_>>>()?.map_or(Cow::Borrowed(""), |Text(text)| text);
+        }
+        Ok(said)
+    }
 }
 
 /// The pattern of the requests of a type, or of all.
@@ -69,17 +110,25 @@ pub(super) fn correlation_id(given: Option<&str>) -> Result<String> {
 
 /// An answer as the original writes it: the body's own properties, then the id and who answered.
 pub(super) fn response(body: &[u8], id: &str, server: &str) -> Result<Vec<u8>> {
-    let object: Result<serde_json::Map<String, serde_json::Value>, _> = serde_json::from_slice(body);
-    let object = object.map_err(|error| {
+    let invalid = |error| {
         Error::new(Status::InvalidArgument, format!("an answer in Messaging.Buffer's wire is a JSON object: {error}"))
-    })?;
-    let mut out = body.trim_ascii_end().to_vec();
+    };
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body).map_err(invalid)?;
+    let mut out = if object.contains_key(ID) || object.contains_key(SERVER) {
+        // It says so already, as one that was received and is sent on does: twice is more than peers read. The other values
+        // are written as they were.
+        let mut object: BTreeMap<String, &RawValue> = serde_json::from_slice(body).map_err(invalid)?;
+        object.retain(|key, _| key != ID && key != SERVER);
+        serde_json::to_vec(&object).map_err(invalid)?
+    } else {
+        body.trim_ascii_end().to_vec()
+    };
     out.pop();
-    if !object.is_empty() {
+    if out.trim_ascii() != b"{" {
         out.push(b',');
     }
     let (id, server) = (json!(id), json!(server));
-    out.extend_from_slice(format!("\"CorrelationId\":{id},\"ResponseServerName\":{server}}}").as_bytes());
+    out.extend_from_slice(format!("\"{ID}\":{id},\"{SERVER}\":{server}}}").as_bytes());
     Ok(out)
 }
 
@@ -159,6 +208,31 @@ mod tests {
         let commas = response(b"{}", "a,b", "c,d").unwrap();
         assert_eq!(String::from_utf8(commas).unwrap(), r#"{"CorrelationId":"a,b","ResponseServerName":"c,d"}"#);
         assert!(response(b"[1]", "x", "vm").is_err());
+        // What says it already says it once.
+        for own in [r#"{"CorrelationId":"y"}"#, r#" { "ResponseServerName" : null , "CorrelationId" : 1 } "#] {
+            let written = response(own.as_bytes(), "x", "vm").unwrap();
+            assert_eq!(String::from_utf8(written).unwrap(), r#"{"CorrelationId":"x","ResponseServerName":"vm"}"#);
+        }
+        let deep = response(
+            br#"{"b":[1.0, 12345678901234567890123],"CorrelationId":"y","a":{"CorrelationId":"z"}}"#,
+            "x",
+            "vm",
+        );
+        let wanted = r#"{"a":{"CorrelationId":"z"},"b":[1.0, 12345678901234567890123],"CorrelationId":"x","ResponseServerName":"vm"}"#;
+        assert_eq!(String::from_utf8(deep.unwrap()).unwrap(), wanted);
+    }
+
+    #[test]
+    fn an_answer_is_read_with_what_it_says_last() {
+        let read =
+            |body: &str| serde_json::from_str::<Response<'_>>(body).map(|said| (said.id.into(), said.server.into()));
+        let text = |id: &str, server: &str| (id.to_owned(), server.to_owned());
+        assert_eq!(read(r#"{"CorrelationId":"a","n":[{}],"CorrelationId":"b\u0063"}"#).unwrap(), text("bc", ""));
+        assert_eq!(read(r#"{"ResponseServerName":"vm","ResponseServerName":null}"#).unwrap(), text("", ""));
+        assert_eq!(read(r#"{"Correlation\u0049d":"a"}"#).unwrap(), text("a", ""));
+        for no_answer in [r#"["a","vm"]"#, r#"{"CorrelationId":1}"#, "null", "{} x"] {
+            assert!(read(no_answer).is_err(), "{no_answer}");
+        }
     }
 
     #[test]

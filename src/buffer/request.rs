@@ -281,6 +281,11 @@ impl Buffer {
         gather.named.as_deref().map_or_else(|| self.unique_id(id), str::to_owned)
     }
 
+    /// Which asking it is, where its id may be used again.
+    fn asking(&self, id: u64, gather: &Gather) -> String {
+        gather.named.as_ref().map_or_else(String::new, |_| self.unique_id(id))
+    }
+
     fn unique_id(&self, id: u64) -> String {
         let mut text = String::with_capacity(self.instance.len() + 17);
         text.push_str(&self.instance);
@@ -306,7 +311,7 @@ impl Buffer {
             attempt: gather.attempt,
             expect: gather.expect,
             not: if gather.own { "".into() } else { self.instance.as_str().into() },
-            asking: gather.named.as_ref().map_or_else(Default::default, |_| self.unique_id(id).into()),
+            asking: self.asking(id, gather).into(),
             repeat: gather.repeatable,
             h,
             ..Head::new(Kind::Request)
@@ -477,6 +482,8 @@ impl Buffer {
             return;
         }
         let found = state.requests.find(&self.instance, &head.id);
+        // Who names no asking is heard: not every peer does.
+        let found = found.filter(|&id| head.asking.is_empty() || head.asking == self.unique_id(id));
         let Some((id, gather)) = found.and_then(|id| Some((id, state.requests.open.get_mut(&id)?))) else {
             self.counted.late.fetch_add(1, Ordering::Relaxed);
             if matches!(frame.kind, Kind::Part | Kind::Error) || head.seq.is_some() {

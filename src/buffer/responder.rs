@@ -9,6 +9,7 @@ use super::{Buffer, FRAME_TIME, State, TOKEN_ANSWER, check_head, headers};
 use crate::error::{Error, Result, Status};
 use crate::inbox::{Inbox, Kind as Rec, RecordIn};
 use crate::mux::events::Level;
+use crate::mux::ops::cut;
 use crate::mux::promise::pattern_of;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
@@ -23,6 +24,11 @@ use std::time::{Duration, Instant};
 
 /// The token by which a responder that drains knows that the server let go of its name.
 pub(super) const LET_GO: u64 = 1;
+
+/// How much is said of a failure, in bytes: however many of them JSON writes as six, a head line has room for it. Whoever
+/// fails must be able to say so, or his asker hears of an end without a reason.
+const MOST_CODE: usize = 256;
+const MOST_MESSAGE: usize = 8 * 1024;
 
 /// What is served.
 #[derive(Debug)]
@@ -278,9 +284,11 @@ impl Buffer {
             id: request.id.as_str().into(),
             by: (*one.by).into(),
             name: self.name.as_str().into(),
+            asking: request.asking.as_str().into(),
             h,
             ..Head::new(Kind::End)
         };
+        let most = self.hub.settings.limits.max_payload;
         let frame = match say {
             Say::Answer { last: false, .. } if legacy => {
                 let text = "in Messaging.Buffer's wire a request has one answer";
@@ -300,17 +308,18 @@ impl Buffer {
             }
             Say::End => Head { n: Some(request.said), ..head }.frame(b""),
             Say::Error { code, message, retriable } => {
-                let head = head.of_kind(Kind::Error);
-                Head { code: code.into(), message: message.into(), retriable, ..head }.frame(b"")
+                let head = Head { code: cut(code, MOST_CODE).into(), retriable, ..head.of_kind(Kind::Error) };
+                let said = |most| Head { message: cut(message, most).into(), ..head.clone() }.frame(b"");
+                let frame = said(MOST_MESSAGE);
+                if frame.len() > most { said(most / 16) } else { frame }
             }
         };
-        let most = self.hub.settings.limits.max_payload;
         if frame.len() > most {
             let text = format!("the answer has {} bytes with its head line; max_payload is {most}", frame.len());
             return Err(Error::new(Status::TooLarge, text));
         }
-        if let (Say::Answer { .. } | Say::Error { .. }, false) = (say, legacy) {
-            check_head(&frame, if let Say::Answer { body, .. } = say { body } else { b"" })?;
+        if let (Say::Answer { body, .. }, false) = (say, legacy) {
+            check_head(&frame, body)?;
         }
         let number = request.said;
         let first = number == 0;
@@ -460,7 +469,7 @@ impl Buffer {
                 responder.inbox.push_quietly(&record);
             }
             if !request.given_up && !responder.legacy {
-                self.refuse(&responder.by, &request.id, &request.reply, "CLOSED", "the responder was closed");
+                self.refuse(&responder.by, request.asker(), "CLOSED", "the responder was closed");
             }
         }
         let _ = self.hub.close_source(id);
@@ -476,19 +485,5 @@ impl Buffer {
         {
             let _ = self.hub.close_source(discovery);
         }
-    }
-
-    /// Tells an asker that its request will not be answered, and that another may be.
-    pub(super) fn refuse(&self, by: &str, id: &str, reply: &str, code: &str, message: &str) {
-        let head = Head {
-            id: id.into(),
-            by: by.into(),
-            name: self.name.as_str().into(),
-            code: code.into(),
-            message: message.into(),
-            retriable: true,
-            ..Head::new(Kind::Error)
-        };
-        self.send(reply.as_bytes(), &head.frame(b""));
     }
 }

@@ -27,8 +27,9 @@ const LONGEST_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The longest id of a request.
 pub(super) const MAX_ID: usize = 256;
-/// How much of a head line the ids of an `alive` may fill, with escapes to spare.
+/// How much of a head line the ids of an `alive` may fill, with escapes to spare, and how many they may be.
 const ALIVE_BYTES: usize = 8 * 1024;
+const ALIVE_IDS: usize = 512;
 
 /// Flag bits of a request: it was sent again; it came in Messaging.Buffer's wire.
 const REQUEST_AGAIN: u16 = 1;
@@ -49,7 +50,7 @@ pub(super) struct Request {
     pub(super) id: String,
     pub(super) reply: String,
     /// Which asking, where its id may be used again.
-    asking: String,
+    pub(super) asking: String,
     pub(super) service: Box<[u8]>,
     /// Head line and body, until the application has them, and the room for them in the responder's inbox.
     kept: Option<[Box<[u8]>; 2]>,
@@ -73,8 +74,8 @@ impl Request {
         self.at == At::WithApplication
     }
 
-    /// Whether a head speaks of it. Ids that askers choose may meet; a cancel need not name the reply channel, and does not
-    /// name the asking.
+    /// Whether a head speaks of it. Ids that askers choose may meet; a cancel need not name the reply channel, and not every
+    /// peer's names the asking.
     fn is_asked(&self, head: &Head<'_>) -> bool {
         self.id == head.id
             && (head.reply.is_empty() || self.reply == head.reply)
@@ -84,6 +85,25 @@ impl Request {
     /// What it is remembered by.
     pub(super) fn unique(&self) -> &str {
         if self.asking.is_empty() { &self.id } else { &self.asking }
+    }
+
+    /// Who hears what becomes of it.
+    pub(super) fn asker(&self) -> Asker<'_> {
+        Asker { id: &self.id, asking: &self.asking, reply: &self.reply }
+    }
+}
+
+/// Who hears what becomes of a request: whatever is said of one names it as it named itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker<'a> {
+    id: &'a str,
+    asking: &'a str,
+    reply: &'a str,
+}
+
+impl<'a> Asker<'a> {
+    fn of(head: &'a Head<'_>) -> Asker<'a> {
+        Asker { id: &head.id, asking: &head.asking, reply: &head.reply }
     }
 }
 
@@ -116,8 +136,7 @@ impl Buffer {
         }
         if responder.catch_all && service == b"$" {
             // Answered elsewhere in this client; but Redis counted this one too.
-            let by = responder.by.clone();
-            self.decline(&by, &head.id, &head.reply);
+            self.decline(&responder.by, Asker::of(head));
             return;
         }
         if head.id.is_empty() || head.id.len().max(head.asking.len()) > MAX_ID || head.reply.is_empty() {
@@ -130,10 +149,9 @@ impl Buffer {
         if left.is_zero() {
             return;
         }
-        if head.repeat && head.attempt <= 1 {
-            responder.memory.forget(&head.reply, head.unique());
-        } else if head.repeat {
-            // Again, from the beginning: its asker was away, and knows what came before.
+        if head.repeat {
+            // Perhaps again: its asker was away, and knows what came before. Attempts may overtake each other, so the first
+            // one is no less again than any other.
             let (frames, whole) = responder.memory.recall(&head.reply, head.unique());
             for frame in frames {
                 self.send(head.reply.as_bytes(), frame);
@@ -142,19 +160,25 @@ impl Buffer {
                 return;
             }
             let same = |one: &&Request| one.responder == id && one.is_asked(head) && !one.given_up;
-            if let Some(request) = state.responders.tickets.values().find(same) {
+            // All that is in work is looked through only for what may be there.
+            let may_be_open = head.attempt > 1 || responder.memory.took(head.unique());
+            if may_be_open && let Some(request) = state.responders.tickets.values().find(same) {
                 // It is worked on: whoever asks again waits for the same work. A claim that is on its way says itself
                 // what becomes of it.
-                let by = responder.by.clone();
                 if request.at != At::Claiming {
-                    self.tell_accepted(&by, &head.id, &head.reply);
+                    self.tell_accepted(&responder.by, Asker::of(head));
                 }
+                return;
+            }
+            if responder.memory.won(head.unique()) {
+                // Its claim stands: were it declined here, all of the group would say that somebody else does it.
+                let text = "this request was served, and what was answered is not remembered any more";
+                self.fail(&responder.by, Asker::of(head), "FORGOTTEN", text, false);
                 return;
             }
         }
         if is_served(&responder.once, head.unique()) {
-            let by = responder.by.clone();
-            self.decline(&by, &head.id, &head.reply);
+            self.decline(&responder.by, Asker::of(head));
             return;
         }
         responder.requests += 1;
@@ -162,8 +186,7 @@ impl Buffer {
             responder.errors += 1;
             let waiting = responder.waiting.len() + responder.claiming;
             let text = format!("{} requests are in work and {waiting} wait", responder.handed);
-            let by = responder.by.clone();
-            self.refuse(&by, &head.id, &head.reply, "BUSY", &text);
+            self.refuse(&responder.by, Asker::of(head), "BUSY", &text);
             return;
         }
         let now = Instant::now();
@@ -171,11 +194,16 @@ impl Buffer {
         let waits = claims || responder.handed >= responder.concurrency || !responder.waiting.is_empty();
         let Some(room) = room_for(responder, waits, service, frame.line, frame.body) else {
             responder.errors += 1;
-            let by = responder.by.clone();
-            self.refuse(&by, &head.id, &head.reply, "BUSY", "the inbox of the responder is full");
+            self.refuse(&responder.by, Asker::of(head), "BUSY", "the inbox of the responder is full");
             return;
         };
-        serves(&responder.once, head.unique());
+        if head.repeat {
+            responder.memory.takes(head.unique());
+        }
+        if waits {
+            // It has its room. What is given to the application at once may find none.
+            serves(&responder.once, head.unique());
+        }
         let (group, by) = if claims { (responder.group.clone(), responder.by.clone()) } else { Default::default() };
         state.responders.next_ticket += 1;
         let ticket = state.responders.next_ticket;
@@ -219,8 +247,10 @@ impl Buffer {
             if let Some(responder) = state.responders.all.get_mut(&id) {
                 responder.waiting.push_back(ticket);
             }
-        } else {
-            self.hand_out(state, ticket, Some((frame.line, frame.body)));
+        } else if self.hand_out(state, ticket, Some((frame.line, frame.body)))
+            && let Some(responder) = state.responders.all.get(&id)
+        {
+            serves(&responder.once, head.unique());
         }
     }
 
@@ -292,6 +322,9 @@ impl Buffer {
         responder.claiming = responder.claiming.saturating_sub(1);
         if status == Status::Ok.code() && first {
             request.at = At::Waiting;
+            if request.repeat {
+                responder.memory.wins(request.unique());
+            }
             // The way to the server and back has been waited for already.
             state.responders.unaccepted.push_back((Instant::now(), ticket));
             responder.waiting.push_back(ticket);
@@ -302,11 +335,11 @@ impl Buffer {
         responder.inbox.unreserve(std::mem::take(&mut request.room));
         let Some(request) = state.responders.tickets.remove(&ticket) else { return };
         if status == Status::Ok.code() {
-            self.decline(&by, &request.id, &request.reply);
+            self.decline(&by, request.asker());
         } else {
             let text = format!("a request could not be claimed for its queue group: {text}");
             self.hub.events.often(Often::NotTaken, || text.clone());
-            self.refuse(&by, &request.id, &request.reply, "CLAIM", &text);
+            self.refuse(&by, request.asker(), "CLAIM", &text);
         }
         self.settle_drain(state, id);
     }
@@ -319,15 +352,15 @@ impl Buffer {
         }
     }
 
-    /// Gives one request to the application.
-    fn hand_out(&self, state: &mut State, ticket: u64, fresh: Option<(&[u8], &[u8])>) {
-        let Some(request) = state.responders.tickets.get_mut(&ticket) else { return };
-        let Some(responder) = state.responders.all.get_mut(&request.responder) else { return };
+    /// Gives one request to the application. `false` if it did not get it: there was no room, which its asker is told.
+    fn hand_out(&self, state: &mut State, ticket: u64, fresh: Option<(&[u8], &[u8])>) -> bool {
+        let Some(request) = state.responders.tickets.get_mut(&ticket) else { return false };
+        let Some(responder) = state.responders.all.get_mut(&request.responder) else { return false };
         let kept = request.kept.take();
         let (line, body) = match (&kept, fresh) {
             (Some([line, body]), _) => (&**line, &**body),
             (None, Some(fresh)) => fresh,
-            (None, None) => return,
+            (None, None) => return false,
         };
         let record = RecordIn {
             flags: request.flags,
@@ -350,14 +383,15 @@ impl Buffer {
             responder.handed += 1;
             let inbox = Arc::clone(&responder.inbox);
             state.gave(&inbox);
-            return;
+            return true;
         }
         responder.errors += 1;
         let by = responder.by.clone();
         let gone = state.responders.tickets.remove(&ticket);
         if let Some(request) = gone.filter(|request| request.flags & REQUEST_LEGACY == 0) {
-            self.refuse(&by, &request.id, &request.reply, "BUSY", "the inbox of the responder is full");
+            self.refuse(&by, request.asker(), "BUSY", "the inbox of the responder is full");
         }
+        false
     }
 
     fn cancelled(&self, state: &mut State, id: u64, head: &Head<'_>) {
@@ -394,13 +428,28 @@ impl Buffer {
         }
     }
 
-    fn decline(&self, by: &str, id: &str, reply: &str) {
-        let head = Head { id: id.into(), by: by.into(), name: self.name.as_str().into(), ..Head::new(Kind::Declined) };
-        self.send(reply.as_bytes(), &head.frame(b""));
+    fn decline(&self, by: &str, asker: Asker<'_>) {
+        self.tell(by, asker, Head::new(Kind::Declined));
     }
 
-    fn tell_accepted(&self, by: &str, id: &str, reply: &str) {
-        let head = Head { id: id.into(), by: by.into(), name: self.name.as_str().into(), ..Head::new(Kind::Accepted) };
+    fn tell_accepted(&self, by: &str, asker: Asker<'_>) {
+        self.tell(by, asker, Head::new(Kind::Accepted));
+    }
+
+    /// Tells an asker that its request will not be answered, and that another may be.
+    pub(super) fn refuse(&self, by: &str, asker: Asker<'_>, code: &str, message: &str) {
+        self.fail(by, asker, code, message, true);
+    }
+
+    fn fail(&self, by: &str, asker: Asker<'_>, code: &str, message: &str, retriable: bool) {
+        let head = Head { code: code.into(), message: message.into(), retriable, ..Head::new(Kind::Error) };
+        self.tell(by, asker, head);
+    }
+
+    fn tell(&self, by: &str, asker: Asker<'_>, head: Head<'_>) {
+        let Asker { id, asking, reply } = asker;
+        let name = self.name.as_str().into();
+        let head = Head { id: id.into(), asking: asking.into(), by: by.into(), name, ..head };
         self.send(reply.as_bytes(), &head.frame(b""));
     }
 
@@ -415,7 +464,7 @@ impl Buffer {
             let Some(responder) = state.responders.all.get(&request.responder) else { continue };
             request.accepted = !responder.legacy;
             if !request.given_up && !responder.legacy {
-                self.tell_accepted(&responder.by, &request.id, &request.reply);
+                self.tell_accepted(&responder.by, request.asker());
             }
             let expires = request.expires;
             state.responders.next_alive.get_or_insert(now + ALIVE_EVERY);
@@ -457,7 +506,7 @@ impl Buffer {
             let mut left = ids.as_slice();
             while !left.is_empty() {
                 let mut bytes = 0;
-                let fits = left.iter().take_while(|id| {
+                let fits = left.iter().take(ALIVE_IDS).take_while(|id| {
                     bytes += id.len() + 3;
                     bytes <= ALIVE_BYTES
                 });

@@ -159,10 +159,12 @@ pub extern "C" fn redmux_responder_end(responder: redmux_responder, request: u64
     guard(responder.id, || say(responder, request, Say::End))
 }
 
-/// Ends a request with an error, which its asker gets as an answer with REDMUX_FLAG_FAILED. REDMUX_ERR_CLOSED: it has ended.
+/// Ends a request with an error, which its asker gets as an answer with REDMUX_FLAG_FAILED, however long it is: of code 256
+/// bytes are sent and of message 8 KiB, or less where max_payload is small. REDMUX_ERR_CLOSED: it has ended.
 ///
 /// request: the ticket, the request record's number. code: a word, UTF-8, NULL only with length 0; borrowed for the call.
-/// message: a sentence, UTF-8, NULL only with length 0; borrowed for the call. retriable: 1 if asking again may help, 0 if not. Any thread, also inside a callback.
+/// message: a sentence, UTF-8, NULL only with length 0; borrowed for the call. retriable: 1 if asking again may help, 0 if
+/// not. Any thread, also inside a callback.
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_responder_fail(
     responder: redmux_responder,

@@ -200,7 +200,8 @@ table! {
             "How many requests may be in work at once in one responder.";
         Waiting "waiting" Kind::Number(0, 1_000_000), "1024",
             "How many more may wait for that; what comes beyond is answered with a retriable error.";
-        Group "group" ANY, "", "A queue group: of all its members exactly one serves a request; empty: everybody does.";
+        Group "group" ANY, "",
+            "A queue group: of all its members exactly one serves a request; empty: everybody does. A busy member claims what comes and lets it wait; with `waiting` 0 it leaves it to the others.";
         Once "once" ANY, "",
             "Responders of this process with the same word serve a request once that reaches several of them.";
         CatchAll "catch_all" Kind::Flag, "false", "Whether to serve every service whose name begins with the given one.";

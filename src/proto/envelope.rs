@@ -105,7 +105,7 @@ pub struct Head<'a> {
     /// An instance that must not answer: the asker's own.
     #[serde(borrow, default)]
     pub not: Cow<'a, str>,
-    /// Which asking this is, where the caller chose the id and may use it again.
+    /// Which asking this is, where the caller chose the id and may use it again. What is said of a request names it too.
     #[serde(borrow, default)]
     pub asking: Cow<'a, str>,
     /// It may be sent again under the same id: answers are to be remembered.

@@ -3,6 +3,7 @@
 //! Beside `tap.rs`: a test that wants it writes `#[path = "support/asking.rs"] mod asking;` after `mod tap;`.
 #![allow(dead_code, reason = "each test uses its part")]
 
+use crate::support::{PATIENCE, eventually};
 use crate::tap::{BOUND, Event, Tap, with_options};
 use redmux::buffer::{Ask, Reason, Say, Serve};
 use redmux::client::Client;
@@ -92,6 +93,23 @@ impl Asked {
 /// The head of an answer or a request.
 pub fn head(event: &Event) -> Value {
     serde_json::from_slice(&event.extra).expect("a head line")
+}
+
+/// What is the next request of a group, and which member has it. Nobody else has one.
+#[track_caller]
+pub fn claimed(members: &mut [Service]) -> (usize, Event) {
+    let mut found = None;
+    eventually("a member has it", PATIENCE, || {
+        let one = |(at, member): (usize, &mut Service)| Some((at, member.tap.poll().filter(is_request)?));
+        found = found.take().or_else(|| members.iter_mut().enumerate().find_map(one));
+        found.is_some()
+    });
+    found.expect("found")
+}
+
+/// Whether it is a request.
+pub fn is_request(event: &Event) -> bool {
+    event.kind == Kind::Request
 }
 
 /// A responder and its requests.

@@ -48,6 +48,9 @@ impl Peer {
         if let Some(seq) = seq {
             head["seq"] = seq.into();
         }
+        if let Some(asking) = request.get("asking") {
+            head["asking"] = asking.clone();
+        }
         let reply = request["reply"].as_str().expect("a reply channel");
         self.saying.publish(reply.as_bytes(), format!("{head}\n{body}").as_bytes());
     }

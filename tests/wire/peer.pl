@@ -123,19 +123,25 @@ sub read_frame {
 my %work;    # requests in work, by id
 my ($requests, $errors) = (0, 0);
 
+# What names a request in all that is said of it.
+sub asked {
+    my ($one) = @_;
+    return { id => $one->{id}, defined $one->{asking} ? (asking => $one->{asking}) : () };
+}
+
 sub say_frame {
     my ($one, $kind, $head, $body) = @_;
-    my $by = { id => $one->{id}, by => "$instance.1", name => $name };
+    my $by = { %{ asked($one) }, by => "$instance.1", name => $name };
     ask_redis('PUBLISH', $one->{reply}, frame($kind, { %$by, %$head }, $body));
 }
 
 sub take {
     my ($head, $body, $group) = @_;
-    my $one = { id => $head->{id}, reply => $head->{reply} };
+    my $one = { id => $head->{id}, asking => $head->{asking}, reply => $head->{reply} };
     $requests++;
     my $ttl = $head->{ttl} // 10_000;
     if (defined $group) {
-        my $asking = $head->{asking} // $one->{id};
+        my $asking = $one->{asking} // $one->{id};
         my $key = "redmux:claim:$asking:$group";
         return say_frame($one, 'declined', {}) unless ask_redis('SET', $key, "$instance.1", 'NX', 'PX', $ttl);
     }
@@ -170,7 +176,7 @@ sub discover {
       : $body eq 'INFO'  ? $json->encode($about)
       : $body eq 'STATS' ? $json->encode({ %$about, services => [{ %$service_about, %stats }] })
       :                    undef;
-    my $by = { id => $head->{id}, by => "$instance.0", name => $name };
+    my $by = { %{ asked($head) }, by => "$instance.0", name => $name };
     my $out = defined $answer
       ? frame('end', { %$by, seq => 0 }, $answer)
       : frame('error', { %$by, code => 'UNKNOWN', message => 'neither PING, INFO nor STATS' });
@@ -188,7 +194,9 @@ sub serve {
         if ($message) {
             my ($head, $body) = read_frame($message->[1]) or next;
             if ($head->{k} eq 'cancel') {
-                print "cancelled $head->{id}\n" if delete $work{ $head->{id} };
+                my $one = $work{ $head->{id} };
+                my $other = $one && defined $head->{asking} && ($one->{asking} // '') ne $head->{asking};
+                print "cancelled $head->{id}\n" if $one && !$other && delete $work{ $head->{id} };
             } elsif ($head->{k} eq 'request' && $head->{id} && $head->{reply} && ($head->{not} // '') ne $instance) {
                 $message->[0] eq 'redmux:svc:$' ? discover($head, $body, $group) : take($head, $body, $group);
             }

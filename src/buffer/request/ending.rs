@@ -108,6 +108,7 @@ impl Buffer {
             let head = Head {
                 id: self.wire_id(id, &gather).into(),
                 reply: self.reply.as_str().into(),
+                asking: self.asking(id, &gather).into(),
                 ..Head::new(Kind::Cancel)
             };
             let channel = self.service_channel(&gather.service);
