@@ -345,3 +345,15 @@ pub fn stat(client: &Client, path: &[&str]) -> u64 {
     let value = path.iter().fold(&stats, |value, key| &value[*key]);
     value.as_u64().unwrap_or_else(|| panic!("no number at {path:?} in {stats}"))
 }
+
+/// The next failed attempt of the subscriber link, as the events tell it.
+#[track_caller]
+pub fn offline(events: &mut Tap) -> Event {
+    events.find("a failed attempt", |e| e.is_state(State::Offline))
+}
+
+/// A line of log with that part.
+#[track_caller]
+pub fn logged(events: &mut Tap, part: &str) -> Event {
+    events.find(&format!("a line with {part:?}"), |e| e.kind == Kind::Log && e.text().contains(part))
+}
