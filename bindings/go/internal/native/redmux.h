@@ -1551,8 +1551,9 @@ int32_t redmux_responder_fail(struct redmux_responder responder,
                               int32_t retriable);
 
 /**
- * Stops taking requests in, lets those that it has finish, and closes it: closed comes, and then done. With
- * REDMUX_ERR_TIMEOUT it was closed with requests unfinished; their askers were told.
+ * Serves what was published before, lets what it has finish, and closes it: closed comes, and then done. With
+ * REDMUX_ERR_TIMEOUT, REDMUX_ERR_CANCELLED (redmux_inbox_cancel) or REDMUX_ERR_CLOSED it was closed with requests
+ * unfinished; their askers were told.
  *
  * inbox: where done comes; {0} is the responder's own. token: comes back in it. timeout_ms: 0 is the client's option
  * timeout, -1 for ever. Any thread, also inside a callback.
