@@ -9,6 +9,7 @@ use redmux::error::Status;
 use redmux::inbox::Kind;
 use redmux::mux::events::State;
 use std::collections::HashMap;
+use support::conn::{Value, encode};
 use support::{PATIENCE, Server, eventually};
 use tap::{
     Event, Tap, add, open, open_with_events, pattern, remove, stat, subscribed, subscription, ticket, ticket_in,
@@ -111,6 +112,57 @@ fn m07_one_publish_reaches_a_channel_and_a_matching_pattern_exactly_once_each() 
         assert_eq!(got.remove(&source).as_ref(), Some(&expected));
     }
     assert_eq!((got.remove(&none), got.len()), (None, 0));
+}
+
+#[test]
+fn m07_messages_of_all_kinds_that_come_together_keep_their_order_their_names_and_their_numbers() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let (mut one, mut other) = (Tap::on(&client), Tap::on(&client));
+    let names: [&[u8]; 5] = [b"a1", b"a2", b"b1", b"both", b"a long name that does not fit its entry"];
+    subscribed(&client, &one, 1, &[names[0], names[1], names[3], names[4]]);
+    subscribed(&client, &one, 2, &[names[2], names[3]]);
+    subscribed(&client, &other, 3, &[names[1], names[2]]);
+    pattern(&client, &one, 4, b"a?");
+
+    let mut redis = server.conn();
+    let mut random = 1u32;
+    let sent: Vec<(usize, String)> = (0..2_000)
+        .map(|n| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((random >> 16) as usize % names.len(), n.to_string())
+        })
+        .collect();
+    // At once, so that they come in few reads.
+    let all: Vec<u8> = sent.iter().flat_map(|(at, n)| encode(&[b"PUBLISH", names[*at], n.as_bytes()])).collect();
+    redis.send(&all).unwrap();
+    let mut numbers: HashMap<Vec<u8>, u64> = HashMap::new();
+    for (at, n) in &sent {
+        assert!(matches!(redis.read_reply().unwrap(), Value::Int(1..)), "{n} was published");
+        let mut expect = |tap: &mut Tap, tokens: &[u64]| {
+            let mut got = tap.messages(tokens.len());
+            got.sort_by_key(|event| event.token);
+            assert_eq!(got.iter().map(|event| event.token).collect::<Vec<_>>(), tokens, "message {n}");
+            for event in got {
+                assert_eq!((event.name.as_slice(), event.payload()), (names[*at], n.clone()));
+                let known = if event.token == 4 { 0 } else { *numbers.entry(event.name).or_insert(event.number) };
+                assert_eq!((event.number, u64::from(event.flags)), (known, u64::from(event.token == 4)));
+            }
+        };
+        let (here, there): (&[u64], &[u64]) = match at {
+            0 => (&[1, 4], &[]),
+            1 => (&[1, 4], &[3]),
+            2 => (&[2], &[3]),
+            3 => (&[1, 2], &[]),
+            _ => (&[1], &[]),
+        };
+        expect(&mut one, here);
+        expect(&mut other, there);
+    }
+    let mut different: Vec<u64> = numbers.into_values().collect();
+    different.sort_unstable();
+    different.dedup();
+    assert!(different.len() == names.len() && different[0] > 0, "{different:?}");
 }
 
 #[test]

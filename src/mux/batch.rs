@@ -43,6 +43,8 @@ pub struct Message {
     pub from: u32,
     /// The end.
     pub to: u32,
+    /// The number of the name that it carries, once that was looked up.
+    pub number: u64,
 }
 
 /// Messages in a row with the same name.
@@ -56,21 +58,21 @@ pub struct Run {
     pub first: usize,
     /// What the name hashes to.
     pub hash: u32,
-    /// Where the name probably is.
+    /// Where the name probably is, and the number that it then has.
     pub guess: Option<NameId>,
-    /// The number of the name that messages carry.
+    /// The number.
     pub number: u64,
     /// Whom it is for.
     pub to: To,
 }
 
 /// Whom a run is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum To {
     /// Nobody wants it any more.
     Nobody,
-    /// One subscription.
-    One(Route),
+    /// One subscription, by its slot.
+    One(u32),
     /// So many subscriptions, whose routes stand in the batch.
     Many {
         /// Where the first one is.
@@ -123,11 +125,33 @@ impl Batch {
         self.routes.clear();
     }
 
-    /// The messages of the run at `at`.
-    pub fn run(&self, at: usize) -> Option<(&Run, &[Message])> {
+    /// Where in the messages the run at `at` begins. Behind the last run, where they end.
+    fn begin(&self, at: usize) -> usize {
+        self.runs.get(at).map_or(self.messages.len(), |run| run.first)
+    }
+
+    /// The messages of the runs from `at` to `end`.
+    pub fn messages_of(&self, at: usize, end: usize) -> &[Message] {
+        self.messages.get(self.begin(at)..self.begin(end)).unwrap_or_default()
+    }
+
+    /// Tells the messages of the run at `at` their number and the run whom it is for.
+    #[inline]
+    pub fn settle(&mut self, at: usize, number: u64, to: To) {
+        let messages = self.begin(at)..self.begin(at + 1);
+        self.messages.get_mut(messages).unwrap_or_default().iter_mut().for_each(|message| message.number = number);
+        if let Some(run) = self.runs.get_mut(at) {
+            run.to = to;
+        }
+    }
+
+    /// The run at `at`, and where the runs end that go with it: neighbours for the same subscription alone are appended
+    /// in one loop, which is most of them where there are many channels.
+    pub fn alike(&self, at: usize) -> Option<(&Run, usize)> {
         let run = self.runs.get(at)?;
-        let end = self.runs.get(at + 1).map_or(self.messages.len(), |next| next.first);
-        Some((run, self.messages.get(run.first..end)?))
+        let same = |other: &&Run| matches!(run.to, To::One(_)) && other.to == run.to && other.kind == run.kind;
+        let more = self.runs.get(at + 1..).unwrap_or_default().iter().take_while(same).count();
+        Some((run, at + 1 + more))
     }
 }
 
@@ -139,14 +163,14 @@ impl Message {
         // One without any bytes lies where it ends.
         let from = or(pattern, or(channel, or(payload, end, payload.off), channel.off), pattern.off);
         let to = or(payload, or(channel, or(pattern, end, pattern.end()), channel.end()), payload.end());
-        Message { channel, payload, pattern, from, to }
+        Message { channel, payload, pattern, from, to, number: 0 }
     }
 }
 
 impl Stage {
     /// Appends messages for one subscription as far as they fit the block that is being made. Returns how many did.
-    #[inline(always)] // most runs are one message where there are many channels
-    pub fn fill(&mut self, route: &Route, run: &Run, messages: &[Message], time: u64) -> usize {
+    #[inline]
+    pub fn fill(&mut self, route: &Route, kind: Kind, messages: &[Message], time: u64) -> usize {
         let Some(first) = messages.first() else { return 0 };
         let fresh = self.records.is_empty();
         if fresh {
@@ -166,10 +190,10 @@ impl Stage {
         let Some(last) = fitting.last() else { return 0 };
         self.len = (last.to - base) as usize;
         let mut cost = 0;
-        let flags = u16::from(run.kind == Kind::Pattern);
+        let flags = u16::from(kind == Kind::Pattern);
         // An empty part is at 0.
         let place = |part: Part| if part.len == 0 { 0 } else { part.off.wrapping_sub(base) };
-        self.records.extend(fitting.iter().map(|&Message { channel, payload, pattern, .. }| {
+        self.records.extend(fitting.iter().map(|&Message { channel, payload, pattern, number, .. }| {
             cost += RECORD_SIZE + (channel.len + payload.len + pattern.len) as usize;
             Record {
                 kind: Rec::Message as u16,
@@ -177,7 +201,7 @@ impl Stage {
                 status: 0,
                 source: route.source,
                 token: route.token,
-                number: run.number,
+                number,
                 aux: time,
                 name_off: place(channel),
                 name_len: channel.len,

@@ -194,7 +194,7 @@ impl Names {
     }
 
     /// The second half: the entry, if the guess was right, or of another name with the same hash.
-    #[inline]
+    #[inline(always)]
     pub fn confirm(&self, guess: Option<NameId>, hash: u32, kind: Kind, name: &[u8]) -> Option<&Entry> {
         let entry = self.get(guess?)?;
         if entry.kind == kind && same(&entry.name, name) {

@@ -169,23 +169,35 @@ impl Mux {
         for run in &mut batch.runs {
             run.number = self.registry.names().number(run.guess);
         }
-        for run in &mut batch.runs {
-            let name = part_of(bytes, run.name);
-            (run.number, run.to) = self.route(run, name, &mut batch.routes);
-            if let To::Many { first, count, together } = &mut run.to {
+        for at in 0..batch.runs.len() {
+            let Some(run) = batch.runs.get(at) else { break };
+            let entry = self.registry.names().confirm(run.guess, run.hash, run.kind, part_of(bytes, run.name));
+            // The usual case apart, and with numbers alone: to hand on a `To` costs as much as all the rest here.
+            if let Some((number, slot)) = entry.and_then(|entry| self.only(entry)) {
+                batch.settle(at, number, To::One(slot));
+                continue;
+            }
+            let (number, mut to) = self.route(entry, &mut batch.routes);
+            if let To::Many { first, count, together } = &mut to {
                 *together = self.share_an_inbox(batch.routes.get(*first..*first + *count).unwrap_or_default());
             }
+            batch.settle(at, number, to);
         }
-        for at in 0..batch.runs.len() {
-            let Some((run, messages)) = batch.run(at) else { break };
+        let mut at = 0;
+        while let Some((run, end)) = batch.alike(at) {
+            let messages = batch.messages_of(at, end);
+            at = end;
             match run.to {
-                To::One(route) => self.append(buffer, &route, run, messages, time),
+                To::One(slot) => match self.target(slot).and_then(Route::of) {
+                    Some(route) => self.append(buffer, &route, run.kind, messages, time),
+                    None => self.unmatched += messages.len() as u64,
+                },
                 To::Nobody => self.unmatched += messages.len() as u64,
                 To::Many { first, count, together } => {
                     let routes = batch.routes.get(first..first + count).unwrap_or_default();
                     for messages in messages.chunks(if together { 1 } else { BATCH }) {
                         for route in routes {
-                            self.append(buffer, route, run, messages, time);
+                            self.append(buffer, route, run.kind, messages, time);
                         }
                     }
                 }
@@ -199,30 +211,29 @@ impl Mux {
         batch.clear();
     }
 
+    /// The number of a name that only one subscription wants, and the slot of that.
+    #[inline(always)] // of each message where there are many channels
+    fn only(&self, entry: &Entry) -> Option<(u64, u32)> {
+        let &[slot] = entry.listeners.as_slice() else { return None };
+        let usual = listened(entry) && self.target(slot).is_some_and(|target| Route::of(target).is_some());
+        usual.then_some((number_of(entry), slot))
+    }
+
     /// Whom the messages of a name are for.
-    #[inline]
-    fn route(&self, run: &Run, name: &[u8], routes: &mut Vec<Route>) -> (u64, To) {
-        // While it is being unsubscribed messages still come; who wants it again meanwhile is told first that it is
-        // active.
-        let entry = self.registry.names().confirm(run.guess, run.hash, run.kind, name);
-        let listened = |entry: &&Entry| entry.actual == Actual::Active && entry.leavers.is_none();
-        let Some(entry) = entry.filter(listened) else { return self.route_of_leavers(run, entry, routes) };
-        // Only the name of a channel is worth keeping by its number: that of a pattern is not the name of its messages.
-        let number = if run.kind == Kind::Pattern { 0 } else { entry.number };
-        let route = |&slot: &u32| self.target(slot).and_then(Route::of);
-        let listeners = entry.listeners.as_slice();
-        if let [slot] = listeners {
-            return (number, route(slot).map_or(To::Each, To::One));
-        }
+    #[inline(never)]
+    fn route(&self, entry: Option<&Entry>, routes: &mut Vec<Route>) -> (u64, To) {
+        let Some(entry) = entry.filter(|entry| listened(entry)) else { return self.route_of_leavers(entry, routes) };
         let first = routes.len();
-        routes.extend(listeners.iter().map_while(route));
+        let listeners = entry.listeners.as_slice();
+        routes.extend(listeners.iter().map_while(|&slot| self.target(slot).and_then(Route::of)));
         let count = routes.len() - first;
-        (number, if count == listeners.len() { To::Many { first, count, together: false } } else { To::Each })
+        let to = if count == listeners.len() { To::Many { first, count, together: false } } else { To::Each };
+        (number_of(entry), to)
     }
 
     /// Whom the messages of a name are for that the server is asked to let go of: who drains hears them until it has.
     #[cold]
-    fn route_of_leavers(&self, run: &Run, entry: Option<&Entry>, routes: &mut Vec<Route>) -> (u64, To) {
+    fn route_of_leavers(&self, entry: Option<&Entry>, routes: &mut Vec<Route>) -> (u64, To) {
         let leaving = |entry: &&Entry| matches!(entry.actual, Actual::Active | Actual::Unsubscribing);
         let Some((entry, leavers)) = entry.filter(leaving).and_then(|entry| Some((entry, entry.leavers.as_ref()?)))
         else {
@@ -235,8 +246,7 @@ impl Mux {
             self.target(slot).filter(|target| target.source == op.source).and_then(Route::of)
         }));
         let count = routes.len() - first;
-        let number = if run.kind == Kind::Pattern { 0 } else { entry.number };
-        (number, To::Many { first, count, together: false })
+        (number_of(entry), To::Many { first, count, together: false })
     }
 
     /// Whether two of the routes lead into the same inbox.
@@ -251,13 +261,13 @@ impl Mux {
     }
 
     /// Stages messages for one subscription.
-    #[inline(always)] // most runs are one message where there are many channels
-    fn append(&mut self, buffer: &StdArc<Buffer>, route: &Route, run: &Run, messages: &[Message], time: u64) {
+    #[inline]
+    fn append(&mut self, buffer: &StdArc<Buffer>, route: &Route, kind: Kind, messages: &[Message], time: u64) {
         let mut rest = messages;
         while !rest.is_empty() {
             let Some(stage) = self.stages.get_mut(route.stage as usize) else { return };
             let fresh = stage.records.is_empty();
-            let taken = stage.fill(route, run, rest, time);
+            let taken = stage.fill(route, kind, rest, time);
             if fresh {
                 self.touched.push(route.stage);
             }
@@ -278,7 +288,7 @@ impl Mux {
         for slot in entry.listeners.clone().as_slice() {
             let Some(target) = self.target(*slot) else { continue };
             if let Some(route) = Route::of(target) {
-                self.append(buffer, &route, run, std::slice::from_ref(message), time);
+                self.append(buffer, &route, run.kind, std::slice::from_ref(message), time);
             } else {
                 let stage = target.stage;
                 self.flush_stage(stage, Some(buffer));
@@ -353,6 +363,20 @@ impl Mux {
             self.push(stage, &record);
         }
     }
+}
+
+/// Whether messages of a name are for its listeners. While it is being unsubscribed messages still come; who wants it again
+/// meanwhile is told first that it is active.
+#[inline(always)]
+fn listened(entry: &Entry) -> bool {
+    entry.actual == Actual::Active && entry.leavers.is_none()
+}
+
+/// The number that messages of a name carry. Only the name of a channel is worth keeping by it: that of a pattern is not
+/// the name of its messages.
+#[inline(always)]
+fn number_of(entry: &Entry) -> u64 {
+    if entry.kind == Kind::Pattern { 0 } else { entry.number }
 }
 
 /// The bytes of a part.
