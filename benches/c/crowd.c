@@ -1,5 +1,5 @@
-/* So many bare subscribers, each a connection of its own, that read whatever comes until stdin closes; then tells how many
- * bytes came.
+/* So many bare subscribers, each a connection of its own, that read whatever comes until stdin closes and nothing has come
+ * for a second, since the server may still be writing to them; then tells how many bytes came.
  *
  *     crowd ADDRESS COUNT */
 #define _GNU_SOURCE
@@ -27,14 +27,18 @@ int main(int argc, char **argv)
     event.data.fd = STDIN_FILENO;
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event)) die("epoll: %s", strerror(errno));
     ready();
-    for (;;) {
-        int n = epoll_wait(epoll, events, 256, -1);
+    int n, quiet = -1;
+    while ((n = epoll_wait(epoll, events, 256, quiet)) != 0) {
         for (int i = 0; i < n; i++) {
-            if (events[i].data.fd == STDIN_FILENO) {
-                printf("{\"bytes\": %llu}\n", bytes);
-                return 0;
+            if (events[i].data.fd != STDIN_FILENO) {
+                bytes += read_some(events[i].data.fd, in, sizeof in);
+            } else if (epoll_ctl(epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL)) {
+                die("epoll: %s", strerror(errno));
+            } else {
+                quiet = 1000;
             }
-            bytes += read_some(events[i].data.fd, in, sizeof in);
         }
     }
+    printf("{\"bytes\": %llu}\n", bytes);
+    return 0;
 }

@@ -90,6 +90,8 @@ static void answer(peer *p, const word *words, size_t count)
             on_name(p, words[i].at, words[i].len, subscribe);
             len += acknowledgement(out + len, p, words + i, subscribe);
         }
+    } else if (is(words, "INFO")) { /* who asks wants to know whether it may write here */
+        len = (size_t)sprintf(out, "$26\r\n# Replication\r\nrole:master\r\n");
     } else if (is(words, "PING") && p->subscribed && !p->resp3) {
         len = (size_t)sprintf(out, "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
     } else {

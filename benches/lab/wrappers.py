@@ -39,6 +39,8 @@ def clients(case, paced=None, scale=1.0):
     for resp in (3, 2):
         for way in PYTHON:
             add(f"redis-py, RESP{resp}, {way}", "redis-py", n(SLOWEST), way, resp)
+    for way in PYTHON:
+        add(f"valkey-glide, {way}", "valkey-glide", n(SLOWEST), way)
     for way in GO:
         add(f"redmux in Go, {way}", "redmux-go", n(FAST), way.lower())
     for name in USUAL_GO:
@@ -78,6 +80,7 @@ def saturated(workshop, result, rounds):
             us = f"redmux in Python, {way}"
             result.promise(f"Python, {way}, against redis-py with RESP3", ratio(case, us, f"redis-py, RESP3, {way}"), 1 / 10)
             result.promise(f"Python, {way}, against redis-py with RESP2", ratio(case, us, f"redis-py, RESP2, {way}"), 1 / 7)
+            result.promise(f"Python, {way}, against valkey-glide", ratio(case, us, f"valkey-glide, {way}"), 1 / 5)
         for way in GO:
             result.promise(f"Go, {way}, against the best of {', '.join(USUAL_GO)}", ratio(case, f"redmux in Go, {way}", *USUAL_GO), 1 / 4)
         for way in DOTNET:
@@ -94,9 +97,9 @@ def few(workshop, result, rounds):
     bursts = result.case("32 messages every 320 us (100,000 a second), pinned", SINGLE)
     peers.in_turns(one, workshop, bursts, clients(bursts, 24_000), rounds, 64, pace=(32, 320))
     for way in PYTHON:
-        us, them = f"redmux in Python, {way}", [f"redis-py, RESP{resp}, {way}" for resp in (2, 3)]
-        result.promise(f"Python, {way}, one at a time, against redis-py", ratio(singles, us, *them), 1.3, 1)
-        result.promise(f"Python, {way}, bursts of 32, against redis-py", ratio(bursts, us, *them), 1 / 2)
+        us, them = f"redmux in Python, {way}", [f"redis-py, RESP{resp}, {way}" for resp in (2, 3)] + [f"valkey-glide, {way}"]
+        result.promise(f"Python, {way}, one at a time, against the best peer", ratio(singles, us, *them), 1.3, 1)
+        result.promise(f"Python, {way}, bursts of 32, against redis-py", ratio(bursts, us, *them[:2]), 1 / 2)
     for way in GO:
         us = f"redmux in Go, {way}"
         result.promise(f"Go, {way}, one at a time, against the best of {', '.join(USUAL_GO)}", ratio(singles, us, *USUAL_GO), 1.3, 1)
