@@ -44,8 +44,8 @@
  *   wait, close, shutdown), 0 does not wait and -1 waits for ever. Another negative number is REDMUX_ERR_INVALID_ARGUMENT.
  * - Everything may be called from any thread and inside callbacks. What blocks returns REDMUX_ERR_WOULD_DEADLOCK inside a
  *   callback: the ..._wait functions, redmux_shutdown, and a take or redmux_client_wait whose timeout_ms is not 0.
- * - A signal does not end a wait, and no function may be called in a signal handler. To end a waiting take, close its
- *   inbox or client on another thread; or poll redmux_client_fd beside a descriptor of your own.
+ * - A signal does not end a wait, and no function may be called in a signal handler or in one of pthread_atfork. To end a
+ *   waiting take, close its inbox or client on another thread; or poll redmux_client_fd beside a descriptor of your own.
  * - A thread that waits alone in the process may do the work of redmux-io, the library's own thread, meanwhile: it reads and
  *   writes the sockets, and calls no callback. So it must not be cancelled (pthread_cancel) or left by a longjmp.
  * - Each handle is released by its own call. Closing a client ends its inboxes and sources, but their handles stay, and
@@ -704,7 +704,9 @@ typedef struct redmux_options {
  * user: what was given with the function, borrowed until drop is called. block: borrowed until the callback returns;
  * copy what you keep. Return 0; anything else is logged, unless it was the logs that the block held, and the next block is
  * delivered. Every function of the library may be called, except the ones that block, which return
- * REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp.
+ * REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp. All signals but those of faults are blocked on that thread, and
+ * what is started there inherits that: a program that you run from a callback needs its own mask (POSIX_SPAWN_SETSIGMASK,
+ * or pthread_sigmask in the child).
  */
 typedef int32_t (*redmux_block_fn)(void *user, const struct redmux_block *block);
 
@@ -809,8 +811,9 @@ int32_t redmux_client_open(const char *url,
  * environment is read, as in redmux_client_open. events: REDMUX_EVENTS_NONE, REDMUX_EVENTS_TAKE or
  * REDMUX_EVENTS_CALLBACK. callback: for the last of them, else NULL. user: given to it, borrowed until drop is called.
  * drop: called exactly once after the last call, also when this function fails; may be NULL. out_client: borrowed for
- * the call, written on success; release with redmux_client_close. out_events: borrowed for the call, may be NULL;
- * written on success with the event inbox, {0} if there is none. out_error: borrowed for the call, may be NULL; the
+ * the call, written on success, before the first callback; release with redmux_client_close. out_events: borrowed for the
+ * call, may be NULL where nobody takes; written as out_client with the event inbox, {0} if there is none; release with
+ * redmux_inbox_close. out_error: borrowed for the call, may be NULL; the
  * error is owned by the caller, release with redmux_error_free. Any thread.
  */
 int32_t redmux_client_open_with(struct redmux_options options,
@@ -949,7 +952,8 @@ int32_t redmux_client_stats(struct redmux_client client,
 
 /**
  * Begins to close a client and returns at once. done comes when every source and operation has ended, before the
- * inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then. The handle is closed from now on; its
+ * inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then, REDMUX_ERR_INTERRUPTED if they were lost with
+ * the connection. The handle is closed from now on; its
  * inboxes yield what they hold and then answer REDMUX_ERR_CLOSED.
  *
  * inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: how long publishes may still
@@ -1111,7 +1115,8 @@ int32_t redmux_inbox_new_callback(struct redmux_client client,
  * The struct is always written: unless the result is REDMUX_OK it is {0}, and nothing is to be released.
  * REDMUX_ERR_TIMEOUT: nothing came.
  * REDMUX_ERR_CLOSED: the inbox or its client is closed and everything was taken. REDMUX_ERR_BUSY: another thread is
- * inside. REDMUX_ERR_CONFLICT: the inbox has a callback. Inside a callback only timeout_ms 0 is allowed.
+ * inside. REDMUX_ERR_CONFLICT: the inbox has a callback. REDMUX_ERR_WOULD_DEADLOCK: inside a callback only timeout_ms 0 is
+ * allowed.
  *
  * timeout_ms: 0 polls, -1 waits for ever. block: borrowed for the call, zeroed before its first use; what it points to
  * is borrowed until the block is released. Any thread, one at a time.

@@ -64,7 +64,12 @@ const EVENT_BYTES: usize = 1024 * 1024;
 
 impl Client {
     /// Opens a client. Nothing is awaited: the server may be away, and is connected to as soon as it is there.
-    pub fn open(mut options: Options, events: EventsBy) -> Result<Arc<Client>> {
+    pub fn open(options: Options, events: EventsBy) -> Result<Arc<Client>> {
+        Client::open_known(options, events, |_| ())
+    }
+
+    /// Opens a client, and makes it known before it does anything: its first event may ask something of who is called.
+    pub fn open_known(mut options: Options, events: EventsBy, known: impl FnOnce(&Arc<Client>)) -> Result<Arc<Client>> {
         if !options.has_environment() {
             options.set_process_environment()?;
         }
@@ -127,12 +132,9 @@ impl Client {
         let _ = slot.set(Arc::downgrade(&hub));
         // Its threads end with a client, and there will be none.
         let handle = runtime::admit(&hub).inspect_err(|_| dispatcher.end())?;
-        supervise(&handle, &hub, "subscriber link", actor::run(Arc::clone(&hub)));
-        supervise(&handle, &hub, "publish link", publisher::run(Arc::clone(&hub)));
-        supervise(&handle, &hub, "timers", run_timers(Arc::clone(&hub)));
         let inboxes = event_inbox.iter().map(|inbox| (inbox.id(), Arc::clone(inbox))).collect();
-        Ok(Arc::new(Client {
-            hub,
+        let client = Arc::new(Client {
+            hub: Arc::clone(&hub),
             options,
             budget,
             ready,
@@ -142,7 +144,12 @@ impl Client {
             events: event_inbox,
             buffer: Mutex::new(None),
             closing: AtomicBool::new(false),
-        }))
+        });
+        known(&client);
+        supervise(&handle, &hub, "subscriber link", actor::run(Arc::clone(&hub)));
+        supervise(&handle, &hub, "publish link", publisher::run(Arc::clone(&hub)));
+        supervise(&handle, &hub, "timers", run_timers(Arc::clone(&hub)));
+        Ok(client)
     }
 
     /// Its id.
@@ -235,10 +242,12 @@ impl Client {
         lock(&self.hub.mux).close_inbox(inbox.id());
         self.hub.work.notify_one();
         let result = inbox.close(deadline);
+        // What another thread opened or asked into it since; from here on it sees that the inbox is closed.
         if let Some(buffer) = self.existing_buffer() {
-            // What another thread asked or served into it since; from here on it sees that the inbox is closed.
             buffer.close_inbox(inbox.id());
         }
+        lock(&self.hub.mux).close_inbox(inbox.id());
+        self.hub.work.notify_one();
         lock(&self.leaving).retain(|inbox| !inbox.is_quiet());
         result
     }

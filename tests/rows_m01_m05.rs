@@ -342,3 +342,21 @@ fn m05_a_closed_client_answers_every_call_with_an_error_and_its_inbox_yields_wha
         server.conn().client_list().iter().all(|client| client["user"] == "fixture")
     });
 }
+
+#[test]
+fn m05_what_is_opened_into_an_inbox_while_it_closes_ends_with_it() {
+    let client = open("redis://127.0.0.1:1", &[]);
+    for round in 0..2_000 {
+        let tap = Tap::on(&client);
+        let inbox = tap.inbox().clone();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let refused = (0..1_000).any(|_| client.hub().promises(next_id(), 1, &inbox, b"p:").is_err());
+                assert!(refused || !inbox.is_closed(), "round {round}: a closed inbox takes nothing more");
+            });
+            scope.spawn(|| client.close_inbox(&inbox, deadline()).unwrap());
+        });
+        assert_eq!(stat(&client, &["sources"]), 0, "round {round}");
+    }
+    client.close(deadline()).unwrap();
+}

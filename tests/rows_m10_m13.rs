@@ -190,6 +190,7 @@ fn m11_a_name_that_is_added_again_before_it_was_gone_is_active_before_its_first_
     let before = tap.through("the message behind its activation", |event| event.kind == Kind::Message);
     let kinds: Vec<Kind> = before.iter().map(|event| event.kind).filter(|&kind| kind != Kind::Done).collect();
     assert_eq!((kinds, before.last().unwrap().payload()), (vec![Kind::Active, Kind::Message], "after".into()));
+    assert_eq!(stat(&client, &["messages", "unmatched"]), 1, "what came before it was wanted again is counted");
     client.close(deadline()).unwrap();
     fake.finish();
 }

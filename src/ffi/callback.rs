@@ -12,7 +12,9 @@ use std::ffi::c_void;
 /// user: what was given with the function, borrowed until drop is called. block: borrowed until the callback returns;
 /// copy what you keep. Return 0; anything else is logged, unless it was the logs that the block held, and the next block is
 /// delivered. Every function of the library may be called, except the ones that block, which return
-/// REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp.
+/// REDMUX_ERR_WOULD_DEADLOCK. It must not throw or longjmp. All signals but those of faults are blocked on that thread, and
+/// what is started there inherits that: a program that you run from a callback needs its own mask (POSIX_SPAWN_SETSIGMASK,
+/// or pthread_sigmask in the child).
 pub type redmux_block_fn = Option<unsafe extern "C" fn(user: *mut c_void, block: *const redmux_block) -> i32>;
 
 /// Tells that a callback will not be called any more, exactly once, also when it could not be registered. user data

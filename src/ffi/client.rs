@@ -45,8 +45,9 @@ pub extern "C" fn redmux_client_open(
         if !url.is_null() {
             options.set_url(read_text(url, "url")?)?;
         }
-        let client = Client::open(options, EventsBy::None)?;
-        place.write(redmux_client { id: handle::add_client(&client) });
+        Client::open_known(options, EventsBy::None, |client| {
+            place.write(redmux_client { id: handle::add_client(client) });
+        })?;
         Ok(())
     })
 }
@@ -57,8 +58,9 @@ pub extern "C" fn redmux_client_open(
 /// environment is read, as in redmux_client_open. events: REDMUX_EVENTS_NONE, REDMUX_EVENTS_TAKE or
 /// REDMUX_EVENTS_CALLBACK. callback: for the last of them, else NULL. user: given to it, borrowed until drop is called.
 /// drop: called exactly once after the last call, also when this function fails; may be NULL. out_client: borrowed for
-/// the call, written on success; release with redmux_client_close. out_events: borrowed for the call, may be NULL;
-/// written on success with the event inbox, {0} if there is none. out_error: borrowed for the call, may be NULL; the
+/// the call, written on success, before the first callback; release with redmux_client_close. out_events: borrowed for the
+/// call, may be NULL where nobody takes; written as out_client with the event inbox, {0} if there is none; release with
+/// redmux_inbox_close. out_error: borrowed for the call, may be NULL; the
 /// error is owned by the caller, release with redmux_error_free. Any thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn redmux_client_open_with(
@@ -83,12 +85,13 @@ pub extern "C" fn redmux_client_open_with(
                 return Err(Error::new(Status::InvalidArgument, format!("events is {other}, no REDMUX_EVENTS_...")));
             }
         };
-        let client = Client::open(options, events)?;
-        let inbox = client.events().map_or(0, |inbox| handle::add_inbox(inbox, &client));
-        if let Some(place) = Place::optional(out_events) {
-            place.write(redmux_inbox { id: inbox });
-        }
-        place.write(redmux_client { id: handle::add_client(&client) });
+        Client::open_known(options, events, |client| {
+            // Whom nobody can name has no handle, which nobody could close.
+            if let Some(place) = Place::optional(out_events) {
+                place.write(redmux_inbox { id: client.events().map_or(0, |inbox| handle::add_inbox(inbox, client)) });
+            }
+            place.write(redmux_client { id: handle::add_client(client) });
+        })?;
         Ok(())
     })
 }
@@ -307,7 +310,8 @@ pub extern "C" fn redmux_client_stats(client: redmux_client, out_text: *mut *mut
 }
 
 /// Begins to close a client and returns at once. done comes when every source and operation has ended, before the
-/// inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then. The handle is closed from now on; its
+/// inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then, REDMUX_ERR_INTERRUPTED if they were lost with
+/// the connection. The handle is closed from now on; its
 /// inboxes yield what they hold and then answer REDMUX_ERR_CLOSED.
 ///
 /// inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: how long publishes may still
@@ -323,7 +327,8 @@ pub extern "C" fn redmux_client_close_begin(
         let open = handle::client(client.id)?;
         let ticket = ticket(inbox, token, timeout_ms, &open)?;
         open.close_begin(ticket)?;
-        handle::remove_client(client.id)?;
+        // A close on another thread may have taken it out, and was refused; this one has begun.
+        let _ = handle::remove_client(client.id);
         Ok(())
     })
 }

@@ -197,9 +197,18 @@ pub fn remove_inbox(id: u64) -> Result<InboxRef, Status> {
     }
 }
 
-/// A handle for a source: its id.
-pub fn add_source(id: u64, client: &Arc<Client>, family: Family) {
+/// A handle for a source, its id, there before the source is: a callback on another thread may use it before the call that
+/// opens it returns.
+pub fn with_source<T, E>(
+    id: u64,
+    client: &Arc<Client>,
+    family: Family,
+    open: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     insert(id, Object::Source(Source { client: Arc::downgrade(client), family }));
+    open().inspect_err(|_| {
+        let _ = remove_source(id, family);
+    })
 }
 
 /// The client of a source, and of the right kind.

@@ -10,6 +10,7 @@ use super::handle;
 use super::options::redmux_options;
 use super::text::{redmux_text, text};
 use crate::error::{Error, Result, Status};
+use crate::inbox::dispatch::inside_callback;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use std::ffi::c_void;
@@ -122,7 +123,8 @@ pub extern "C" fn redmux_inbox_new_callback(
 /// The struct is always written: unless the result is REDMUX_OK it is {0}, and nothing is to be released.
 /// REDMUX_ERR_TIMEOUT: nothing came.
 /// REDMUX_ERR_CLOSED: the inbox or its client is closed and everything was taken. REDMUX_ERR_BUSY: another thread is
-/// inside. REDMUX_ERR_CONFLICT: the inbox has a callback. Inside a callback only timeout_ms 0 is allowed.
+/// inside. REDMUX_ERR_CONFLICT: the inbox has a callback. REDMUX_ERR_WOULD_DEADLOCK: inside a callback only timeout_ms 0 is
+/// allowed.
 ///
 /// timeout_ms: 0 polls, -1 waits for ever. block: borrowed for the call, zeroed before its first use; what it points to
 /// is borrowed until the block is released. Any thread, one at a time.
@@ -141,6 +143,10 @@ pub extern "C" fn redmux_inbox_take(inbox: redmux_inbox, timeout_ms: i64, block:
         guard(inbox.id, || {
             let limit = limit(timeout_ms)?;
             Place::new(block, "block")?;
+            // Also where something waits: else it would be the timing that decides.
+            if timeout_ms != 0 && inside_callback() {
+                return Err(Status::WouldDeadlock.into());
+            }
             taken = redmux_block::lend(handle::inbox(inbox.id)?.inbox.take(limit)?);
             Ok(())
         })

@@ -49,8 +49,7 @@ pub extern "C" fn redmux_promises_new(
         let prefix = read(prefix, prefix_len, "prefix")?;
         let inbox = ticket(inbox, token, -1, &client)?.inbox.ok_or(Status::InvalidArgument)?;
         let id = next_id();
-        client.hub().promises(id, token, &inbox, prefix)?;
-        handle::add_source(id, &client, Family::Promises);
+        handle::with_source(id, &client, Family::Promises, || client.hub().promises(id, token, &inbox, prefix))?;
         place.write(redmux_promises { id });
         Ok(())
     })

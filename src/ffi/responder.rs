@@ -70,12 +70,7 @@ pub extern "C" fn redmux_responder_open(
         };
         let buffer = client.buffer()?;
         let id = next_id();
-        // Before it serves: a callback on another thread may answer a request before this call returns.
-        handle::add_source(id, &client, Family::Responder);
-        if let Err(error) = buffer.serve_as(id, &serve) {
-            let _ = handle::remove_source(id, Family::Responder);
-            return Err(error);
-        }
+        handle::with_source(id, &client, Family::Responder, || buffer.serve_as(id, &serve))?;
         place.write(redmux_responder { id });
         Ok(())
     })

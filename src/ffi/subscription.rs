@@ -47,8 +47,7 @@ pub extern "C" fn redmux_subscription_new(
         let client = open(client)?;
         let inbox = ticket(inbox, token, -1, &client)?.inbox.ok_or(Status::InvalidArgument)?;
         let id = next_id();
-        client.hub().subscribe(id, token, &inbox, None)?;
-        handle::add_source(id, &client, Family::Subscription);
+        handle::with_source(id, &client, Family::Subscription, || client.hub().subscribe(id, token, &inbox, None))?;
         place.write(redmux_subscription { id });
         Ok(())
     })
@@ -81,8 +80,9 @@ pub extern "C" fn redmux_subscription_new_pattern(
         let inbox = ticket(inbox, token, -1, &client)?.inbox.ok_or(Status::InvalidArgument)?;
         let done = ticket(done_inbox, done_token, timeout_ms, &client)?;
         let id = next_id();
-        client.hub().subscribe(id, token, &inbox, Some((pattern, done)))?;
-        handle::add_source(id, &client, Family::Subscription);
+        handle::with_source(id, &client, Family::Subscription, || {
+            client.hub().subscribe(id, token, &inbox, Some((pattern, done)))
+        })?;
         place.write(redmux_subscription { id });
         Ok(())
     })

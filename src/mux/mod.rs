@@ -197,7 +197,8 @@ impl Mux {
 
     /// A new source that delivers into an inbox.
     pub fn open(&mut self, source: u64, token: u64, inbox: &Arc<Inbox>, kind: Kind, role: Role) -> Result<u32, Status> {
-        if self.closed {
+        // Whoever closes an inbox looks for its sources again when it is closed.
+        if self.closed || inbox.is_closed() {
             return Err(Status::Closed);
         }
         let stage = match self.stage_of.get(&inbox.id()) {

@@ -245,8 +245,10 @@ impl Mux {
             let What::Leave { slot, drain: true, .. } = op.what else { return None };
             self.target(slot).filter(|target| target.source == op.source).and_then(Route::of)
         }));
-        let count = routes.len() - first;
-        (number_of(entry), To::Many { first, count, together: false })
+        match routes.len() - first {
+            0 => (0, To::Nobody),
+            count => (number_of(entry), To::Many { first, count, together: false }),
+        }
     }
 
     /// Whether two of the routes lead into the same inbox.

@@ -24,6 +24,13 @@ static void on_drop(void *user)
     flag_add(&u->drops, 1);
 }
 
+static int32_t on_nothing(void *user, const redmux_block *block)
+{
+    (void)user;
+    (void)block;
+    return 0;
+}
+
 static struct user *new_user(void)
 {
     struct user *user = calloc(1, sizeof *user);
@@ -131,6 +138,21 @@ static void the_events_callback_is_dropped_with_its_client(const char *url)
     redmux_options_free(options);
 }
 
+/* Whoever wants no handle of the event inbox has none to close. */
+static void an_event_inbox_without_a_handle_leaves_none(const char *url)
+{
+    const int32_t ways[] = {REDMUX_EVENTS_CALLBACK, REDMUX_EVENTS_TAKE};
+    redmux_options options = options_for(url);
+    for (int i = 0; i < 2; i++) {
+        int64_t before = redmux_debug_live();
+        redmux_client client = {0};
+        CHECK_OK(redmux_client_open_with(options, ways[i], on_nothing, NULL, NULL, &client, NULL, NULL));
+        CHECK_OK(redmux_client_close(client, WAIT_MS));
+        CHECK_EQ(before, redmux_debug_live(), "nothing is left");
+    }
+    redmux_options_free(options);
+}
+
 struct race {
     redmux_inbox inbox;
     struct flag go;
@@ -172,6 +194,7 @@ int main(void)
     registering_that_fails_drops(fixture.url);
     closing_drops_after_the_last_call(fixture.url);
     the_events_callback_is_dropped_with_its_client(fixture.url);
+    an_event_inbox_without_a_handle_leaves_none(fixture.url);
     racing_closes_drop_once(fixture.url);
     fixture_end(&fixture);
     return 0;

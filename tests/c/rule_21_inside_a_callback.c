@@ -51,6 +51,9 @@ static void call_what_blocks(struct inside *in)
     CHECK_STATUS(BLOCKED, redmux_client_wait(in->client, 50, ready, 1, &count));
     CHECK_STATUS(BLOCKED, redmux_inbox_take(in->taken, -1, &block));
     CHECK_STATUS(BLOCKED, redmux_inbox_take(in->taken, 50, &block));
+    /* It is the call that is refused, not the waiting: else it would work as long as something is there. */
+    CHECK_OK(redmux_client_ready(in->client, in->taken, 98, 0));
+    CHECK_STATUS(BLOCKED, redmux_inbox_take(in->taken, -1, &block));
     CHECK_STATUS(BLOCKED, redmux_shutdown(-1));
     CHECK_STATUS(BLOCKED, redmux_shutdown(0));
     CHECK(text == NULL && receivers == 77 && count == 77 && ready[0].id == 77, "nothing is written");

@@ -14,11 +14,12 @@ struct watch {
     struct flag freed;   /* set when close returned OK */
     struct flag inside;  /* 1: close the inbox, 2: close the client, inside the callback */
     struct flag left;    /* calls that are about to return */
+    struct flag messages;
 };
 
 static struct watch watch_new(long hold)
 {
-    struct watch watch = {FLAG, FLAG, FLAG, {0}, {0}, FLAG, FLAG, FLAG};
+    struct watch watch = {FLAG, FLAG, FLAG, {0}, {0}, FLAG, FLAG, FLAG, FLAG};
     watch.hold.value = hold;
     return watch;
 }
@@ -38,6 +39,8 @@ static int32_t called(void *user, const redmux_block *block)
         CHECK_EQ(0, flag_get(&watch->dropped), "drop does not run below the running call");
         CHECK(redmux_inbox_take(watch->inbox, 0, &none) != REDMUX_OK, "nothing can be taken");
     }
+    for (size_t i = 0; i < block->count; i++)
+        flag_add(&watch->messages, block->records[i].kind == REDMUX_KIND_MESSAGE);
     flag_add(&watch->entered, 1);
     CHECK(flag_reaches(&watch->hold, 1, 3 * WAIT_MS), "the callback is let go");
     CHECK_EQ(0, flag_get(&watch->dropped), "drop waits for the running call");
@@ -168,15 +171,16 @@ static void callbacks_get_what_their_inboxes_hold(void)
     struct watch watch = watch_new(0);
     pthread_t closer;
     open_watch(&watch);
+    FLAG_AWAIT(&watch.entered, 1, "the callback runs, and holds its inbox up");
     for (int i = 0; i < 5; i++)
         fixture_publish(&fixture, "busy", "x");
-    FLAG_AWAIT(&watch.entered, 1, "the callback runs");
+    CHECK_OK(redmux_client_barrier_wait(watch.client, WAIT_MS, NULL));
     closer = thread_start(close_client, &watch);
     sleep_ms(100);
     CHECK_EQ(0, flag_get(&watch.freed), "close waits for the running call");
     flag_add(&watch.hold, 1);
     thread_join(closer);
-    CHECK(flag_get(&watch.entered) > 1, "what waited was delivered");
+    CHECK_EQ(5, flag_get(&watch.messages), "what waited was delivered");
     CHECK_EQ(1, flag_get(&watch.dropped), "drop has run");
     CHECK_OK(redmux_inbox_close(watch.inbox, 0));
 }
