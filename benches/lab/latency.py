@@ -3,7 +3,7 @@
 import time
 
 import peers
-from machine import BIN, CLIENT, SERVER
+from machine import BIN, CLIENT, FREE, SERVER
 from real_server import one
 from report import median
 
@@ -95,24 +95,34 @@ def through_pacer(workshop, result, rounds):
     case = result.case(
         f"from a server that publishes itself, {rate:,} messages a second (half of the saturated rate), a million names, pinned", COLUMNS
     )
-    case.runs = {"bare loop, quiet": [], "redmux, quiet": [], "redmux, while it subscribes its million again": []}
-    with_pacer(workshop, "bare_latency", rate, lambda _, p: [case.add("bare loop, quiet", quiet(p)) for _ in range(rounds)])
-
-    def both(pacer, program):
-        for _ in range(rounds):
-            case.add("redmux, quiet", quiet(program))
-            pacer.say("kill")
-            case.add("redmux, while it subscribes its million again", rated(program.json()))
-
-    with_pacer(workshop, "mux_latency", rate, both)
+    free = result.case(f"the same, {rate:,} messages a second, not pinned", COLUMNS)
+    beside(workshop, free, rate, rounds, FREE, FREE)
+    beside(workshop, case, rate, rounds, SERVER, CLIENT)
     again = case.ratio("redmux, while it subscribes its million again", "redmux, quiet", "p99")
     result.promise("p99 while a million names are subscribed again, against quiet", again, 3)
 
 
-def with_pacer(workshop, name, rate, ask):
-    pacer = workshop.start([BIN / "pacer", rate, MILLION], SERVER)
+def beside(workshop, case, rate, rounds, server, client):
+    case.runs = {"bare loop, quiet": [], "redmux, quiet": [], "redmux, while it subscribes its million again": []}
+
+    def bare(_, program):
+        case.add("bare loop, quiet", quiet(program))
+
+    def mux(pacer, program):
+        case.add("redmux, quiet", quiet(program))
+        pacer.say("kill")
+        case.add("redmux, while it subscribes its million again", rated(program.json()))
+
+    for r in range(rounds):
+        turns = [("bare_latency", bare), ("mux_latency", mux)]
+        for name, ask in turns[r % 2 :] + turns[: r % 2]:
+            with_pacer(workshop, name, rate, ask, server, client)
+
+
+def with_pacer(workshop, name, rate, ask, server=SERVER, client=CLIENT):
+    pacer = workshop.start([BIN / "pacer", rate, MILLION], server)
     try:
-        program = workshop.start([BIN / name, pacer.line(), MILLION], CLIENT)
+        program = workshop.start([BIN / name, pacer.line(), MILLION], client)
         try:
             program.expect("ready")
             pacer.say("go")

@@ -1,7 +1,7 @@
 """E: many names."""
 
 import peers
-from machine import BIN, CLIENT, Failed
+from machine import BIN, CLIENT, FREE, Failed
 
 TITLE = "many names"
 TIME = [("ms", "wall_ns", 1e-6), ("CPU ms", "cpu_ns", 1e-6)]
@@ -9,10 +9,10 @@ BYTES = [("bytes each", "bytes_per", 1), ("ms", "wall_ns", 1e-6)]
 NAMES, AGAIN, MILLION, EMPTY = 100_000, 200_000, 1_000_000, 100_000
 
 
-def subscribed(workshop, redis, command, count, losses):
+def subscribed(workshop, redis, command, count, losses, cpus=CLIENT):
     """Subscribes, and is killed so often; what each took. Every name must be there each time."""
     redis.forgotten()
-    program = workshop.start([*command, *([losses] if losses is not None else [])], CLIENT)
+    program = workshop.start([*command, *([losses] if losses is not None else [])], cpus)
     lines = []
     try:
         lines.append(program.json())
@@ -70,6 +70,14 @@ def measure(workshop, result, rounds):
         figures = subscribed(workshop, redis, [*mux(EMPTY), "empty"], 0, None)[0]
         figures["bytes_per"] = figures["bytes"] / EMPTY
         empty.add("redmux", figures)
+
+    workshop.end(redis)
+    redis = workshop.redis(cpus=FREE)
+    free = new_case("100,000 names active, not pinned", TIME, "bare client", "redmux")
+    for _ in range(rounds):
+        redis.forgotten()
+        free.add("bare client", workshop.run([BIN / "bare_names", redis.port, NAMES], FREE, told=True))
+        free.add("redmux", subscribed(workshop, redis, [BIN / "names", redis.port, NAMES], NAMES, 0, FREE)[0])
 
     result.promise("100,000 names active, against the bare client", active.ratio("redmux", "bare client", "wall_ns"), 1.3)
     result.promise("200,000 names active again, against the bare client", again.ratio("redmux", "bare client", "wall_ns"), 1.5)

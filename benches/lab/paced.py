@@ -18,10 +18,15 @@ def clients(messages):
 
 
 def measure(workshop, result, rounds):
-    single = result.case("one message every 50 us (20,000 a second), pinned", COLUMNS)
-    peers.in_turns(one, workshop, single, clients(10_000), rounds, 64, pace=(1, 50))
-    bursts = result.case("32 messages every 320 us (100,000 a second), pinned", COLUMNS)
-    peers.in_turns(one, workshop, bursts, clients(48_000), rounds, 64, pace=(32, 320))
+    def both(where, pinned):
+        single = result.case(f"one message every 50 us (20,000 a second), {where}", COLUMNS)
+        peers.in_turns(one, workshop, single, clients(10_000), rounds, 64, pace=(1, 50), pinned=pinned)
+        bursts = result.case(f"32 messages every 320 us (100,000 a second), {where}", COLUMNS)
+        peers.in_turns(one, workshop, bursts, clients(48_000), rounds, 64, pace=(32, 320), pinned=pinned)
+        return single, bursts
+
+    single, bursts = both("pinned", True)
+    both("not pinned", False)
     for way in ("callback", "take"):
         more = (single.of(f"redmux {way}", "cpu_per") - single.of("floor", "cpu_per")) / 1e3
         result.promise(f"{way}, one at a time, more than the bare loop", more, 5, 4, "us")

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import peers
-from machine import BIN, CLIENT, SERVER, Failed, pinned_to
+from machine import BIN, CLIENT, FREE, SERVER, Failed, pinned_to
 
 TITLE = "publishing"
 RATE = [("publishes/s", "rate", 1), ("CPU us/publish", "cpu_per", 1e-3)]
@@ -12,12 +12,12 @@ CPU = [("CPU us/publish", "cpu_per", 1e-3), ("publishes/s", "rate", 1)]
 SIZE = 64
 
 
-def benchmark(redis, count):
+def benchmark(redis, count, cpus):
     """redis-benchmark's own word; it tells no CPU time."""
     name, payload = "bench:0000000000", "x" * SIZE
     flags = ["-h", "127.0.0.1", "-p", redis.port, "-n", count, "-P", 64, "--csv", "PUBLISH", name, payload]
     out = subprocess.run(
-        [str(a) for a in ["redis-benchmark", *flags]], capture_output=True, text=True, preexec_fn=pinned_to(CLIENT), timeout=120
+        [str(a) for a in ["redis-benchmark", *flags]], capture_output=True, text=True, preexec_fn=pinned_to(cpus), timeout=120
     ).stdout
     found = re.search(r'^"PUBLISH.*?","([0-9.]+)"', out, re.MULTILINE)
     if not found:
@@ -25,15 +25,15 @@ def benchmark(redis, count):
     return {"rate": float(found[1])}
 
 
-def started(workshop, arguments):
-    return peers.per_message(workshop.run(arguments, told=True))
+def started(workshop, arguments, cpus=CLIENT):
+    return peers.per_message(workshop.run(arguments, cpus, told=True))
 
 
-def measure(workshop, result, rounds):
-    redis = workshop.redis()
-    program = lambda name, count, *more: lambda: started(workshop, [BIN / name, redis.port, count, SIZE, *more])
+def both(workshop, result, rounds, redis, where, cpus):
+    """How many at most, and what a hundred at a time cost."""
+    program = lambda name, count, *more: lambda: started(workshop, [BIN / name, redis.port, count, SIZE, *more], cpus)
     rates = {
-        "redis-benchmark -P 64": lambda: benchmark(redis, 1_000_000),
+        "redis-benchmark -P 64": lambda: benchmark(redis, 1_000_000, cpus),
         "redmux post": program("publisher", 1_000_000, "post", 5_000, 4),
         "redmux publish, counted": program("publisher", 1_000_000, "publish", 3_200),
         "bare writer, 3,200 in flight": program("bare_publisher", 1_000_000, 200, 16),
@@ -44,14 +44,23 @@ def measure(workshop, result, rounds):
         "redmux post": program("publisher", 500_000, "post", 100),
         "redmux post, 16 times 100 unanswered": program("publisher", 500_000, "post", 100, 16),
     }
-    rate = result.case("rate, 64 bytes, nobody subscribed, pinned", RATE, "redis-benchmark has 50 connections, everybody else one.")
-    cpu = result.case("100 at a time, then all answers are awaited unless said otherwise, 64 bytes, pinned", CPU)
+    rate = result.case(f"rate, 64 bytes, nobody subscribed, {where}", RATE, "redis-benchmark has 50 connections, everybody else one.")
+    cpu = result.case(f"100 at a time, then all answers are awaited unless said otherwise, 64 bytes, {where}", CPU)
     for case, clients in ((rate, rates), (cpu, hundred)):
         names = list(clients)
         case.runs = {name: [] for name in names}
         for r in range(rounds):
             for name in names[r % len(names) :] + names[: r % len(names)]:
                 case.add(name, clients[name]())
+    return rate, cpu
+
+
+def measure(workshop, result, rounds):
+    free = workshop.redis(cpus=FREE)
+    both(workshop, result, rounds, free, "not pinned", FREE)
+    workshop.end(free)
+    redis = workshop.redis()
+    rate, cpu = both(workshop, result, rounds, redis, "pinned", CLIENT)
 
     crowd_case = result.case("ten posts every 20 ms to 1 and to 1,000 subscribers, pinned (B11)", CPU)
     for _ in range(rounds):
