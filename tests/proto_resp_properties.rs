@@ -2,7 +2,9 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use redmux::proto::resp::{Frame, Limits, ProtocolError, Reply, Step, command, encoded_len, fields, next, values};
+use redmux::proto::resp::{
+    Frame, Limits, ProtocolError, Repeat, Reply, Step, command, encoded_len, fields, next, values,
+};
 
 const LIMITS: Limits = Limits { max_payload: 100, max_name: 20 };
 
@@ -186,6 +188,34 @@ proptest! {
     fn the_fast_path_and_the_general_path_agree(frame in frame(), len in any::<prop::sample::Index>()) {
         both_paths_agree(&frame);
         both_paths_agree(&frame[..len.index(frame.len() + 1)]);
+    }
+
+    #[test]
+    fn what_follows_a_message_of_the_same_channel_is_read_as_ever(
+        channel in bytes(LIMITS.max_name),
+        payload in bytes(LIMITS.max_payload + 20),
+        other in frame(),
+        long in any::<bool>(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let message = |payload: &[u8]| aggregate('>', &[blob('$', b"message"), blob('$', &channel), blob('$', payload)]);
+        let first = message(if long { &[b'x'; 100] } else { b"" });
+        let repeat = Repeat::of(&first, &channel).expect("it is spelled as servers do");
+        let follows = |bytes: &[u8]| {
+            let Some((used, channel, payload)) = repeat.read(bytes, &LIMITS) else { return false };
+            assert_eq!(next(bytes, &LIMITS), Ok(Step::Frame { used, frame: Frame::Message { channel, payload } }));
+            true
+        };
+        let second = message(&payload);
+        prop_assert_eq!(follows(&second), payload.len() <= LIMITS.max_payload);
+        let mut changed = [&second[..], &other[..]].concat();
+        follows(&other);
+        prop_assert!(!follows(&second[..at.index(second.len())]), "a part is no message");
+        let at = at.index(changed.len());
+        changed[at] = byte;
+        follows(&changed);
+        prop_assert!(Repeat::of(&other, b"not its channel").is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use redmux::proto::resp::{Frame, Limits, ProtocolError, Reply, Step, fields, next, values};
+use redmux::proto::resp::{Frame, Limits, ProtocolError, Repeat, Reply, Step, fields, next, values};
 
 fuzz_target!(|input: &[u8]| {
     let Some((&[limits, high, low], stream)) = input.split_first_chunk() else { return };
@@ -18,6 +18,14 @@ fuzz_target!(|input: &[u8]| {
     let (head, tail) = stream.split_at(cut);
     assert_eq!(read(&[head, tail], &limits), read(&[stream], &limits));
 });
+
+/// What follows a message of its channel is read as ever.
+fn repeats(message: &[u8], name: &[u8], rest: &[u8], limits: &Limits) {
+    let read = Repeat::of(message, name).and_then(|repeat| repeat.read(rest, limits));
+    if let Some((used, channel, payload)) = read {
+        assert_eq!(next(rest, limits), Ok(Step::Frame { used, frame: Frame::Message { channel, payload } }));
+    }
+}
 
 #[derive(Debug, PartialEq)]
 enum Event {
@@ -48,6 +56,9 @@ fn read(pieces: &[&[u8]], limits: &Limits) -> Vec<Event> {
                     holds_within(&rest[..used], limits, used);
                     if let Frame::Reply(Reply::Other(raw)) = frame {
                         walk(raw, 0);
+                    }
+                    if let Frame::Message { channel, .. } = frame {
+                        repeats(&rest[..used], channel, &rest[used..], limits);
                     }
                     events.push(Event::Frame(format!("{frame:?}")));
                     at += used;

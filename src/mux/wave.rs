@@ -117,28 +117,16 @@ impl Mux {
                     if batch.messages.len() >= BATCH {
                         self.deliver(buffer, bytes, &mut batch, time);
                     }
-                    let start = bytes.as_ptr() as usize;
-                    // Of an empty part the place is never used.
-                    let part = |part: &[u8]| Part {
-                        off: (part.as_ptr() as usize).wrapping_sub(start) as u32,
-                        len: part.len() as u32,
-                    };
-                    if next != name || batch.messages.is_empty() {
+                    let same = next == name;
+                    let part = |part| part_in(bytes, part);
+                    if !same || batch.messages.is_empty() {
                         name = next;
-                        let (kind, name) = next;
-                        let hash = self.registry.names().hash(kind, name);
-                        let first = batch.messages.len();
-                        batch.runs.push(Run {
-                            kind,
-                            name: part(name),
-                            first,
-                            hash,
-                            guess: None,
-                            number: 0,
-                            to: To::Nobody,
-                        });
+                        self.begin_run(&mut batch, name, part(name.1));
                     }
                     batch.messages.push(Message::new(part(pattern), part(channel), part(payload), at as u32));
+                    if same && name.0 == Kind::Channel {
+                        at = self.repeated(buffer, bytes, &mut batch, (at - used, at), name, limits, time);
+                    }
                 }
                 Ok(Step::More { at_least }) => break Ok(Progress { used: at - from, need: at_least, skip: 0 }),
                 Ok(Step::Oversized { used, skip, pattern, channel, len }) => {
@@ -157,6 +145,43 @@ impl Mux {
         self.flush_stages(Some(buffer));
         self.close_overflowed();
         result
+    }
+
+    /// Reads on behind the frame `(from, at)`, a message of the same channel as the one before it, as long as such messages
+    /// come; returns to where.
+    #[expect(clippy::too_many_arguments, reason = "what a wave has at hand")]
+    #[inline(never)] // the loop of a wave has no register to spare for it
+    fn repeated(
+        &mut self,
+        buffer: &StdArc<Buffer>,
+        bytes: &[u8],
+        batch: &mut Batch,
+        (from, mut at): (usize, usize),
+        name: (Kind, &[u8]),
+        limits: &Limits,
+        time: u64,
+    ) -> usize {
+        let Some(repeat) = resp::Repeat::of(bytes.get(from..at).unwrap_or_default(), name.1) else { return at };
+        while let Some((used, channel, payload)) = repeat.read(bytes.get(at..).unwrap_or_default(), limits) {
+            at += used;
+            if batch.messages.len() >= BATCH {
+                self.deliver(buffer, bytes, batch, time);
+            }
+            let (channel, payload) = (part_in(bytes, channel), part_in(bytes, payload));
+            if batch.messages.is_empty() {
+                self.begin_run(batch, name, channel);
+            }
+            batch.messages.push(Message::new(Part::default(), channel, payload, at as u32));
+        }
+        at
+    }
+
+    /// The next messages of a batch have another name than those before.
+    #[inline(always)] // of each message where there are many channels
+    fn begin_run(&self, batch: &mut Batch, (kind, name): (Kind, &[u8]), place: Part) {
+        let hash = self.registry.names().hash(kind, name);
+        let first = batch.messages.len();
+        batch.runs.push(Run { kind, name: place, first, hash, guess: None, number: 0, to: To::Nobody });
     }
 
     /// Stages the messages of a batch, and empties it.
@@ -379,6 +404,12 @@ fn listened(entry: &Entry) -> bool {
 #[inline(always)]
 fn number_of(entry: &Entry) -> u64 {
     if entry.kind == Kind::Pattern { 0 } else { entry.number }
+}
+
+/// Where a part is in a wave's bytes. Of an empty one the place is never used.
+#[inline(always)]
+fn part_in(bytes: &[u8], part: &[u8]) -> Part {
+    Part { off: (part.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize) as u32, len: part.len() as u32 }
 }
 
 /// The bytes of a part.

@@ -5,7 +5,8 @@
 //! between two calls. It must never allocate, panic, or trust a length it has not checked: everything a server can send
 //! is treated as hostile. The links call it for each frame read; nothing above them sees RESP.
 //!
-//! Pushes of messages take a fast path of a few comparisons. Whatever is not exactly such a push, or not complete, goes
+//! Pushes of messages take a fast path of a few comparisons, or of one where a channel's messages follow each other
+//! ([`Repeat`]). Whatever is not exactly such a push, or not complete, goes
 //! to `general`, which reads strictly from left to right, so that a part of the input never says anything that the
 //! whole would not.
 
@@ -13,9 +14,11 @@ use std::fmt;
 
 mod general;
 mod read;
+mod repeat;
 mod values;
 mod write;
 
+pub use repeat::Repeat;
 pub use values::{Fields, Values, fields, values};
 pub use write::{argument, argument_len, begin, command, encoded_len};
 
@@ -191,13 +194,15 @@ pub fn count(buf: &[u8]) -> Option<(usize, i64)> {
     (digits > 0 && digits <= 9 && end.starts_with(b"\r\n")).then_some((digits + 3, count))
 }
 
+/// How a message of a channel begins, in the one spelling that servers use.
+const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n$";
+
 /// The fast path: a complete push of a message, in the one spelling that servers use. `None` decides nothing.
 ///
 /// It counts positions instead of cutting slices: where the next frame begins depends on each length in turn, and
 /// whatever lengthens that chain is felt in every message.
 #[inline(always)]
 fn message<'a>(buf: &'a [u8], limits: &Limits) -> Option<(usize, Frame<'a>)> {
-    const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n$";
     const PATTERN_MESSAGE: &[u8] = b">4\r\n$8\r\npmessage\r\n$";
     if buf.starts_with(MESSAGE) {
         let (channel, at) = bulk(buf, MESSAGE.len(), limits.max_name)?;
