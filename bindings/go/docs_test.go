@@ -57,7 +57,7 @@ func TestEveryPublicNameIsDocumented(t *testing.T) {
 func built(t *testing.T, what string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
-	out, err := exec.Command("go", "build", "-tags", "redmux_dev", "-o", program, what).CombinedOutput()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-tags", "redmux_dev", "-o", program, what).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
