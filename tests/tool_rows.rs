@@ -271,6 +271,7 @@ fn what_runs_until_it_is_ended_ends_well_and_the_rest_says_that_it_was_interrupt
         (&["monitor"], "watching", libc::SIGTERM, 0),
         (&["promise", "a"], "waiting", libc::SIGINT, 130),
         (&["promise", "a"], "waiting", libc::SIGTERM, 143),
+        (&["promise", "a"], "waiting", libc::SIGHUP, 129),
     ] {
         let mut running = Running::start(tool(&server.url(), args));
         running.noted(ready);
