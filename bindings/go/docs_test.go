@@ -186,6 +186,20 @@ func TestExampleHello(t *testing.T) {
 	p.endsWell()
 }
 
+func TestR1ExampleTotalCountKnowsWhatAllInstancesCount(t *testing.T) {
+	one, two := startExample(t, "total_count", "5"), startExample(t, "total_count", "7")
+	one.reads("counting 5")
+	two.reads("counting 7")
+	two.says("how many?")
+	two.reads("total: 12 of 2 instances, 0 missing")
+	ok(t, one.in.Close())
+	one.endsWell()
+	two.says("and now?")
+	two.reads("total: 7 of 1 instances, 0 missing")
+	ok(t, two.in.Close())
+	two.endsWell()
+}
+
 func TestR17ExampleResourceIsHadFromWhicheverInstanceIsAsked(t *testing.T) {
 	one, two := startExample(t, "resource", "node-1", "boat=red"), startExample(t, "resource", "node-2", "car=blue")
 	for _, url := range []string{one.line(), two.line()} {
