@@ -139,18 +139,27 @@ fleet_slow() {
     fail "$1 does not serve"
 }
 
-# Waits until the request that is asked next has heard that an instance took it, and so many answers, and then does something.
+# Waits until the request that is asked next has heard that an instance took it, and so many answers, and then does something; nothing if
+# that does not come.
 fleet_when_taken() { # NAME ANSWERS COMMAND...
     local name=$1 answers=$2 tries
     shift 2
     rm -f "$work/asked.out"
     (
         for tries in {1..400}; do
-            ! fleet_heard "$name" "$answers" 2>/dev/null || break
+            if fleet_heard "$name" "$answers" 2>/dev/null; then
+                "$@" >/dev/null 2>&1
+                break
+            fi
             sleep 0.05
         done
-        "$@" >/dev/null 2>&1
     ) &
+    pid[taken]=$! # whatever ends the demo ends it too
+}
+
+fleet_has_acted() {
+    wait "${pid[taken]}" || true
+    unset "pid[taken]"
 }
 
 fleet_heard() { # NAME ANSWERS
@@ -162,10 +171,12 @@ fleet_losses() {
     fleet_slow slow-1
     fleet_when_taken slow-1 0 kill -KILL "${pid[slow-1]}"
     fleet_ask 7 '"name":"slow-1"' '"missing_count":1' '"reason":"all"'
+    fleet_has_acted
     unset "pid[slow-1]" "slow_ones[slow-1]"
     act "while another slow one works, Redis cuts every subscriber: the request says that it was interrupted, and keeps what came"
     fleet_slow slow-2
     fleet_when_taken slow-2 1 ask_redis CLIENT KILL TYPE pubsub
     fleet_ask 3 '"reason":"interrupted"' '"answers":1'
+    fleet_has_acted
     end slow-2
 }

@@ -4,6 +4,8 @@
 #   link_library    makes what -tags redmux_dev links findable
 
 [ -x /usr/local/go/bin/go ] && PATH="$PATH:/usr/local/go/bin"
+# Where the checkout belongs to somebody else, git tells root nothing of it, and Go would build no program without that.
+export GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
 
 go_ready() {
     local version

@@ -290,6 +290,27 @@ fn x3_request_prints_what_the_readme_says() {
 }
 
 #[test]
+fn r1_total_count_prints_what_the_readme_says() {
+    play("total_count");
+}
+
+#[test]
+fn r1_total_count_knows_what_all_instances_count() {
+    let server = Server::start();
+    let [mut one, two] = ["5", "7"].map(|count| {
+        let program = Program::example("total_count", &[count.into()], &server);
+        assert_eq!(program.line("counting"), format!("counting {count}"));
+        program
+    });
+    one.type_in("how many?");
+    assert_eq!(one.line("the total"), "total: 12 of 2 instances");
+    assert!(two.end().success());
+    one.type_in("and now?");
+    assert_eq!(one.line("the total"), "total: 5 of 1 instance");
+    assert!(one.end().success());
+}
+
+#[test]
 fn r17_resource_answers_for_what_it_holds_until_its_input_is_closed() {
     let server = Server::start();
     let said = transcript("resource");

@@ -9,7 +9,7 @@ mod tool_run;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use support::Server;
+use support::{PATIENCE, Server, eventually};
 use tool_run::{Running, run, tool};
 
 /// A server whose user `web`, with the password `secret`, has the channel `ok` alone.
@@ -83,4 +83,32 @@ fn a_refused_promise_is_an_outcome_and_the_others_are_waited_for() {
     assert!(lines[0]["text"].as_str().unwrap().ends_with("ACL SETUSER web +subscribe '&no'"), "{}", lines[0]);
     assert_eq!((&lines[1]["name"], &lines[1]["payload"]), (&"ok".into(), &"done".into()));
     assert_eq!(promises.end(support::PATIENCE), 4);
+}
+
+#[test]
+fn sub_listens_on_while_one_name_is_active_however_often_another_was_refused() {
+    let (server, url) = strict();
+    let mut sub = Running::start(tool(&url, &["sub", "ok", "no", "-o", "refused_retry=100ms", "--json"]));
+    let json = |sub: &Running| serde_json::from_str::<Value>(&sub.line()).unwrap();
+    let about_no = |kind: &str| loop {
+        let line = json(&sub);
+        if line["kind"] == kind && line["name"] == "no" {
+            break;
+        }
+    };
+    about_no("refused");
+    server.conn().expect(&["ACL", "SETUSER", "web", "&no"]);
+    about_no("active");
+    // Redis closes connections that are subscribed to what they may not hear any more.
+    server.conn().expect(&["ACL", "SETUSER", "web", "resetchannels", "&ok"]);
+    about_no("refused");
+    eventually("ok is subscribed again", PATIENCE, || server.conn().numsub("ok") == 1);
+    server.conn().publish(b"ok", b"still here");
+    let heard = std::iter::repeat_with(|| json(&sub)).find(|line| line["kind"] == "message");
+    assert_eq!(heard.unwrap()["payload"], "still here");
+    // And where nothing is left, it ends.
+    server.conn().expect(&["ACL", "SETUSER", "web", "resetchannels"]);
+    assert_eq!(sub.end(PATIENCE), 4);
+    assert!(sub.rest(false).contains("nothing is left to listen to"));
+    assert_eq!(run(tool(&url, &["sub", "no", "no"])).code, 4, "named twice, it is one");
 }

@@ -172,6 +172,49 @@ fn services_are_a_table_or_lines_of_json() {
 }
 
 #[test]
+fn services_does_not_say_nobody_where_nobody_was_asked() {
+    let server = Server::start();
+    let _serving = serve(&server, &["x", "--echo"]);
+    server.conn().expect(&["CLIENT", "PAUSE", "60000", "WRITE"]); // a PUBLISH waits, too
+    let ran = run(tool(&server.url(), &["services", "--timeout", "300ms"]));
+    server.conn().expect(&["CLIENT", "UNPAUSE"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (5, ""));
+    assert_eq!(ran.stderr, "redmux: nobody has answered: the time given is over\n");
+}
+
+#[test]
+fn services_says_when_its_list_may_not_be_whole() {
+    let server = Server::start();
+    let _one = serve(&server, &["x", "--name", "one", "--echo"]);
+    let frozen = serve(&server, &["x", "--name", "two", "--echo"]);
+    process::send_signal(&frozen.child, libc::SIGSTOP);
+    let monitor = server.monitor();
+    let mut asking =
+        Running::start(tool(&server.url(), &["services", "--timeout", "10m", "-o", "strict=true", "--json"]));
+    monitor.wait_for(r#"\"end\""#);
+    server.conn().kill_pubsub();
+    assert_eq!(asking.end(PATIENCE), 3);
+    assert_eq!(serde_json::from_str::<Value>(&asking.line()).unwrap()["name"], "one");
+    let said = asking.rest(false);
+    assert!(said.starts_with("redmux: this may not be all: the connection was lost"), "{said}");
+}
+
+#[test]
+fn monitor_tells_the_receivers_of_every_message_of_a_burst() {
+    let server = Server::start();
+    let burst = 1000;
+    let monitor = Running::start(tool(&server.url(), &["monitor", "--json", "--count", &burst.to_string()]));
+    monitor.noted("watching Pub/Sub");
+    // A script, so that it finds all of them there at once.
+    let script = format!("for n = 0, {burst} - 1 do redis.call('PUBLISH', 'c' .. n, 'x') end");
+    server.conn().expect(&["EVAL", &script, "0"]);
+    for n in 0..burst {
+        let line: Value = serde_json::from_str(&monitor.line()).unwrap();
+        assert_eq!((&line["channel"], &line["receivers"]), (&format!("c{n}").into(), &0.into()));
+    }
+}
+
+#[test]
 fn a_command_that_cannot_run_is_an_error_answer() {
     let server = Server::start();
     let _serving = serve(&server, &["x", "--", "/no/such/command"]);

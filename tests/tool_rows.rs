@@ -196,7 +196,7 @@ fn m23_doctor_warns_of_a_payload_that_closes_subscribers() {
     let ran = run(tool(&server.url(), &["doctor"]));
     assert_eq!(ran.code, 0, "a warning is no fault: {}{}", ran.stdout, ran.stderr);
     for part in [
-        "server       redis 7.",
+        &format!("server       redis {}", server.conn().version()),
         "round trip",
         "client-output-buffer-limit pubsub is 32MiB",
         "max_payload is 64MiB: a payload from 32MiB on closes every subscriber",
@@ -271,6 +271,7 @@ fn what_runs_until_it_is_ended_ends_well_and_the_rest_says_that_it_was_interrupt
         (&["monitor"], "watching", libc::SIGTERM, 0),
         (&["promise", "a"], "waiting", libc::SIGINT, 130),
         (&["promise", "a"], "waiting", libc::SIGTERM, 143),
+        (&["promise", "a"], "waiting", libc::SIGHUP, 129),
     ] {
         let mut running = Running::start(tool(&server.url(), args));
         running.noted(ready);

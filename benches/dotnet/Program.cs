@@ -184,13 +184,3 @@ static long Resident()
     GC.WaitForPendingFinalizers();
     return Environment.WorkingSet;
 }
-
-/// <summary>When it is, and what this process has used of its CPUs until now.</summary>
-internal readonly record struct Moment(TimeSpan Wall, TimeSpan Cpu)
-{
-    public static Moment Now => new(System.Diagnostics.Stopwatch.GetElapsedTime(0), Environment.CpuUsage.TotalTime);
-
-    public string Since(Moment first) => string.Create(
-        CultureInfo.InvariantCulture,
-        $"\"cpu_ns\": {(Cpu - first.Cpu).Ticks * 100}, \"wall_ns\": {(Wall - first.Wall).Ticks * 100}");
-}

@@ -58,13 +58,20 @@ class Case:
     def ratio(self, a, b, key="cpu_per"):
         return self.of(a, key) / self.of(b, key) if self.has(a, b) else None
 
-    def text(self):
+    def fewer(self, rounds):
+        """What is said of a table that has not as many rounds as its workload."""
+        had = sorted({len(runs) for runs in self.runs.values() if runs})
+        if had in ([], [rounds]):
+            return ""
+        return f"Rounds of this table: {' to '.join(map(str, had))}, where the others of this workload have {rounds}."
+
+    def text(self, rounds):
         """columns: (heading, key, scale). The first has its least and most beside it and its ratio to the first row."""
         heading, key, scale = self.columns[0]
         measured = {client: runs for client, runs in self.runs.items() if runs}
         first = next(iter(measured))
         head = ["", heading, "least..most", f"x {first}", *[c[0] for c in self.columns[1:]]]
-        rows = []
+        rows, fewer = [], self.fewer(rounds)
         for client, runs in measured.items():
             values = [run[key] * scale for run in runs]
             row = [client, short(median(values)), f"{short(min(values))}..{short(max(values))}"]
@@ -73,7 +80,7 @@ class Case:
                 row.append(short(self.of(client, other) * by) if other in runs[0] else "")
             rows.append(row)
         skipped = [f"{client} skipped: {why}" for client, why in self.skipped.items()]
-        return "\n\n".join(p for p in [f"### {self.title}", self.note, table(head, rows), *skipped] if p)
+        return "\n\n".join(p for p in [f"### {self.title}", self.note, table(head, rows), fewer, *skipped] if p)
 
 
 class Result:
@@ -118,9 +125,10 @@ class Result:
 
     def text(self):
         parts = [f"## {self.letter}: {self.title}"]
-        parts += [case.text() for case in self.cases if any(case.runs.values())]
+        parts += [case.text(self.rounds) for case in self.cases if any(case.runs.values())]
         parts.append(self.bounds_text())
-        parts.append(f"Medians of {self.rounds} rounds in turns; {self.seconds:.0f} s.")
+        most = "" if not any(case.fewer(self.rounds) for case in self.cases) else ", but where a table has fewer"
+        parts.append(f"Medians of {self.rounds} rounds in turns{most}; {self.seconds:.0f} s.")
         if self.failure:
             parts.append(f"FAILED: {self.failure}. What stands above is what was measured before.")
         return "\n\n".join(p for p in parts if p) + "\n"

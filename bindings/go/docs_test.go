@@ -57,7 +57,7 @@ func TestEveryPublicNameIsDocumented(t *testing.T) {
 func built(t *testing.T, what string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
-	out, err := exec.Command("go", "build", "-tags", "redmux_dev", "-o", program, what).CombinedOutput()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-tags", "redmux_dev", "-o", program, what).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -184,6 +184,20 @@ func TestExampleHello(t *testing.T) {
 	ok(t, err)
 	p.reads("hello you, says "+name, "1 of 1 answered: all")
 	p.endsWell()
+}
+
+func TestR1ExampleTotalCountKnowsWhatAllInstancesCount(t *testing.T) {
+	one, two := startExample(t, "total_count", "5"), startExample(t, "total_count", "7")
+	one.reads("counting 5")
+	two.reads("counting 7")
+	two.says("how many?")
+	two.reads("total: 12 of 2 instances, 0 missing")
+	ok(t, one.in.Close())
+	one.endsWell()
+	two.says("and now?")
+	two.reads("total: 7 of 1 instances, 0 missing")
+	ok(t, two.in.Close())
+	two.endsWell()
 }
 
 func TestR17ExampleResourceIsHadFromWhicheverInstanceIsAsked(t *testing.T) {

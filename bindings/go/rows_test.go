@@ -43,7 +43,7 @@ func TestM26CallbacksAndAnEmptyStart(t *testing.T) {
 func TestM27TenThousandSubscriptionsShareAConnectionAndHaveNoThreadEach(t *testing.T) {
 	ctx := begin(t)
 	client := connect(t, ctx)
-	before := resident()
+	before, held := resident(), hold()
 	subs := make([]*redmux.Subscription, 10_000)
 	for n := range subs {
 		var err error
@@ -65,6 +65,9 @@ func TestM27TenThousandSubscriptionsShareAConnectionAndHaveNoThreadEach(t *testi
 		}
 	}
 	equal(t, connections, 1)
+	if now := hold(); now.threads > held.threads || now.goroutines > held.goroutines+10 {
+		t.Fatalf("%+v before, %+v with %d subscriptions", held, now, len(subs))
+	}
 	t.Logf("%d resident bytes a subscription", each)
 	if each > 4096 && !raceDetector {
 		t.Fatalf("%d resident bytes a subscription", each)

@@ -234,6 +234,14 @@ impl Conn {
         self.expect(&[b"PUBSUB", b"NUMSUB", channel.as_ref()]).items()[1].int()
     }
 
+    /// What the server says that its version is.
+    #[track_caller]
+    pub fn version(&mut self) -> String {
+        let info = self.expect(&["INFO", "server"]).text();
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        version.expect("a server tells its version").to_owned()
+    }
+
     /// How many patterns are subscribed to, over all clients.
     #[track_caller]
     pub fn numpat(&mut self) -> i64 {

@@ -62,7 +62,7 @@ Exit codes:
   5  the time given is over
   6  nobody is there to answer (request, services)
   7  an answer is an error, or somebody who took the request fell silent
-  130, 143  ended by Ctrl-C or SIGTERM before it was done";
+  129, 130, 143  ended by SIGHUP, Ctrl-C or SIGTERM before it was done";
 
 /// One Redis connection, every conversation: subscribe, publish, ask, answer, wait and watch.
 #[derive(Parser)]

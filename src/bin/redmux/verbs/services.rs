@@ -21,7 +21,8 @@ Examples:
   redmux services --json | jq -r .service | sort -u
 
 It asks, and whoever serves anything answers: one that hangs is not in the list. A service with
-* is a prefix: everything whose name begins so. Exit code 6 when nobody serves anything.";
+* is a prefix: everything whose name begins so. Exit code 6 when nobody serves anything; where the
+list may not be whole, stderr says why, and the code is that of the reason.";
 
 /// List who serves what
 #[derive(clap::Args)]
@@ -59,24 +60,32 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
         }
     };
     let _ = client.close(Instant::now().checked_add(session::CLOSING));
-    if served.is_empty() {
+    let whole = matches!(status, Status::Ok | Status::NoResponders);
+    if whole && served.is_empty() {
         let namespace = client.options().text(Key::Namespace);
-        context.out.complain(&match status {
-            Status::NoResponders | Status::Ok | Status::Timeout => {
-                format!("nobody serves anything in the namespace {namespace:?}; `redmux serve ping --echo` would")
-            }
-            Status::Refused => why + &session::needs_channels(client.options()),
-            other if why.is_empty() => other.to_string(),
-            _ => why,
-        });
-        return Ok(if status == Status::Ok { Exit::Nobody } else { exit_of(status) });
+        context.out.complain(&format!(
+            "nobody serves anything in the namespace {namespace:?}; `redmux serve ping --echo` would"
+        ));
+        return Ok(Exit::Nobody);
     }
     served.sort_by_key(|one| ["service", "name", "instance"].map(|key| text(one, key).to_owned()));
     if args.json {
-        return served.iter().try_for_each(|one| context.out.line(&one.to_string())).map(|()| Exit::Ok);
+        served.iter().try_for_each(|one| context.out.line(&one.to_string()))?;
+    } else if !served.is_empty() {
+        table(args, context, &served)?;
     }
-    table(args, context, &served)?;
-    Ok(Exit::Ok)
+    if whole {
+        return Ok(Exit::Ok);
+    }
+    context.out.flush()?;
+    let why = match status {
+        Status::Refused => why + &session::needs_channels(client.options()),
+        other if why.is_empty() => other.to_string(),
+        _ => why,
+    };
+    let heard = if served.is_empty() { "nobody has answered" } else { "this may not be all" };
+    context.out.complain(&format!("{heard}: {why}"));
+    Ok(exit_of(status))
 }
 
 /// One answer: a client and everything that it serves.

@@ -87,7 +87,9 @@ pub fn run(args: &Args, context: &mut Context) -> Result<Exit> {
         heard: 0,
         dropped: 0,
         outages: 0,
-        refused: 0,
+        // A channel that is named twice is one of its subscription, a pattern is a subscription each time.
+        names: args.channel.iter().collect::<HashSet<_>>().len() + args.pattern.len(),
+        refused: HashSet::new(),
         away: HashSet::new(),
         seen: BTreeMap::new(),
     };
@@ -120,7 +122,10 @@ struct Listener<'a> {
     heard: u64,
     dropped: u64,
     outages: u64,
-    refused: usize,
+    /// How many names were asked for.
+    names: usize,
+    /// Those that Redis refuses at this moment, each with its source.
+    refused: HashSet<(u64, Vec<u8>)>,
     /// Sources that are not whole at this moment.
     away: HashSet<u64>,
     /// How many came on each channel, for `--counts`.
@@ -210,6 +215,8 @@ impl Listener<'_> {
             self.away.insert(record.source);
         } else if record.is(Kind::Active) && !about_name {
             self.away.remove(&record.source);
+        } else if record.is(Kind::Active) {
+            self.refused.remove(&(record.source, record.name(data).to_vec()));
         }
         let (kind, tone, note) = if record.is(Kind::Active) && about_name {
             ("active", Tone::Dim, format!("listening on [{name}]"))
@@ -227,7 +234,7 @@ impl Listener<'_> {
             };
             ("dropped", Tone::Bad, format!("{} missing here: {why}", count(record.number, "message")))
         } else if record.is(Kind::Refused) {
-            self.refused += 1;
+            self.refused.insert((record.source, record.name(data).to_vec()));
             let command = if self.args.channel.contains(&name) { "subscribe" } else { "psubscribe" };
             text = session::refusal(self.client, command, &name);
             ("refused", Tone::Bad, format!("[{name}]: {text}"))
@@ -251,7 +258,7 @@ impl Listener<'_> {
             self.context.out.flush()?;
             self.context.out.note(tone, &format!("-- {} {note}", clock(now())));
         }
-        if self.refused > 0 && self.refused == self.args.channel.len() + self.args.pattern.len() {
+        if self.refused.len() == self.names {
             self.context.out.flush()?;
             let text = "nothing is left to listen to: every name was refused; `redmux doctor` looks at your rights";
             return Err(Failure::new(Exit::Refused, text));
