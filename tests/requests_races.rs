@@ -1,0 +1,59 @@
+//! Requests that something else overtakes: a drain, a cancel, a deadline, a stop. What was said is heard, and nobody works for
+//! somebody who is gone.
+#[path = "support/asking.rs"]
+mod asking;
+#[path = "support/peer.rs"]
+mod peer;
+#[path = "support/mod.rs"]
+mod support;
+#[path = "support/tap.rs"]
+mod tap;
+
+use asking::*;
+use peer::{Peer, kill_subscriber, link_of};
+use redmux::buffer::{Ask, Reason, Say};
+use redmux::client::Client;
+use redmux::error::Status;
+use redmux::inbox::Kind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::{PATIENCE, Proxy, Server, eventually};
+use tap::*;
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// An asker behind a proxy, connected whole, and the number of its publish link there. No silence ends that.
+fn with_publish_link(server: &Server, proxy: &Proxy) -> (Arc<Client>, usize) {
+    let asker = open(&proxy.url(), &[("name", "asker"), ("ping_interval", "10m"), ("ping_timeout", "10m")]);
+    ask(&asker, b"nobody", b"", &[]).result().expect(Reason::NoResponders);
+    let number = proxy.number_of(&link_of(server, "asker", false)["addr"]).expect("it goes through the proxy");
+    (asker, number)
+}
+
+#[test]
+fn a_drain_is_done_when_the_last_answer_is_on_its_way() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    // To hand it to the link takes a while.
+    let body = vec![b'.'; 16 << 20];
+    for _ in 0..4 {
+        let client = open(&server.url(), &[]);
+        let buffer = client.buffer().unwrap();
+        let mut service = serve(&client, b"x", &[]);
+        let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+        let request = service.request();
+        buffer.drain_responder(service.id, endless(6)).unwrap();
+        eventually("its name is gone", PATIENCE, || server.conn().numsub("redmux:svc:x") == 0);
+        // It was told so before it hears this.
+        ask(&asker, b"$", b"PING", &[]).result().expect(Reason::All);
+        let answer = Say::Answer { body: &body, headers: b"", last: true };
+        std::thread::scope(|scope| {
+            let said = scope.spawn(|| buffer.say(service.id, request.number, answer));
+            service.tap.ok(6);
+            client.close(None).unwrap();
+            said.join().unwrap().expect("the drain was done");
+        });
+        assert_eq!(asked.result().expect(Reason::All).answers[0].data.len(), body.len());
+    }
+}
