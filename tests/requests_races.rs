@@ -57,3 +57,22 @@ fn a_drain_is_done_when_the_last_answer_is_on_its_way() {
         assert_eq!(asked.result().expect(Reason::All).answers[0].data.len(), body.len());
     }
 }
+
+#[test]
+fn a_cancel_whose_own_time_is_over_is_not_sent_again() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let (asker, number) = with_publish_link(&server, &proxy);
+    let mut peer = Peer::serve(&server, "x");
+    let mut asked = ask_for(&asker, b"x", b"", &[], LONG);
+    peer.request();
+    let sent = stat(&asker, &["publisher", "sent"]);
+    proxy.to_server().only(number).swallow();
+    kill_subscriber(&server, "asker");
+    asked.result().expect(Reason::Interrupted);
+    eventually("its time is over", PATIENCE, || stat(&asker, &["publisher", "lost"]) > 0);
+    // The library's thread comes round to other things.
+    ask_for(&asker, b"x", b"", &[], Duration::from_millis(100)).result().expect(Reason::Deadline);
+    let more = stat(&asker, &["publisher", "sent"]) - sent;
+    assert!(more <= 2, "one cancel and one request, not {more}");
+}

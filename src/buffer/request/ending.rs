@@ -130,10 +130,12 @@ impl Buffer {
         }
     }
 
-    /// The PUBLISH of a cancel ended. Where nobody knows whether it was heard it is said again: twice is as good as once.
+    /// The PUBLISH of a cancel ended. Where nobody knows whether it was heard it is said again, within its time: twice is as good
+    /// as once.
     pub(in crate::buffer) fn cancel_published(&self, state: &mut State, id: u64, status: i32) {
         let Some(cancel) = state.requests.cancels.remove(&id) else { return };
-        if status == Status::Unknown.code() {
+        let in_time = cancel.deadline.is_none_or(|deadline| Instant::now() < deadline);
+        if status == Status::Unknown.code() && in_time {
             self.send_cancel(state, id, cancel);
         }
     }
