@@ -352,19 +352,7 @@ impl Client {
     /// Connects a stopped client again. `NOT_STOPPED` if it was not.
     pub fn restart(&self) -> Result<(), Status> {
         self.check_open()?;
-        let changed = self.hub.control.send_if_modified(|run| {
-            let was = *run == Run::Stopped;
-            if was {
-                *run = Run::Running;
-            }
-            was
-        });
-        if changed {
-            self.hub.start_publishing();
-            Ok(())
-        } else {
-            Err(Status::NotStopped)
-        }
+        if self.hub.start() { Ok(()) } else { Err(Status::NotStopped) }
     }
 
     /// What it counted.

@@ -76,3 +76,26 @@ fn a_cancel_whose_own_time_is_over_is_not_sent_again() {
     let more = stat(&asker, &["publisher", "sent"]) - sent;
     assert!(more <= 2, "one cancel and one request, not {more}");
 }
+
+#[test]
+fn who_sees_a_client_run_again_may_publish() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    for _ in 0..300 {
+        client.stop().unwrap();
+        let looks = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let posted = scope.spawn(|| {
+                while !client.hub().running() {
+                    looks.store(true, Ordering::SeqCst);
+                }
+                client.hub().post(b"x", b"", None)
+            });
+            while !looks.load(Ordering::SeqCst) {
+                std::hint::spin_loop();
+            }
+            client.restart().unwrap();
+            posted.join().unwrap().expect("it runs");
+        });
+    }
+}
