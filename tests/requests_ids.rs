@@ -270,3 +270,25 @@ fn a_repeat_names_the_same_reply_channel_and_the_same_id_for_another_one_is_anot
     assert_eq!(end(&mut replies), ("q.1".into(), "to the first".into()));
     assert!(!service.tap.rest().iter().any(is_request), "no handler ran again");
 }
+
+#[test]
+fn an_id_that_the_library_gave_an_earlier_request_may_be_chosen() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    let mut open_one = ask_for(&asker, b"x", b"", &[], LONG);
+    let request = service.request();
+    let id = head(&request)["id"].as_str().unwrap().to_owned();
+    let options = with_options(asker.options().clone(), &[("request_id", &id)]);
+    let tap = Tap::new(&asker.waiter());
+    let same = Ask { service: b"x", body: b"", headers: b"", options: &options };
+    let refused = asker.buffer().unwrap().ask(&same, ticket_in(&tap, 1)).unwrap_err();
+    assert_eq!(refused.status(), Status::Conflict, "it is open");
+    service.answer(&request, b"given");
+    assert_eq!(open_one.result().expect(Reason::All).bodies(), ["given"]);
+    let mut asked = ask_for(&asker, b"x", b"", &[("request_id", &id)], BOUND);
+    let request = service.request();
+    assert_eq!(head(&request)["id"], id);
+    service.answer(&request, b"chosen");
+    assert_eq!(asked.result().expect(Reason::All).bodies(), ["chosen"]);
+}

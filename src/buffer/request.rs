@@ -144,13 +144,15 @@ impl Requests {
         }
     }
 
-    /// Whose answer an id belongs to.
+    /// Whose answer an id belongs to. A caller may have chosen one that was given to an earlier request.
     fn find(&self, instance: &str, id: &str) -> Option<u64> {
-        let number = id.strip_prefix(instance).and_then(|rest| rest.strip_prefix('.'));
-        match number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
-            Some(number) => self.open.contains_key(&number).then_some(number),
-            None => self.named.get(id).copied(),
+        if !self.named.is_empty()
+            && let Some(&number) = self.named.get(id)
+        {
+            return Some(number);
         }
+        let number = id.strip_prefix(instance).and_then(|rest| rest.strip_prefix('.'))?;
+        u64::from_str_radix(number, 16).ok().filter(|number| self.open.contains_key(number))
     }
 }
 
@@ -224,7 +226,7 @@ impl Buffer {
         let mut state = self.enter();
         let refused = if state.closed || inbox.is_closed() {
             Some(Status::Closed.into())
-        } else if gather.named.as_ref().is_some_and(|id| state.requests.named.contains_key(id)) {
+        } else if gather.named.as_ref().is_some_and(|id| state.requests.find(&self.instance, id).is_some()) {
             Some(Error::new(Status::Conflict, "a request with that request_id is open; it goes on"))
         } else if let Some(named) = gather.legacy_id() {
             self.listen_for_responses(named).map(|source| gather.legacy = Some(source)).err()
