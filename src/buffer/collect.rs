@@ -121,6 +121,19 @@ impl Responder {
     }
 }
 
+/// How long receivers may take to accept, and since when.
+#[derive(Debug, Clone, Copy)]
+struct Accept {
+    since: Instant,
+    length: Duration,
+}
+
+impl Accept {
+    fn until(&self) -> Instant {
+        self.since + self.length
+    }
+}
+
 /// The state of one request.
 #[derive(Debug)]
 pub struct Collect {
@@ -128,7 +141,7 @@ pub struct Collect {
     began: Instant,
     /// What Redis said, and until when those who received it may accept.
     receivers: Option<u64>,
-    window: Option<Instant>,
+    window: Option<Accept>,
     /// That time was looked at and is over. Only `time` says so: who calls it has read what was there by then, and what comes
     /// in late, because this machine was slow, is not judged by the first half of it.
     window_closed: bool,
@@ -234,7 +247,7 @@ impl Collect {
     /// Redis said how many received it; they may accept for so long from now.
     pub fn published(&mut self, receivers: u64, window: Duration, now: Instant) {
         self.receivers = Some(receivers);
-        self.window = Some(now + window);
+        self.window = Some(Accept { since: now, length: window });
         if self.answers > 0 {
             // Sent again: those who have not answered yet have as long as before.
             self.last_answer.get_or_insert(now);
@@ -344,6 +357,19 @@ impl Collect {
         self.end(Reason::Overflow);
     }
 
+    /// Until then nothing could be heard, for a reason on this side: all silence begins there.
+    pub fn deaf_until(&mut self, until: Instant) {
+        for one in &mut self.responders {
+            one.seen = one.seen.max(until);
+        }
+        if let Some(window) = &mut self.window {
+            window.since = window.since.max(until);
+        }
+        if let Some(last) = &mut self.last_answer {
+            *last = (*last).max(until);
+        }
+    }
+
     /// Time has passed.
     pub fn time(&mut self, now: Instant) {
         if self.ended.is_some() {
@@ -354,7 +380,7 @@ impl Collect {
                 one.at = At::Lost;
             }
         }
-        self.window_closed = self.window.is_some_and(|window| now >= window);
+        self.window_closed = self.window.is_some_and(|window| now >= window.until());
         self.settle();
         if let (Some(last), Some(quiet)) = (self.last_answer, self.rules.quiet)
             && now >= last + quiet
@@ -371,7 +397,7 @@ impl Collect {
         if self.ended.is_some() {
             return None;
         }
-        let window = self.window.filter(|_| !self.window_closed);
+        let window = self.window.filter(|_| !self.window_closed).map(|window| window.until());
         let quiet = self.last_answer.and_then(|last| Some(last + self.rules.quiet?));
         let silent = self.responders.iter().filter(|one| one.at == At::Working).map(|one| one.seen + LOST_AFTER).min();
         [Some(self.rules.deadline), window, quiet, silent].into_iter().flatten().min()

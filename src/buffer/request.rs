@@ -576,9 +576,14 @@ impl Buffer {
 
     /// Looks at the requests whose time has come.
     pub(super) fn requests_due(&self, state: &mut State, now: Instant) {
+        let mut deaf = None;
         while let Some((due, id)) = state.requests.timers.first().copied().filter(|&(due, _)| due <= now) {
             state.requests.timers.remove(&(due, id));
             let Some(gather) = state.requests.open.get_mut(&id) else { continue };
+            // While a full inbox keeps the link from reading, answers lie in the socket, and have come in time.
+            if let Some(until) = *deaf.get_or_insert_with(|| self.hub.deaf_until(now)) {
+                gather.collect.deaf_until(until);
+            }
             gather.collect.time(now);
             let again = gather.again.take_if(|again| *again <= now).is_some();
             let later = gather.again;

@@ -334,8 +334,10 @@ impl<'a> Session<'a> {
             if lock(&self.hub.mux).must_pause() {
                 return Poll::Pending;
             }
+            let now = Instant::now();
+            *lock(&self.hub.resumed) = Some(now);
             self.hub.paused.store(false, Ordering::SeqCst);
-            self.health.on_bytes(Instant::now());
+            self.health.on_bytes(now);
         }
         if !self.reader.prepare() {
             return Poll::Ready(Wake::Read(Err(std::io::ErrorKind::OutOfMemory.into())));
