@@ -117,6 +117,7 @@ impl Client {
             timers: Nudge::default(),
             control: watch::Sender::new(Run::Running),
             paused: AtomicBool::new(false),
+            left_unread: AtomicBool::new(false),
             resumed: Mutex::new(None),
             credentials: Arc::new(Mutex::new(Known { current: credentials.clone(), confirmed: credentials })),
             questions: Questions::default(),

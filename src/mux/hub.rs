@@ -173,6 +173,8 @@ pub struct Hub {
     pub control: watch::Sender<Run>,
     /// The subscriber link waits for room in an inbox.
     pub paused: AtomicBool,
+    /// It had its turn and may have left something in the socket, for its next one.
+    pub left_unread: AtomicBool,
     /// When it last went on reading behind such a pause.
     pub resumed: Mutex<Option<Instant>>,
     /// Who we are.
