@@ -222,3 +222,23 @@ fn who_says_it_is_somebody_with_an_endless_name_is_nobody() {
     service.answer(&request, b"");
     assert_eq!(asked.result().expect(Reason::All).missing().len(), 0);
 }
+
+#[test]
+fn the_accept_window_grows_again_when_it_closes_on_nobody() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut peer = Peer::serve(&server, "x");
+    let options = [("strict", "false")];
+    for _ in 0..20 {
+        let mut asked = ask_for(&asker, b"x", b"", &options, LONG);
+        let request = peer.request();
+        peer.say(&request, "end", Some(0), "at once");
+        asked.result().expect(Reason::All);
+    }
+    // From now on nobody is as quick as that, and each time a little more is waited for.
+    for least in [100, 200, 400, 800] {
+        let result = ask_for(&asker, b"x", b"", &options, LONG).result().expect(Reason::NoResponders);
+        assert!(result.elapsed >= Duration::from_millis(least), "{least} ms: {result:?}");
+        peer.request();
+    }
+}

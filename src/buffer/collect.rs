@@ -212,6 +212,11 @@ impl Collect {
         self.current().filter(|one| one.at != At::Declined).count() as u64
     }
 
+    /// Whether somebody received it and nobody gave a sign.
+    pub fn is_unheard(&self) -> bool {
+        self.receivers.is_some_and(|receivers| receivers > 0) && self.current().next().is_none()
+    }
+
     /// Whether errors came, and nothing else.
     pub fn only_errors(&self) -> bool {
         self.answers == 0 && self.errors > 0
@@ -530,6 +535,11 @@ impl Window {
             let (_, nearly_all, _) = kept.select_nth_unstable(at);
             self.now = (*nearly_all * 4).clamp(Window::LEAST, Window::MOST);
         }
+    }
+
+    /// It closed on receivers none of which had given a sign: they may take longer than they did, and would never be measured.
+    pub fn closed_on_nobody(&mut self) {
+        self.now = (self.now * 2).min(Window::MOST);
     }
 
     /// How long it is.

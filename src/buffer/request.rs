@@ -588,6 +588,9 @@ impl Buffer {
             let again = gather.again.take_if(|again| *again <= now).is_some();
             let later = gather.again;
             if let Some(reason) = gather.collect.ended() {
+                if reason == Reason::NoResponders && gather.collect.is_unheard() {
+                    state.requests.window.closed_on_nobody();
+                }
                 self.end_gather(state, id, reason, None);
             } else if let Some(next) = [gather.collect.next(), later].into_iter().flatten().min() {
                 // Never at once again, whatever the rules say: a clock that stands still must not hold the thread.
