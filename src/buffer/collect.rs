@@ -305,6 +305,17 @@ impl Collect {
         Verdict::Deliver
     }
 
+    /// Whether an answer of a responder came before.
+    pub fn has_answer(&self, by: &str, seq: u64) -> bool {
+        let known = self.responders.iter().find(|one| &*one.by == by);
+        known.is_some_and(|one| seq < one.next || one.beyond.contains(&seq))
+    }
+
+    /// Whether it is known of a responder that it failed, or that it finished.
+    pub fn has_failed(&self, by: &str) -> bool {
+        self.responders.iter().any(|one| &*one.by == by && one.failed) || self.had_finished(by)
+    }
+
     /// A responder ended without another answer, after so many, if it says so. `false` if it had ended before.
     pub fn finished(&mut self, by: &str, name: &str, total: Option<u64>, now: Instant) -> bool {
         let Some((at, _)) = self.sign(by, name, now) else { return false };
@@ -320,10 +331,9 @@ impl Collect {
     /// A responder failed. `false` if it had ended before.
     pub fn failed(&mut self, by: &str, name: &str, now: Instant) -> bool {
         // Also before it was sent again: it may say that it forgot its answers, and they are here.
-        let finished = self.had_finished(by);
+        let before = self.has_failed(by);
         let Some((at, _)) = self.sign(by, name, now) else { return false };
         let Some(one) = self.responders.get_mut(at) else { return false };
-        let before = one.failed || finished;
         if self.ended.is_some() {
             self.duplicates += u64::from(before);
             return false;

@@ -526,7 +526,8 @@ impl Buffer {
                     let last = frame.kind == Kind::End;
                     let len = frame.body.len();
                     let record = RecordIn { flags: if last { ANSWER_LAST } else { 0 }, number: seq, ..answer };
-                    if !gather.inbox.fits(record.cost(), 0) {
+                    // What came before needs no room.
+                    if !gather.collect.has_answer(&head.by, seq) && !gather.inbox.fits(record.cost(), 0) {
                         gather.collect.overflow();
                     } else if gather.collect.answer(&head.by, name, seq, len, last, now) == Verdict::Deliver {
                         gather.inbox.push_quietly(&record);
@@ -539,7 +540,7 @@ impl Buffer {
                 let record = RecordIn { flags: ANSWER_LAST | ANSWER_FAILED, status: status.code(), ..answer };
                 // Asked before it is counted, as for an answer: the last one ends the request, which has failed then only
                 // if its caller gets to read why.
-                if !gather.inbox.fits(record.cost(), 0) {
+                if !gather.collect.has_failed(&head.by) && !gather.inbox.fits(record.cost(), 0) {
                     gather.collect.overflow();
                 } else if gather.collect.failed(&head.by, name, now) {
                     gather.inbox.push_quietly(&record);
