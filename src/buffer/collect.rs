@@ -95,6 +95,8 @@ struct Responder {
     /// How many answers it says that it gave, once it has ended.
     total: Option<u64>,
     failed: bool,
+    /// It failed because it did not get to work on it: if that is asked again, it may fail at the work.
+    busy: bool,
 }
 
 impl Responder {
@@ -102,6 +104,11 @@ impl Responder {
     /// answer of which did not is waited for as if it worked, and is missing in the end.
     fn stands(&self) -> At {
         if self.total.is_some_and(|total| self.next >= total) { At::Finished } else { At::Working }
+    }
+
+    /// Whether it has finished, since the request was last sent or before.
+    fn had_finished(&self) -> bool {
+        matches!(self.at, At::Finished | At::Earlier { finished: true })
     }
 
     /// `false` if the number came before.
@@ -311,9 +318,10 @@ impl Collect {
         known.is_some_and(|one| seq < one.next || one.beyond.contains(&seq))
     }
 
-    /// Whether it is known of a responder that it failed, or that it finished.
-    pub fn has_failed(&self, by: &str) -> bool {
-        self.responders.iter().any(|one| &*one.by == by && one.failed) || self.had_finished(by)
+    /// Whether it is known of a responder that it failed, or that it finished. That it was busy says nothing of another failure.
+    pub fn has_failed(&self, by: &str, busy: bool) -> bool {
+        let known = self.responders.iter().find(|one| &*one.by == by);
+        known.is_some_and(|one| if one.failed && one.busy { busy } else { one.failed || one.had_finished() })
     }
 
     /// A responder ended without another answer, after so many, if it says so. `false` if it had ended before.
@@ -328,19 +336,21 @@ impl Collect {
         !before
     }
 
-    /// A responder failed. `false` if it had ended before.
-    pub fn failed(&mut self, by: &str, name: &str, now: Instant) -> bool {
+    /// A responder failed, perhaps because it was busy. `false` if it had ended before.
+    pub fn failed(&mut self, by: &str, name: &str, busy: bool, now: Instant) -> bool {
         // Also before it was sent again: it may say that it forgot its answers, and they are here.
-        let before = self.has_failed(by);
+        let before = self.has_failed(by, busy);
         let Some((at, _)) = self.sign(by, name, now) else { return false };
         let Some(one) = self.responders.get_mut(at) else { return false };
         if self.ended.is_some() {
             self.duplicates += u64::from(before);
             return false;
         }
-        one.failed |= !before;
+        self.errors += u64::from(!before && !one.failed);
+        if !before {
+            (one.failed, one.busy) = (true, busy);
+        }
         self.duplicates += u64::from(before);
-        self.errors += u64::from(!before);
         self.settle_one(at, At::Finished);
         !before
     }
@@ -434,8 +444,7 @@ impl Collect {
 
     /// Whether a responder has finished, since it was last sent or before.
     fn had_finished(&self, by: &str) -> bool {
-        let known = self.responders.iter().find(|one| &*one.by == by);
-        known.is_some_and(|one| matches!(one.at, At::Finished | At::Earlier { finished: true }))
+        self.responders.iter().find(|one| &*one.by == by).is_some_and(Responder::had_finished)
     }
 
     /// The place of a responder, who gave a sign just now, and whether it is its first. `None` if there are too many:
@@ -463,6 +472,7 @@ impl Collect {
             beyond: BTreeSet::new(),
             total: None,
             failed: false,
+            busy: false,
         };
         self.responders.push(one);
         Some((self.responders.len() - 1, true))

@@ -536,13 +536,14 @@ impl Buffer {
                 None => drop(gather.collect.finished(&head.by, name, head.n, now)),
             },
             Kind::Error => {
-                let status = if head.code == "BUSY" { Status::Full } else { Status::Remote };
+                let busy = head.code == "BUSY";
+                let status = if busy { Status::Full } else { Status::Remote };
                 let record = RecordIn { flags: ANSWER_LAST | ANSWER_FAILED, status: status.code(), ..answer };
                 // Asked before it is counted, as for an answer: the last one ends the request, which has failed then only
                 // if its caller gets to read why.
-                if !gather.collect.has_failed(&head.by) && !gather.inbox.fits(record.cost(), 0) {
+                if !gather.collect.has_failed(&head.by, busy) && !gather.inbox.fits(record.cost(), 0) {
                     gather.collect.overflow();
-                } else if gather.collect.failed(&head.by, name, now) {
+                } else if gather.collect.failed(&head.by, name, busy, now) {
                     gather.inbox.push_quietly(&record);
                 }
             }
