@@ -78,6 +78,22 @@ fn a_cancel_whose_own_time_is_over_is_not_sent_again() {
 }
 
 #[test]
+fn who_gets_a_request_after_its_deadline_is_told_that_nobody_waits() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server);
+    let (asker, number) = with_publish_link(&server, &proxy);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    proxy.to_server().only(number).stall();
+    // It says that it still waits so long, and so much later it is read.
+    let mut asked = ask_for(&asker, b"x", b"", &[], Duration::from_secs(3));
+    asked.result().expect(Reason::Deadline);
+    proxy.pass();
+    let request = service.request();
+    let cancel = service.tap.wait(Kind::Cancel);
+    assert_eq!((cancel.number, cancel.status()), (request.number, Status::Cancelled));
+}
+
+#[test]
 fn who_sees_a_client_run_again_may_publish() {
     let server = Server::start();
     let client = open(&server.url(), &[]);

@@ -32,6 +32,9 @@ const END_ROOM: usize = RECORD_SIZE + 2048;
 /// How often a request that was sent again and reached nobody is tried once more.
 const SENT_AGAIN_EVERY: Duration = Duration::from_millis(100);
 
+/// How long the way to the server may take until the time that a request says it has left is another one than its asker's.
+const LATE: Duration = Duration::from_millis(100);
+
 /// Flag bits of an answer.
 const ANSWER_LAST: u16 = 1;
 const ANSWER_FAILED: u16 = 2;
@@ -72,6 +75,8 @@ pub(super) struct Gather {
     pub(super) sent: Option<Instant>,
     /// Publishes of it that have not completed. What an earlier one than the last says counts no more.
     publishing: u32,
+    /// It got to the server so much later than it was written that who works on it believes that it has more time.
+    late: bool,
     /// When it is sent again to a service that is not back yet.
     again: Option<Instant>,
     /// When the task is to look at it.
@@ -205,6 +210,7 @@ impl Buffer {
             keep: None,
             sent: None,
             publishing: 0,
+            late: false,
             again: None,
             due: deadline,
         };
@@ -441,12 +447,16 @@ impl Buffer {
         if status != Status::Ok {
             // A publish has the request's own deadline, and may end a moment before it is looked at here.
             if now >= gather.collect.deadline() {
+                // Who gets it after all, or an earlier attempt of it, does not know.
+                gather.late = true;
+                gather.sent = gather.sent.filter(|_| status != Status::NotSent);
                 self.end_gather(state, id, Reason::Deadline, None);
             } else {
                 self.interrupt(state, id, status, text);
             }
             return;
         }
+        gather.late |= gather.sent.is_some_and(|sent| now > sent + LATE);
         let own = if gather.own { 0 } else { state.responders.reached(&gather.service, gather.sent) };
         let window = state.requests.window.length();
         let Some(gather) = state.requests.open.get_mut(&id) else { return };

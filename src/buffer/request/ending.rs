@@ -102,9 +102,11 @@ impl Buffer {
             let _ = self.hub.close_source(source);
             return;
         }
-        // Who still works on it is told that nobody waits; at the deadline they know it themselves.
+        // Who still works on it is told that nobody waits; at the deadline they know it themselves, if their clocks began with
+        // ours.
         let sent = gather.attempt > 1 || gather.sent.is_some() && !unsent;
-        if sent && reason != Reason::Deadline && gather.collect.is_worked_on() {
+        let known = reason == Reason::Deadline && !gather.late && gather.publishing == 0;
+        if sent && !known && gather.collect.is_worked_on() {
             let head = Head {
                 id: self.wire_id(id, &gather).into(),
                 reply: self.reply.as_str().into(),
