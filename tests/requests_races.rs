@@ -94,6 +94,40 @@ fn who_gets_a_request_after_its_deadline_is_told_that_nobody_waits() {
 }
 
 #[test]
+fn a_request_that_is_cancelled_while_it_is_published_is_cancelled_at_its_responders() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[("concurrency", "1000")]);
+    let (tap, buffer) = (Tap::new(&asker.waiter()), asker.buffer().unwrap());
+    ask(&asker, b"nobody", b"", &[]).result().expect(Reason::NoResponders);
+    // Long enough that a cancel falls into the middle.
+    let body = vec![b'.'; 256 * 1024];
+    let question = Ask { service: b"x", body: &body, headers: b"", options: &asker.options().clone() };
+    for _ in 0..200 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| buffer.ask(&question, ticket_in(&tap, 7)).unwrap());
+            while buffer.cancel(tap.inbox().id(), 7) == 0 {
+                std::hint::spin_loop();
+            }
+        });
+    }
+    let mut last = ask(&asker, b"x", b"last", &[]);
+    let mut open = std::collections::BTreeSet::new();
+    let mut next = || service.tap.find("more", |event| matches!(event.kind, Kind::Request | Kind::Cancel));
+    let last_one = loop {
+        let event = next();
+        match event.kind {
+            Kind::Request if event.payload() == "last" => break event,
+            Kind::Request => assert!(open.insert(event.number)),
+            _ => assert!(open.remove(&event.number)),
+        }
+    };
+    assert_eq!(open.len(), 0, "requests that nobody waits for, and nobody said so");
+    service.answer(&last_one, b"");
+    last.result().expect(Reason::All);
+}
+
+#[test]
 fn who_sees_a_client_run_again_may_publish() {
     let server = Server::start();
     let client = open(&server.url(), &[]);

@@ -244,8 +244,9 @@ impl Buffer {
             inbox.unreserve(END_ROOM);
             return Err(error);
         }
-        if let Some(named) = gather.named.clone() {
-            state.requests.named.insert(named, id);
+        let named = gather.named.clone();
+        if let Some(named) = &named {
+            state.requests.named.insert(named.clone(), id);
         }
         let at_once = state.requests.active && !legacy;
         if at_once {
@@ -262,6 +263,7 @@ impl Buffer {
         state.requests.open.insert(id, gather);
         state.requests.timers.insert((deadline, id));
         let wake = state.wakes.is_none_or(|wakes| deadline < wakes);
+        let overtaken = self.overtaken.load(Ordering::Relaxed);
         drop(state);
         if wake {
             self.work.notify_one();
@@ -271,6 +273,12 @@ impl Buffer {
             let sent = self.hub.publish(&channel, &frame, &self.inbox, id, Some(deadline));
             if let Err(error) = sent {
                 self.not_published(&mut self.enter(), id, &error);
+            } else if overtaken != self.overtaken.load(Ordering::Relaxed)
+                && !self.enter().requests.open.contains_key(&id)
+            {
+                // Its cancel went before it: here is one behind it.
+                let frame = self.cancel_frame(id, named.as_deref());
+                self.send(&channel, &frame);
             }
         }
         Ok(id)
@@ -285,13 +293,13 @@ impl Buffer {
         Ok(())
     }
 
-    fn wire_id(&self, id: u64, gather: &Gather) -> String {
-        gather.named.as_deref().map_or_else(|| self.unique_id(id), str::to_owned)
+    fn wire_id(&self, id: u64, named: Option<&str>) -> String {
+        named.map_or_else(|| self.unique_id(id), str::to_owned)
     }
 
     /// Which asking it is, where its id may be used again.
-    fn asking(&self, id: u64, gather: &Gather) -> String {
-        gather.named.as_ref().map_or_else(String::new, |_| self.unique_id(id))
+    fn asking(&self, id: u64, named: Option<&str>) -> String {
+        named.map_or_else(String::new, |_| self.unique_id(id))
     }
 
     fn unique_id(&self, id: u64) -> String {
@@ -312,14 +320,14 @@ impl Buffer {
     ) -> Vec<u8> {
         let left = gather.collect.deadline().saturating_duration_since(now);
         let head = Head {
-            id: self.wire_id(id, gather).into(),
+            id: self.wire_id(id, gather.named.as_deref()).into(),
             from: self.name.as_str().into(),
             reply: self.reply.as_str().into(),
             ttl: Some(left.as_millis().max(1) as u64),
             attempt: gather.attempt,
             expect: gather.expect,
             not: if gather.own { "".into() } else { self.instance.as_str().into() },
-            asking: self.asking(id, gather).into(),
+            asking: self.asking(id, gather.named.as_deref()).into(),
             repeat: gather.repeatable,
             h,
             ..Head::new(Kind::Request)
