@@ -242,7 +242,7 @@ impl<'a> Session<'a> {
         lock(&self.hub.mux).link_up(Instant::now());
         self.hub.timers.notify_one();
         let fault = self.turns().await;
-        self.left_unread(false);
+        self.hub.left_unread.store(false, Ordering::SeqCst);
         let now = Instant::now();
         let stable = self.whole_since.is_some_and(|since| now - since >= self.hub.settings.stable_after);
         self.hub.paused.store(false, Ordering::SeqCst);
@@ -322,7 +322,8 @@ impl<'a> Session<'a> {
             }
             if unyielded >= FAIR_BYTES {
                 unyielded = 0;
-                self.left_unread(true);
+                self.left = true;
+                hub.left_unread.store(true, Ordering::SeqCst);
                 tokio::task::yield_now().await;
             }
         }
@@ -353,7 +354,9 @@ impl<'a> Session<'a> {
             Poll::Ready(Ok(())) => Poll::Ready(Wake::Read(Ok(buf.filled().len()))),
             Poll::Ready(Err(error)) => Poll::Ready(Wake::Read(Err(error))),
             Poll::Pending => {
-                self.left_unread(false);
+                if std::mem::take(&mut self.left) {
+                    self.hub.left_unread.store(false, Ordering::SeqCst);
+                }
                 if std::mem::take(&mut self.untold) > 0 {
                     lock(&self.hub.mux).announce();
                 }
@@ -361,13 +364,6 @@ impl<'a> Session<'a> {
                 let _ = io.poll_flush(cx);
                 Poll::Pending
             }
-        }
-    }
-
-    /// Tells whoever judges by what came that more of it may be there, or that it was all.
-    fn left_unread(&mut self, left: bool) {
-        if std::mem::replace(&mut self.left, left) != left {
-            self.hub.left_unread.store(left, Ordering::SeqCst);
         }
     }
 
