@@ -74,7 +74,7 @@ fn a_cancel_whose_own_time_is_over_is_not_sent_again() {
     // The library's thread comes round to other things.
     ask_for(&asker, b"x", b"", &[], Duration::from_millis(100)).result().expect(Reason::Deadline);
     let more = stat(&asker, &["publisher", "sent"]) - sent;
-    assert!(more <= 2, "one cancel and one request, not {more}");
+    assert!(more <= 3, "one cancel, one request and its cancel, not {more}");
 }
 
 #[test]

@@ -240,6 +240,7 @@ fn the_accept_window_grows_again_when_it_closes_on_nobody() {
         let result = ask_for(&asker, b"x", b"", &options, LONG).result().expect(Reason::NoResponders);
         assert!(result.elapsed >= Duration::from_millis(least), "{least} ms: {result:?}");
         peer.request();
+        assert_eq!(peer.next()["k"], "cancel");
     }
 }
 

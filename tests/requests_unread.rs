@@ -83,27 +83,3 @@ fn a_deadline_ends_a_request_while_the_link_is_paused() {
     peer.request();
     asked.result().expect(Reason::NoResponders);
 }
-
-#[test]
-fn an_answer_behind_a_flood_that_is_not_read_yet_is_in_time() {
-    let server = Server::start();
-    let asker = asker(&server);
-    let flood = Tap::on(&asker);
-    subscribed(&asker, &flood, 1, &[b"flood"]);
-    let mut peer = Peer::serve(&server, "x");
-    for _ in 0..3 {
-        let mut asked = ask_for(&asker, b"x", b"", &[("strict", "false")], LONG);
-        let request = peer.request();
-        // The accept window has begun.
-        eventually("it is published", PATIENCE, || stat(&asker, &["publisher", "pending"]) == 0);
-        // The library's thread stands still here, as one does that is not let run.
-        let mux = asker.hub().mux.lock().unwrap();
-        for _ in 0..32 {
-            server.conn().publish(b"flood", &[b'.'; 64 * 1024]);
-        }
-        peer.say(&request, "end", Some(0), "in time");
-        pass(&server, "1.2");
-        drop(mux);
-        assert_eq!(asked.result().expect(Reason::All).bodies(), ["in time"]);
-    }
-}
