@@ -155,27 +155,36 @@ impl Responder {
         self.draining.is_some() && self.active.is_none()
     }
 
-    /// What it tells of itself. A native asker does not reach one of another wire.
+    /// What it tells of itself.
     pub(super) fn info(&self) -> Value {
         let service = String::from_utf8_lossy(&self.service);
-        let mut info =
-            json!({"service": service, "catch_all": self.catch_all, "group": self.group, "version": self.version});
-        if self.legacy {
-            info["wire"] = "messaging-buffer".into();
-        }
-        info
+        self.with_wire(
+            json!({"service": service, "catch_all": self.catch_all, "group": self.group, "version": self.version}),
+        )
     }
 
     /// The same, with what it counted.
     pub(super) fn stats(&self) -> Value {
-        let mut stats = self.info();
         let average = self.busy.checked_div(u32::try_from(self.answered).unwrap_or(u32::MAX)).unwrap_or_default();
-        stats["requests"] = self.requests.into();
-        stats["errors"] = self.errors.into();
-        stats["in_work"] = self.handed.into();
-        stats["waiting"] = self.waiting.len().into();
-        stats["average_ms"] = (average.as_secs_f64() * 1000.0).into();
-        stats
+        self.with_wire(json!({
+            "service": String::from_utf8_lossy(&self.service),
+            "catch_all": self.catch_all,
+            "group": self.group,
+            "version": self.version,
+            "requests": self.requests,
+            "errors": self.errors,
+            "in_work": self.handed,
+            "waiting": self.waiting.len(),
+            "average_ms": average.as_secs_f64() * 1000.0,
+        }))
+    }
+
+    /// A native asker does not reach one of another wire.
+    fn with_wire(&self, mut told: Value) -> Value {
+        if let Some(told) = told.as_object_mut().filter(|_| self.legacy) {
+            told.insert("wire".into(), "messaging-buffer".into());
+        }
+        told
     }
 }
 
