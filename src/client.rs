@@ -122,6 +122,8 @@ impl Client {
             timers: Nudge::default(),
             control: watch::Sender::new(Run::Running),
             paused: AtomicBool::new(false),
+            left_unread: AtomicBool::new(false),
+            resumed: Mutex::new(None),
             credentials: Arc::new(Mutex::new(Known { current: credentials.clone(), confirmed: credentials })),
             questions: Questions::default(),
             events,
@@ -361,19 +363,7 @@ impl Client {
     /// Connects a stopped client again. `NOT_STOPPED` if it was not.
     pub fn restart(&self) -> Result<(), Status> {
         self.check_open()?;
-        let changed = self.hub.control.send_if_modified(|run| {
-            let was = *run == Run::Stopped;
-            if was {
-                *run = Run::Running;
-            }
-            was
-        });
-        if changed {
-            self.hub.start_publishing();
-            Ok(())
-        } else {
-            Err(Status::NotStopped)
-        }
+        if self.hub.start() { Ok(()) } else { Err(Status::NotStopped) }
     }
 
     /// What it counted.

@@ -306,7 +306,7 @@ proptest! {
                         collect.finished(WHO[who], "", n, at(now));
                         false
                     }
-                    Step::Failed(who) => collect.failed(WHO[who], "", at(now)),
+                    Step::Failed(who) => collect.failed(WHO[who], "", false, at(now)),
                     Step::Declined(who) => {
                         collect.declined(WHO[who], "", at(now));
                         false
@@ -519,9 +519,26 @@ fn who_finished_before_it_was_sent_again_and_leaves_it_to_another_then_is_not_wa
     assert_eq!(forgot.answer("a", "a", 0, 1, true, began), Verdict::Deliver);
     forgot.sent_again();
     forgot.published(1, 100 * MS, began);
-    assert!(!forgot.failed("a", "a", began), "nobody is told of a failure");
+    assert!(!forgot.failed("a", "a", false, began), "nobody is told of a failure");
     let report = forgot.report();
     assert_eq!((forgot.ended(), report.errors, report.missing), (Some(Reason::All), 0, vec![]));
+}
+
+#[test]
+fn who_was_busy_when_it_was_first_asked_and_fails_when_it_is_asked_again_has_failed() {
+    let (mut again, began) = published(2, true);
+    assert!(again.failed("a", "a", true, began));
+    again.sent_again();
+    again.published(2, 100 * MS, began);
+    assert!(!again.failed("a", "a", true, began), "it is still busy, which is known");
+    again.sent_again();
+    again.published(2, 100 * MS, began);
+    assert!(!again.has_failed("a", false));
+    assert!(again.failed("a", "a", false, began), "and this is what went wrong");
+    assert!(!again.failed("a", "a", false, began) && !again.failed("a", "a", true, began), "once");
+    assert_eq!((again.ended(), again.report().errors, again.report().duplicates), (None, 1, 3), "one responder failed");
+    again.declined("b", "b", began);
+    assert_eq!(again.ended(), Some(Reason::Failed));
 }
 
 #[test]
@@ -558,9 +575,9 @@ fn there_is_an_end_to_how_many_may_say_that_they_took_it() {
 fn only_where_everybody_who_took_it_failed_it_has_failed() {
     let ended = |other: Step| {
         let (mut collect, began) = published(2, true);
-        collect.failed("a", "", began);
+        collect.failed("a", "", false, began);
         match other {
-            Step::Failed(_) => _ = collect.failed("b", "", began),
+            Step::Failed(_) => _ = collect.failed("b", "", false, began),
             Step::Declined(_) => collect.declined("b", "", began),
             Step::End(_, n) => _ = collect.finished("b", "", n, began),
             Step::Last { seq, bytes, .. } => _ = collect.answer("b", "", seq, bytes, true, began),

@@ -11,7 +11,8 @@ mod tap;
 
 use asking::*;
 use peer::{Peer, kill_subscriber, listen};
-use redmux::buffer::{Reason, Say};
+use redmux::buffer::{Ask, Reason, Say};
+use redmux::error::Status;
 use redmux::inbox::Kind;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -244,4 +245,50 @@ fn a_group_that_served_a_request_and_forgot_what_it_answered_says_so() {
     assert_eq!([&said[0]["k"], &said[1]["k"]], ["declined", "error"]);
     assert_eq!((&said[1]["code"], &said[1]["retriable"]), (&"FORGOTTEN".into(), &Value::Null));
     assert!(members.iter_mut().all(|member| !member.tap.rest().iter().any(is_request)), "no handler ran again");
+}
+
+#[test]
+fn a_repeat_names_the_same_reply_channel_and_the_same_id_for_another_one_is_another_request() {
+    let server = Server::start();
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    let (mut replies, mut others) = (listen(&server, "replies"), listen(&server, "others"));
+    let end = |replies: &mut Conn| loop {
+        let frame = next_frame(replies);
+        if frame["k"] == "end" {
+            return (frame["id"].clone(), frame["body"].clone());
+        }
+    };
+    ask_by_hand(&server, json!({"id": "q.1", "attempt": 1, "repeat": true}));
+    let first = service.request();
+    ask_by_hand(&server, json!({"id": "q.1", "attempt": 1, "repeat": true, "reply": "others"}));
+    let other = service.request();
+    service.answer(&first, b"to the first");
+    service.answer(&other, b"to the other");
+    assert_eq!(end(&mut replies), ("q.1".into(), "to the first".into()));
+    assert_eq!(end(&mut others), ("q.1".into(), "to the other".into()));
+    ask_by_hand(&server, json!({"id": "q.1", "attempt": 2, "repeat": true}));
+    assert_eq!(end(&mut replies), ("q.1".into(), "to the first".into()));
+    assert!(!service.tap.rest().iter().any(is_request), "no handler ran again");
+}
+
+#[test]
+fn an_id_that_the_library_gave_an_earlier_request_may_be_chosen() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut service = serve(&open(&server.url(), &[]), b"x", &[]);
+    let mut open_one = ask_for(&asker, b"x", b"", &[], LONG);
+    let request = service.request();
+    let id = head(&request)["id"].as_str().unwrap().to_owned();
+    let options = with_options(asker.options().clone(), &[("request_id", &id)]);
+    let tap = Tap::new(&asker.waiter());
+    let same = Ask { service: b"x", body: b"", headers: b"", options: &options };
+    let refused = asker.buffer().unwrap().ask(&same, ticket_in(&tap, 1)).unwrap_err();
+    assert_eq!(refused.status(), Status::Conflict, "it is open");
+    service.answer(&request, b"given");
+    assert_eq!(open_one.result().expect(Reason::All).bodies(), ["given"]);
+    let mut asked = ask_for(&asker, b"x", b"", &[("request_id", &id)], BOUND);
+    let request = service.request();
+    assert_eq!(head(&request)["id"], id);
+    service.answer(&request, b"chosen");
+    assert_eq!(asked.result().expect(Reason::All).bodies(), ["chosen"]);
 }

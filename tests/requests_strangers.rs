@@ -222,3 +222,48 @@ fn who_says_it_is_somebody_with_an_endless_name_is_nobody() {
     service.answer(&request, b"");
     assert_eq!(asked.result().expect(Reason::All).missing().len(), 0);
 }
+
+#[test]
+fn the_accept_window_grows_again_when_it_closes_on_nobody() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut peer = Peer::serve(&server, "x");
+    let options = [("strict", "false")];
+    for _ in 0..20 {
+        let mut asked = ask_for(&asker, b"x", b"", &options, LONG);
+        let request = peer.request();
+        peer.say(&request, "end", Some(0), "at once");
+        asked.result().expect(Reason::All);
+    }
+    // From now on nobody is as quick as that, and each time a little more is waited for.
+    for least in [100, 200, 400, 800] {
+        let result = ask_for(&asker, b"x", b"", &options, LONG).result().expect(Reason::NoResponders);
+        assert!(result.elapsed >= Duration::from_millis(least), "{least} ms: {result:?}");
+        peer.request();
+        assert_eq!(peer.next()["k"], "cancel");
+    }
+}
+
+#[test]
+fn an_answer_that_came_before_needs_no_room() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[("strict", "true")]);
+    let mut peer = Peer::serve(&server, "x");
+    let mut tap = Tap::with(&asker, &[("inbox_bytes", "8KiB")]);
+    let question = Ask { service: b"x", body: b"", headers: b"", options: asker.options() };
+    let id = asker.buffer().unwrap().ask(&question, ticket_in(&tap, 77)).unwrap();
+    let request = peer.request();
+    let part = "p".repeat(5000);
+    for _ in 0..2 {
+        peer.say(&request, "part", Some(0), &part);
+    }
+    // Behind both: what was asked by others comes through the same channel.
+    let mut other = ask_for(&asker, b"x", b"", &[], LONG);
+    let behind = peer.request();
+    peer.say(&behind, "end", Some(0), "");
+    other.result().expect(Reason::All);
+    assert_eq!(tap.wait(Kind::Answer).payload(), part);
+    peer.say(&request, "end", Some(1), "last");
+    let result = Asked { tap, id }.result().expect(Reason::All);
+    assert_eq!((result.bodies(), &result.report["duplicates"]), (vec!["last".into()], &1.into()));
+}

@@ -159,6 +159,20 @@ fn an_answer_that_says_twice_who_it_is_or_not_at_all_is_read_on_the_old_wire() {
 }
 
 #[test]
+fn an_endless_name_on_the_old_wire_is_kept_with_its_beginning() {
+    let server = Server::start();
+    let asker = open(&server.url(), &[]);
+    let mut old = listener(&server, &[], Some(b"Request:*:T"));
+    let mut asked = ask(&asker, b"T", b"{}", &[WIRE]);
+    let channel = old.wait(Kind::Message).channel();
+    let id = channel.split(':').nth(1).unwrap().to_owned();
+    let answer = format!(r#"{{"CorrelationId":"{id}","ResponseServerName":"{}"}}"#, "n".repeat(100_000));
+    server.conn().publish(format!("Response:{id}").as_bytes(), answer.as_bytes());
+    let result = asked.result().expect(Reason::All);
+    assert_eq!((result.bodies(), head(&result.answers[0])["name"].as_str()), (vec![answer], Some(&*"n".repeat(256))));
+}
+
+#[test]
 fn r7_on_the_old_wire_a_type_has_one_handler_and_all_types_exclude_one() {
     let server = Server::start();
     let client = open(&server.url(), &[]);
@@ -184,6 +198,22 @@ fn r7_on_the_old_wire_a_type_has_one_handler_and_all_types_exclude_one() {
     let mut last = serve(&client, b"T", &[WIRE]);
     assert_eq!(server.conn().publish(b"Request:18:T", b"{}"), 1);
     assert_eq!(last.request().payload(), "{}");
+}
+
+#[test]
+fn who_looks_for_services_sees_which_are_on_the_old_wire() {
+    let server = Server::start();
+    let serving = open(&server.url(), &[]);
+    let _services = [serve(&serving, b"new", &[]), serve(&serving, b"old", &[WIRE])];
+    let asker = open(&server.url(), &[]);
+    for question in ["INFO", "STATS"] {
+        let answers = ask(&asker, b"$", question.as_bytes(), &[]).result().expect(Reason::All).bodies();
+        let about: serde_json::Value = serde_json::from_str(&answers[0]).unwrap();
+        let wires = about["services"].as_array().unwrap().iter().map(|one| (&one["service"], one.get("wire")));
+        let wires: Vec<_> =
+            wires.map(|(service, wire)| (service.as_str(), wire.and_then(|one| one.as_str()))).collect();
+        assert_eq!(wires, [(Some("new"), None), (Some("old"), Some("messaging-buffer"))], "{question}");
+    }
 }
 
 #[test]

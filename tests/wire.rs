@@ -173,7 +173,7 @@ fn a_peer_names_who_is_missing_and_its_cancel_is_heard() {
     assert_eq!([asker.line(), asker.line()], ["missing slow", "end enough"]);
     let cancel = slow.tap.wait(Record::Cancel);
     assert_eq!((cancel.number, cancel.status()), (of_slow.number, Status::Cancelled));
-    let asker = peer(&server, &["ask", "x", "", "1"]);
+    let asker = peer(&server, &["ask", "x", "", "5"]);
     let request = quick.request();
     quick.answer(&request, b"here");
     assert_eq!([asker.line(), asker.line()], ["n 2", "answer quick 0: here"]);

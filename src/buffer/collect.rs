@@ -95,6 +95,8 @@ struct Responder {
     /// How many answers it says that it gave, once it has ended.
     total: Option<u64>,
     failed: bool,
+    /// It failed because it did not get to work on it: if that is asked again, it may fail at the work.
+    busy: bool,
 }
 
 impl Responder {
@@ -102,6 +104,11 @@ impl Responder {
     /// answer of which did not is waited for as if it worked, and is missing in the end.
     fn stands(&self) -> At {
         if self.total.is_some_and(|total| self.next >= total) { At::Finished } else { At::Working }
+    }
+
+    /// Whether it has finished, since the request was last sent or before.
+    fn had_finished(&self) -> bool {
+        matches!(self.at, At::Finished | At::Earlier { finished: true })
     }
 
     /// `false` if the number came before.
@@ -121,6 +128,19 @@ impl Responder {
     }
 }
 
+/// How long receivers may take to accept, and since when.
+#[derive(Debug, Clone, Copy)]
+struct Accept {
+    since: Instant,
+    length: Duration,
+}
+
+impl Accept {
+    fn until(&self) -> Instant {
+        self.since + self.length
+    }
+}
+
 /// The state of one request.
 #[derive(Debug)]
 pub struct Collect {
@@ -128,7 +148,7 @@ pub struct Collect {
     began: Instant,
     /// What Redis said, and until when those who received it may accept.
     receivers: Option<u64>,
-    window: Option<Instant>,
+    window: Option<Accept>,
     /// That time was looked at and is over. Only `time` says so: who calls it has read what was there by then, and what comes
     /// in late, because this machine was slow, is not judged by the first half of it.
     window_closed: bool,
@@ -199,6 +219,11 @@ impl Collect {
         self.current().filter(|one| one.at != At::Declined).count() as u64
     }
 
+    /// Whether somebody received it and nobody gave a sign.
+    pub fn is_unheard(&self) -> bool {
+        self.receivers.is_some_and(|receivers| receivers > 0) && self.current().next().is_none()
+    }
+
     /// Whether errors came, and nothing else.
     pub fn only_errors(&self) -> bool {
         self.answers == 0 && self.errors > 0
@@ -234,7 +259,7 @@ impl Collect {
     /// Redis said how many received it; they may accept for so long from now.
     pub fn published(&mut self, receivers: u64, window: Duration, now: Instant) {
         self.receivers = Some(receivers);
-        self.window = Some(now + window);
+        self.window = Some(Accept { since: now, length: window });
         if self.answers > 0 {
             // Sent again: those who have not answered yet have as long as before.
             self.last_answer.get_or_insert(now);
@@ -287,6 +312,18 @@ impl Collect {
         Verdict::Deliver
     }
 
+    /// Whether an answer of a responder came before.
+    pub fn has_answer(&self, by: &str, seq: u64) -> bool {
+        let known = self.responders.iter().find(|one| &*one.by == by);
+        known.is_some_and(|one| seq < one.next || one.beyond.contains(&seq))
+    }
+
+    /// Whether it is known of a responder that it failed, or that it finished. That it was busy says nothing of another failure.
+    pub fn has_failed(&self, by: &str, busy: bool) -> bool {
+        let known = self.responders.iter().find(|one| &*one.by == by);
+        known.is_some_and(|one| if one.failed && one.busy { busy } else { one.failed || one.had_finished() })
+    }
+
     /// A responder ended without another answer, after so many, if it says so. `false` if it had ended before.
     pub fn finished(&mut self, by: &str, name: &str, total: Option<u64>, now: Instant) -> bool {
         let Some((at, _)) = self.sign(by, name, now) else { return false };
@@ -299,20 +336,21 @@ impl Collect {
         !before
     }
 
-    /// A responder failed. `false` if it had ended before.
-    pub fn failed(&mut self, by: &str, name: &str, now: Instant) -> bool {
+    /// A responder failed, perhaps because it was busy. `false` if it had ended before.
+    pub fn failed(&mut self, by: &str, name: &str, busy: bool, now: Instant) -> bool {
         // Also before it was sent again: it may say that it forgot its answers, and they are here.
-        let finished = self.had_finished(by);
+        let before = self.has_failed(by, busy);
         let Some((at, _)) = self.sign(by, name, now) else { return false };
         let Some(one) = self.responders.get_mut(at) else { return false };
-        let before = one.failed || finished;
         if self.ended.is_some() {
             self.duplicates += u64::from(before);
             return false;
         }
-        one.failed |= !before;
+        self.errors += u64::from(!before && !one.failed);
+        if !before {
+            (one.failed, one.busy) = (true, busy);
+        }
         self.duplicates += u64::from(before);
-        self.errors += u64::from(!before);
         self.settle_one(at, At::Finished);
         !before
     }
@@ -344,6 +382,19 @@ impl Collect {
         self.end(Reason::Overflow);
     }
 
+    /// Until then nothing could be heard, for a reason on this side: all silence begins there.
+    pub fn deaf_until(&mut self, until: Instant) {
+        for one in &mut self.responders {
+            one.seen = one.seen.max(until);
+        }
+        if let Some(window) = &mut self.window {
+            window.since = window.since.max(until);
+        }
+        if let Some(last) = &mut self.last_answer {
+            *last = (*last).max(until);
+        }
+    }
+
     /// Time has passed.
     pub fn time(&mut self, now: Instant) {
         if self.ended.is_some() {
@@ -354,7 +405,7 @@ impl Collect {
                 one.at = At::Lost;
             }
         }
-        self.window_closed = self.window.is_some_and(|window| now >= window);
+        self.window_closed = self.window.is_some_and(|window| now >= window.until());
         self.settle();
         if let (Some(last), Some(quiet)) = (self.last_answer, self.rules.quiet)
             && now >= last + quiet
@@ -371,7 +422,7 @@ impl Collect {
         if self.ended.is_some() {
             return None;
         }
-        let window = self.window.filter(|_| !self.window_closed);
+        let window = self.window.filter(|_| !self.window_closed).map(|window| window.until());
         let quiet = self.last_answer.and_then(|last| Some(last + self.rules.quiet?));
         let silent = self.responders.iter().filter(|one| one.at == At::Working).map(|one| one.seen + LOST_AFTER).min();
         [Some(self.rules.deadline), window, quiet, silent].into_iter().flatten().min()
@@ -393,8 +444,7 @@ impl Collect {
 
     /// Whether a responder has finished, since it was last sent or before.
     fn had_finished(&self, by: &str) -> bool {
-        let known = self.responders.iter().find(|one| &*one.by == by);
-        known.is_some_and(|one| matches!(one.at, At::Finished | At::Earlier { finished: true }))
+        self.responders.iter().find(|one| &*one.by == by).is_some_and(Responder::had_finished)
     }
 
     /// The place of a responder, who gave a sign just now, and whether it is its first. `None` if there are too many:
@@ -422,6 +472,7 @@ impl Collect {
             beyond: BTreeSet::new(),
             total: None,
             failed: false,
+            busy: false,
         };
         self.responders.push(one);
         Some((self.responders.len() - 1, true))
@@ -504,6 +555,11 @@ impl Window {
             let (_, nearly_all, _) = kept.select_nth_unstable(at);
             self.now = (*nearly_all * 4).clamp(Window::LEAST, Window::MOST);
         }
+    }
+
+    /// It closed on receivers none of which had given a sign: they may take longer than they did, and would never be measured.
+    pub fn closed_on_nobody(&mut self) {
+        self.now = (self.now * 2).min(Window::MOST);
     }
 
     /// How long it is.

@@ -1,5 +1,6 @@
 //! Who is there: every client that serves anything answers PING, INFO and STATS on the service `$`.
 
+use super::responder::Responder;
 use super::{Buffer, State};
 use crate::error::Result;
 use crate::proto::envelope::{Frame, Head, Kind};
@@ -31,16 +32,8 @@ impl Buffer {
         let services = state.responders.all.values();
         let body = match frame.body {
             b"PING" => "PONG".to_owned(),
-            b"INFO" => {
-                let services: Vec<Value> = services
-                    .map(|one| {
-                        let service = String::from_utf8_lossy(&one.service);
-                        json!({"service": service, "catch_all": one.catch_all, "group": one.group, "version": one.version})
-                    })
-                    .collect();
-                self.about(services)
-            }
-            b"STATS" => self.about(services.map(super::responder::Responder::stats).collect()),
+            b"INFO" => self.about(services.map(Responder::info).collect()),
+            b"STATS" => self.about(services.map(Responder::stats).collect()),
             other => {
                 // Of a question of any length the beginning, or the head line is longer than anybody reads.
                 let shown = String::from_utf8_lossy(other.get(..64).unwrap_or(other));

@@ -5,10 +5,12 @@
 //! of a responder but its one answer, so a request waits for as many as Redis counted, or for its deadline.
 
 use super::collect::{Reason, Verdict};
+use super::serve::MAX_ID;
 use super::{Buffer, State};
 use crate::error::{Error, Result, Status};
 use crate::inbox::{Kind as Rec, Record, RecordIn};
 use crate::mux::events::Often;
+use crate::mux::ops::cut;
 use crate::mux::promise::literal;
 use crate::sync::Arc;
 use serde::Deserialize;
@@ -173,8 +175,10 @@ impl Buffer {
         }
         // One answer each, and nothing but a name says whose: each is a responder of its own.
         let number = gather.collect.report().answers;
-        let by = format!("{}#{number}", said.server);
-        let head = json!({"by": by, "name": said.server}).to_string();
+        // Who says too much is kept with as much as names have.
+        let server = cut(&said.server, MAX_ID);
+        let by = format!("{server}#{number}");
+        let head = json!({"by": by, "name": server}).to_string();
         let record = RecordIn {
             flags: 1,
             aux: read_at,
@@ -185,7 +189,7 @@ impl Buffer {
         };
         if !gather.inbox.fits(record.cost(), 0) {
             gather.collect.overflow();
-        } else if gather.collect.answer(&by, &said.server, 0, body.len(), true, now) == Verdict::Deliver {
+        } else if gather.collect.answer(&by, server, 0, body.len(), true, now) == Verdict::Deliver {
             gather.inbox.push_quietly(&record);
         }
         let inbox = Arc::clone(&gather.inbox);

@@ -67,6 +67,8 @@ pub struct Buffer {
     /// The channel that answers to its requests come to.
     reply: String,
     state: Mutex<State>,
+    /// How many requests ended while they were being published.
+    overtaken: AtomicU64,
     counted: Counted,
 }
 
@@ -155,6 +157,7 @@ impl Buffer {
             namespace: namespace.into(),
             name: hub.settings.name.clone(),
             state: Mutex::new(state),
+            overtaken: AtomicU64::new(0),
             counted: Counted::default(),
         });
         let task = task::run(Arc::clone(&buffer));

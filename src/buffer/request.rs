@@ -32,6 +32,9 @@ const END_ROOM: usize = RECORD_SIZE + 2048;
 /// How often a request that was sent again and reached nobody is tried once more.
 const SENT_AGAIN_EVERY: Duration = Duration::from_millis(100);
 
+/// How long the way to the server may take until the time that a request says it has left is another one than its asker's.
+const LATE: Duration = Duration::from_millis(100);
+
 /// Flag bits of an answer.
 const ANSWER_LAST: u16 = 1;
 const ANSWER_FAILED: u16 = 2;
@@ -72,6 +75,8 @@ pub(super) struct Gather {
     pub(super) sent: Option<Instant>,
     /// Publishes of it that have not completed. What an earlier one than the last says counts no more.
     publishing: u32,
+    /// It got to the server so much later than it was written that who works on it believes that it has more time.
+    late: bool,
     /// When it is sent again to a service that is not back yet.
     again: Option<Instant>,
     /// When the task is to look at it.
@@ -144,13 +149,15 @@ impl Requests {
         }
     }
 
-    /// Whose answer an id belongs to.
+    /// Whose answer an id belongs to. A caller may have chosen one that was given to an earlier request.
     fn find(&self, instance: &str, id: &str) -> Option<u64> {
-        let number = id.strip_prefix(instance).and_then(|rest| rest.strip_prefix('.'));
-        match number.and_then(|number| u64::from_str_radix(number, 16).ok()) {
-            Some(number) => self.open.contains_key(&number).then_some(number),
-            None => self.named.get(id).copied(),
+        if !self.named.is_empty()
+            && let Some(&number) = self.named.get(id)
+        {
+            return Some(number);
         }
+        let number = id.strip_prefix(instance).and_then(|rest| rest.strip_prefix('.'))?;
+        u64::from_str_radix(number, 16).ok().filter(|number| self.open.contains_key(number))
     }
 }
 
@@ -203,6 +210,7 @@ impl Buffer {
             keep: None,
             sent: None,
             publishing: 0,
+            late: false,
             again: None,
             due: deadline,
         };
@@ -224,7 +232,7 @@ impl Buffer {
         let mut state = self.enter();
         let refused = if state.closed || inbox.is_closed() {
             Some(Status::Closed.into())
-        } else if gather.named.as_ref().is_some_and(|id| state.requests.named.contains_key(id)) {
+        } else if gather.named.as_ref().is_some_and(|id| state.requests.find(&self.instance, id).is_some()) {
             Some(Error::new(Status::Conflict, "a request with that request_id is open; it goes on"))
         } else if let Some(named) = gather.legacy_id() {
             self.listen_for_responses(named).map(|source| gather.legacy = Some(source)).err()
@@ -236,8 +244,9 @@ impl Buffer {
             inbox.unreserve(END_ROOM);
             return Err(error);
         }
-        if let Some(named) = gather.named.clone() {
-            state.requests.named.insert(named, id);
+        let named = gather.named.clone();
+        if let Some(named) = &named {
+            state.requests.named.insert(named.clone(), id);
         }
         let at_once = state.requests.active && !legacy;
         if at_once {
@@ -254,6 +263,7 @@ impl Buffer {
         state.requests.open.insert(id, gather);
         state.requests.timers.insert((deadline, id));
         let wake = state.wakes.is_none_or(|wakes| deadline < wakes);
+        let overtaken = self.overtaken.load(Ordering::Relaxed);
         drop(state);
         if wake {
             self.work.notify_one();
@@ -263,6 +273,12 @@ impl Buffer {
             let sent = self.hub.publish(&channel, &frame, &self.inbox, id, Some(deadline));
             if let Err(error) = sent {
                 self.not_published(&mut self.enter(), id, &error);
+            } else if overtaken != self.overtaken.load(Ordering::Relaxed)
+                && !self.enter().requests.open.contains_key(&id)
+            {
+                // Its cancel went before it: here is one behind it.
+                let frame = self.cancel_frame(id, named.as_deref());
+                self.send(&channel, &frame);
             }
         }
         Ok(id)
@@ -277,13 +293,13 @@ impl Buffer {
         Ok(())
     }
 
-    fn wire_id(&self, id: u64, gather: &Gather) -> String {
-        gather.named.as_deref().map_or_else(|| self.unique_id(id), str::to_owned)
+    fn wire_id(&self, id: u64, named: Option<&str>) -> String {
+        named.map_or_else(|| self.unique_id(id), str::to_owned)
     }
 
     /// Which asking it is, where its id may be used again.
-    fn asking(&self, id: u64, gather: &Gather) -> String {
-        gather.named.as_ref().map_or_else(String::new, |_| self.unique_id(id))
+    fn asking(&self, id: u64, named: Option<&str>) -> String {
+        named.map_or_else(String::new, |_| self.unique_id(id))
     }
 
     fn unique_id(&self, id: u64) -> String {
@@ -304,14 +320,14 @@ impl Buffer {
     ) -> Vec<u8> {
         let left = gather.collect.deadline().saturating_duration_since(now);
         let head = Head {
-            id: self.wire_id(id, gather).into(),
+            id: self.wire_id(id, gather.named.as_deref()).into(),
             from: self.name.as_str().into(),
             reply: self.reply.as_str().into(),
             ttl: Some(left.as_millis().max(1) as u64),
             attempt: gather.attempt,
             expect: gather.expect,
             not: if gather.own { "".into() } else { self.instance.as_str().into() },
-            asking: self.asking(id, gather).into(),
+            asking: self.asking(id, gather.named.as_deref()).into(),
             repeat: gather.repeatable,
             h,
             ..Head::new(Kind::Request)
@@ -439,12 +455,16 @@ impl Buffer {
         if status != Status::Ok {
             // A publish has the request's own deadline, and may end a moment before it is looked at here.
             if now >= gather.collect.deadline() {
+                // Who gets it after all, or an earlier attempt of it, does not know.
+                gather.late = true;
+                gather.sent = gather.sent.filter(|_| status != Status::NotSent);
                 self.end_gather(state, id, Reason::Deadline, None);
             } else {
                 self.interrupt(state, id, status, text);
             }
             return;
         }
+        gather.late |= gather.sent.is_some_and(|sent| now > sent + LATE);
         let own = if gather.own { 0 } else { state.responders.reached(&gather.service, gather.sent) };
         let window = state.requests.window.length();
         let Some(gather) = state.requests.open.get_mut(&id) else { return };
@@ -524,7 +544,8 @@ impl Buffer {
                     let last = frame.kind == Kind::End;
                     let len = frame.body.len();
                     let record = RecordIn { flags: if last { ANSWER_LAST } else { 0 }, number: seq, ..answer };
-                    if !gather.inbox.fits(record.cost(), 0) {
+                    // What came before needs no room.
+                    if !gather.collect.has_answer(&head.by, seq) && !gather.inbox.fits(record.cost(), 0) {
                         gather.collect.overflow();
                     } else if gather.collect.answer(&head.by, name, seq, len, last, now) == Verdict::Deliver {
                         gather.inbox.push_quietly(&record);
@@ -533,13 +554,14 @@ impl Buffer {
                 None => drop(gather.collect.finished(&head.by, name, head.n, now)),
             },
             Kind::Error => {
-                let status = if head.code == "BUSY" { Status::Full } else { Status::Remote };
+                let busy = head.code == "BUSY";
+                let status = if busy { Status::Full } else { Status::Remote };
                 let record = RecordIn { flags: ANSWER_LAST | ANSWER_FAILED, status: status.code(), ..answer };
                 // Asked before it is counted, as for an answer: the last one ends the request, which has failed then only
                 // if its caller gets to read why.
-                if !gather.inbox.fits(record.cost(), 0) {
+                if !gather.collect.has_failed(&head.by, busy) && !gather.inbox.fits(record.cost(), 0) {
                     gather.collect.overflow();
-                } else if gather.collect.failed(&head.by, name, now) {
+                } else if gather.collect.failed(&head.by, name, busy, now) {
                     gather.inbox.push_quietly(&record);
                 }
             }
@@ -574,13 +596,21 @@ impl Buffer {
 
     /// Looks at the requests whose time has come.
     pub(super) fn requests_due(&self, state: &mut State, now: Instant) {
+        let mut deaf = None;
         while let Some((due, id)) = state.requests.timers.first().copied().filter(|&(due, _)| due <= now) {
             state.requests.timers.remove(&(due, id));
             let Some(gather) = state.requests.open.get_mut(&id) else { continue };
+            // While a full inbox keeps the link from reading, answers lie in the socket, and have come in time.
+            if let Some(until) = *deaf.get_or_insert_with(|| self.hub.deaf_until(now)) {
+                gather.collect.deaf_until(until);
+            }
             gather.collect.time(now);
             let again = gather.again.take_if(|again| *again <= now).is_some();
             let later = gather.again;
             if let Some(reason) = gather.collect.ended() {
+                if reason == Reason::NoResponders && gather.collect.is_unheard() {
+                    state.requests.window.closed_on_nobody();
+                }
                 self.end_gather(state, id, reason, None);
             } else if let Some(next) = [gather.collect.next(), later].into_iter().flatten().min() {
                 // Never at once again, whatever the rules say: a clock that stands still must not hold the thread.

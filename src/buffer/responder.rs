@@ -20,6 +20,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The token by which a responder that drains knows that the server let go of its name.
@@ -69,12 +70,37 @@ pub(super) struct Responder {
     /// Tickets of requests that wait for the application.
     pub(super) waiting: VecDeque<u64>,
     pub(super) memory: Memory,
+    saying: Arc<Saying>,
     /// It takes nothing more in and closes when nothing is in work.
     draining: Option<Ticket>,
     pub(super) requests: u64,
     pub(super) errors: u64,
     pub(super) answered: u64,
     pub(super) busy: Duration,
+}
+
+/// How many threads have said something of a responder's requests that the publish link was not handed yet: without the
+/// lock of the state, so that none of them waits for it twice.
+#[derive(Debug, Default)]
+struct Saying(AtomicUsize);
+
+impl Saying {
+    /// Somebody waits until nobody does. The rest of the number counts.
+    const AWAITED: usize = 1 << (usize::BITS - 1);
+
+    fn begin(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// `true` if somebody waits for that.
+    fn end(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::SeqCst) & Saying::AWAITED != 0
+    }
+
+    /// Whether nobody is saying anything. Whoever is, or will, comes and looks when he has said it.
+    fn is_over(&self) -> bool {
+        self.0.fetch_or(Saying::AWAITED, Ordering::SeqCst) & !Saying::AWAITED == 0
+    }
 }
 
 /// The responders of a client.
@@ -129,10 +155,18 @@ impl Responder {
         self.draining.is_some() && self.active.is_none()
     }
 
-    /// What it tells about itself.
+    /// What it tells of itself.
+    pub(super) fn info(&self) -> Value {
+        let service = String::from_utf8_lossy(&self.service);
+        self.with_wire(
+            json!({"service": service, "catch_all": self.catch_all, "group": self.group, "version": self.version}),
+        )
+    }
+
+    /// The same, with what it counted.
     pub(super) fn stats(&self) -> Value {
         let average = self.busy.checked_div(u32::try_from(self.answered).unwrap_or(u32::MAX)).unwrap_or_default();
-        json!({
+        self.with_wire(json!({
             "service": String::from_utf8_lossy(&self.service),
             "catch_all": self.catch_all,
             "group": self.group,
@@ -142,7 +176,15 @@ impl Responder {
             "in_work": self.handed,
             "waiting": self.waiting.len(),
             "average_ms": average.as_secs_f64() * 1000.0,
-        })
+        }))
+    }
+
+    /// A native asker does not reach one of another wire.
+    fn with_wire(&self, mut told: Value) -> Value {
+        if let Some(told) = told.as_object_mut().filter(|_| self.legacy) {
+            told.insert("wire".into(), "messaging-buffer".into());
+        }
+        told
     }
 }
 
@@ -233,6 +275,7 @@ impl Buffer {
             claiming: 0,
             waiting: VecDeque::new(),
             memory: Memory::default(),
+            saying: Arc::default(),
             draining: None,
             requests: 0,
             errors: 0,
@@ -325,28 +368,34 @@ impl Buffer {
         let first = number == 0;
         request.said += 1;
         let reply = request.reply.clone();
+        let saying = Arc::clone(&one.saying);
+        saying.begin();
         if request.repeat {
             one.memory.keep(&request.reply, request.unique(), &frame, first, last);
         }
         if last {
             let failed = matches!(say, Say::Error { .. });
             self.end_request(&mut state, ticket, failed);
-            self.settle_drain(&mut state, responder);
         }
         drop(state);
-        if legacy && frame.is_empty() {
-            return Ok(());
-        }
-        // In Messaging.Buffer's wire nobody says how long who asks waits: the answer is sent, and Redis says whether it was heard.
-        if given_up && !legacy {
-            return if last { Ok(()) } else { Err(Status::Cancelled.into()) };
-        }
-        // With a completion: an answer that nobody received is worth a line of log.
-        let deadline = Instant::now().checked_add(FRAME_TIME);
-        let token = TOKEN_ANSWER | (responder & !TOKEN_ANSWER);
-        let sent = self.hub.publish(reply.as_bytes(), &frame, &self.inbox, token, deadline);
-        if sent.is_err() && !last {
-            self.unsay(responder, ticket, number);
+        let sent = if legacy && frame.is_empty() {
+            Ok(())
+        } else if given_up && !legacy {
+            if last { Ok(()) } else { Err(Status::Cancelled.into()) }
+        } else {
+            // In Messaging.Buffer's wire nobody says how long who asks waits: the answer is sent, and Redis says whether it was
+            // heard. With a completion: an answer that nobody received is worth a line of log.
+            let deadline = Instant::now().checked_add(FRAME_TIME);
+            let token = TOKEN_ANSWER | (responder & !TOKEN_ANSWER);
+            let sent = self.hub.publish(reply.as_bytes(), &frame, &self.inbox, token, deadline);
+            if sent.is_err() && !last {
+                self.unsay(responder, ticket, number);
+            }
+            sent
+        };
+        // Not before: who drains it may close the client when that is done, and what is not handed in by then is lost.
+        if saying.end() {
+            self.settle_drain(&mut self.enter(), responder);
         }
         sent
     }
@@ -412,9 +461,11 @@ impl Buffer {
 
     /// Closes a responder that drains and has nothing in work any more.
     pub(super) fn settle_drain(&self, state: &mut State, id: u64) {
-        let Some(one) = state.responders.all.get(&id) else { return };
+        let Some(one) = state.responders.all.get(&id).filter(|one| one.draining.is_some()) else { return };
+        // From now on whoever says something of its requests comes here behind it.
+        let said = one.saying.is_over();
         let idle = one.handed == 0 && one.claiming == 0 && one.waiting.is_empty();
-        if one.is_let_go() && idle {
+        if one.is_let_go() && idle && said {
             self.close_responder(state, id, Status::Ok);
         }
     }

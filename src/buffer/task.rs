@@ -13,6 +13,9 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// How many turns the link is given to read what its socket holds: each is 256 KiB in a flood, and a socket holds a few MiB.
+const TURNS: usize = 64;
+
 /// Runs until the client closes. However it ends, also before it began, everything that is open ends with it: nobody else would.
 pub(super) fn run(buffer: Arc<Buffer>) -> impl Future<Output = ()> {
     let closes = Closes(Arc::clone(&buffer));
@@ -34,9 +37,7 @@ async fn turns(buffer: Arc<Buffer>) {
         let now = Instant::now();
         buffer.drain();
         if buffer.enter().wakes.is_some_and(|wakes| wakes <= now) {
-            // What the socket holds by now was in time: it is read before any clock is looked at.
-            tokio::task::yield_now().await;
-            buffer.drain();
+            buffer.read_on().await;
         }
         let next = buffer.due(now);
         if let Some(next) = next.filter(|_| next != armed) {
@@ -65,6 +66,19 @@ impl Drop for Closes {
 }
 
 impl Buffer {
+    /// What the socket holds by now was in time: it is read before any clock is looked at. There is an end to it, because a
+    /// flood may have none.
+    async fn read_on(&self) {
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+            self.drain();
+            let hub = &self.hub;
+            if !hub.left_unread.load(Ordering::SeqCst) || hub.paused.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
     /// Takes everything that arrived.
     fn drain(&self) {
         while let Ok(lent) = self.inbox.take(Some(Duration::ZERO)) {

@@ -55,12 +55,13 @@ impl Question {
 /// that it is enough, or the time was over. What came is never thrown away.
 ///
 /// The answers of all requests of a client come through one channel, so a request costs one PUBLISH. redmux_gather_stop or
-/// redmux_inbox_cancel end it early; responders that still work on it are told.
+/// redmux_inbox_cancel end it early; responders that still work on it are told. REDMUX_ERR_CONFLICT: a request of this client
+/// with that request_id is open.
 ///
 /// inbox: where answers and the end come, an inbox of this client; the room of the end is reserved
 /// (REDMUX_ERR_FULL). service: any bytes, NULL only with length 0; borrowed for the call. body: any bytes, NULL only with
 /// length 0; borrowed for the call. headers: a JSON object of strings, or NULL with length 0; borrowed for the call. options: expect, quiet, strict, others_only, repeatable,
-/// accepted, max_answers, max_answer_bytes, request_id; {0} takes those of the client. token: comes back in the records.
+/// accepted, max_answers, max_answer_bytes, request_id, wire; {0} takes those of the client. token: comes back in the records.
 /// timeout_ms: 0 is the client's option timeout; -1 is refused, a request has an end. out_gather: borrowed for the call, may
 /// be NULL; written on success. out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with
 /// redmux_error_free. Any thread, also inside a callback.
@@ -116,8 +117,8 @@ pub extern "C" fn redmux_gather_stop(client: redmux_client, gather: redmux_gathe
 }
 
 /// Asks a service and waits for the first answer; who else works on it is told that it is enough. REDMUX_ERR_NO_RESPONDERS:
-/// nobody serves it. REDMUX_ERR_REMOTE: errors came and no answer, and out_error has the first one's sentence.
-/// REDMUX_ERR_TIMEOUT: no answer in time.
+/// nobody serves it. REDMUX_ERR_REMOTE: errors came and no answer, and out_error has the first one's sentence;
+/// REDMUX_ERR_FULL instead if that one says that it is busy. REDMUX_ERR_TIMEOUT: no answer in time.
 ///
 /// service: any bytes, NULL only with length 0; borrowed for the call. body: the same, borrowed for the call. headers: a JSON object of strings,
 /// or NULL with length 0; borrowed for the call. options: as for redmux_gather_open; {0} takes those of the client.
@@ -165,8 +166,8 @@ pub extern "C" fn redmux_gather_first_wait(
             },
         );
         if found.is_some() {
-            // It may have ended by itself; who still works on it is told.
-            let _ = client.buffer()?.stop(id, Reason::Predicate);
+            // It may have ended by itself, or with its client; who still works on it is told.
+            let _ = client.buffer().map(|buffer| buffer.stop(id, Reason::Predicate));
         }
         match found {
             Some(data) => {

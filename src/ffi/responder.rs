@@ -36,11 +36,12 @@ fn say(responder: redmux_responder, request: u64, say: Say<'_>) -> Result<()> {
 ///
 /// At most as many requests as the option concurrency says are with you and not ended; as many more as the option waiting
 /// says wait in the library, and what comes beyond is answered with a retriable error. REDMUX_ERR_ALREADY_SUBSCRIBED: this
-/// client serves it. With the option group exactly one member of the group serves a request. With catch_all the service is
+/// client serves it. REDMUX_ERR_CONFLICT: on Messaging.Buffer's wire (option wire) one responder for all types and one for a
+/// type exclude each other in a client. With the option group exactly one member of the group serves a request. With catch_all the service is
 /// what the names of the services begin with.
 ///
 /// inbox: of this client. service: any bytes, NULL only with length 0; borrowed for the call. options: concurrency, waiting,
-/// group, catch_all, version; {0} takes those of the client. token: comes back in the records. out_responder: borrowed for
+/// group, catch_all, version, once, wire; {0} takes those of the client. token: comes back in the records. out_responder: borrowed for
 /// the call, written on success; release with redmux_responder_close. out_error: borrowed for the call, may be NULL; the
 /// error is owned by the caller, release with redmux_error_free. Any thread, also inside a callback.
 #[unsafe(no_mangle)]
@@ -119,8 +120,9 @@ pub extern "C" fn redmux_responder_active_wait(
 
 /// Answers a request; a request may have several answers. Returns at once. REDMUX_ERR_CLOSED: the request has ended.
 /// REDMUX_ERR_CANCELLED: nobody waits for it any more; it still has to be ended, and the last answer is REDMUX_OK then, as an
-/// end is. REDMUX_ERR_TOO_LARGE: over max_payload; the request goes on. REDMUX_ERR_FULL: publish_queue has no room; a part may
-/// be tried again, a last answer is lost: it has ended the request, and who asked finds this responder missing.
+/// end is. REDMUX_ERR_TOO_LARGE: over max_payload; the request goes on. REDMUX_ERR_FULL: publish_queue has no room, or
+/// REDMUX_ERR_STOPPED: the client is stopped; a part may be tried again, a last answer is lost: it has ended the request, and
+/// who asked finds this responder missing.
 ///
 /// request: the ticket, the request record's number. body: any bytes, NULL only with length 0; borrowed for the call.
 /// headers: a JSON object of strings, or NULL with length 0; borrowed for the call. last: 1 ends the request, 0 does not.

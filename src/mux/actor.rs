@@ -113,6 +113,8 @@ struct Session<'a> {
     last_byte: u64,
     /// Bytes that were read since takers were told.
     untold: usize,
+    /// What the hub was told of what is left in the socket.
+    left: bool,
     /// Messages so far, and until when more are expected.
     received: u64,
     busy_until: Instant,
@@ -223,6 +225,7 @@ impl<'a> Session<'a> {
             health: Health::new(hub.settings.ping_interval, hub.settings.ping_timeout, now),
             last_byte: unix_ns(),
             untold: 0,
+            left: false,
             received: lock(&hub.mux).received,
             busy_until: now,
             sent_at: None,
@@ -239,6 +242,7 @@ impl<'a> Session<'a> {
         lock(&self.hub.mux).link_up(Instant::now());
         self.hub.timers.notify_one();
         let fault = self.turns().await;
+        self.hub.left_unread.store(false, Ordering::SeqCst);
         let now = Instant::now();
         let stable = self.whole_since.is_some_and(|since| now - since >= self.hub.settings.stable_after);
         self.hub.paused.store(false, Ordering::SeqCst);
@@ -318,6 +322,8 @@ impl<'a> Session<'a> {
             }
             if unyielded >= FAIR_BYTES {
                 unyielded = 0;
+                self.left = true;
+                hub.left_unread.store(true, Ordering::SeqCst);
                 tokio::task::yield_now().await;
             }
         }
@@ -334,8 +340,10 @@ impl<'a> Session<'a> {
             if lock(&self.hub.mux).must_pause() {
                 return Poll::Pending;
             }
+            let now = Instant::now();
+            *lock(&self.hub.resumed) = Some(now);
             self.hub.paused.store(false, Ordering::SeqCst);
-            self.health.on_bytes(Instant::now());
+            self.health.on_bytes(now);
         }
         if !self.reader.prepare() {
             return Poll::Ready(Wake::Read(Err(std::io::ErrorKind::OutOfMemory.into())));
@@ -346,6 +354,9 @@ impl<'a> Session<'a> {
             Poll::Ready(Ok(())) => Poll::Ready(Wake::Read(Ok(buf.filled().len()))),
             Poll::Ready(Err(error)) => Poll::Ready(Wake::Read(Err(error))),
             Poll::Pending => {
+                if std::mem::take(&mut self.left) {
+                    self.hub.left_unread.store(false, Ordering::SeqCst);
+                }
                 if std::mem::take(&mut self.untold) > 0 {
                     lock(&self.hub.mux).announce();
                 }

@@ -173,6 +173,10 @@ pub struct Hub {
     pub control: watch::Sender<Run>,
     /// The subscriber link waits for room in an inbox.
     pub paused: AtomicBool,
+    /// It had its turn and may have left something in the socket, for its next one.
+    pub left_unread: AtomicBool,
+    /// When it last went on reading behind such a pause.
+    pub resumed: Mutex<Option<Instant>>,
     /// Who we are.
     pub credentials: Arc<Mutex<Known>>,
     /// Questions under way.
@@ -282,6 +286,12 @@ impl Hub {
         self.control.send_replace(Run::Closed);
         self.stop_publishing(status);
         self.questions.abandon();
+    }
+
+    /// Until when the subscriber link was not read because an inbox was full, if it ever was so: until now, if it is.
+    pub fn deaf_until(&self, now: Instant) -> Option<Instant> {
+        // It is said when it went on before it is said that it did.
+        if self.paused.load(Ordering::SeqCst) { Some(now) } else { *lock(&self.resumed) }
     }
 
     /// Called when an inbox got room: a paused link may read again.

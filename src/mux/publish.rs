@@ -227,15 +227,27 @@ impl Hub {
         tokens
     }
 
-    /// Ends what is pending with `NOT_SENT` or `UNKNOWN`, and takes nothing more in until `start_publishing`.
+    /// Ends what is pending with `NOT_SENT` or `UNKNOWN`, and takes nothing more in until `start`.
     pub fn stop_publishing(&self, status: Status) {
         self.refuse_publishes(status);
         self.publisher_lost(true);
     }
 
-    /// Takes publishes in again.
-    pub fn start_publishing(&self) {
-        self.refuse_publishes(Status::Stopped);
+    /// Has a stopped client run again. `false` if it is not stopped. Whoever sees that it runs may publish: what goes on by
+    /// itself when a link is back would be refused, and nothing would have it go on again.
+    pub fn start(&self) -> bool {
+        let mut out = lock(&self.outgoing);
+        let started = self.control.send_if_modified(|run| {
+            let was = *run == Run::Stopped;
+            if was {
+                *run = Run::Running;
+            }
+            was
+        });
+        if started {
+            out.stopped = None;
+        }
+        started
     }
 
     /// Takes publishes in or refuses them as the client is to run now, and not as the caller meant: others may stop it, start

@@ -9,6 +9,7 @@ use crate::inbox::{Kind as Rec, RecordIn};
 use crate::mux::ops::cut;
 use crate::proto::envelope::{Head, Kind};
 use crate::proto::json;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// A cancel on its way.
@@ -30,7 +31,8 @@ impl Buffer {
             }
         }
         for id in ids {
-            if let Some(gather) = state.requests.open.get_mut(id) {
+            if let Some(gather) = state.requests.open.get_mut(id).filter(|gather| gather.publishing > 0) {
+                self.overtaken.fetch_add(1, Ordering::Relaxed);
                 gather.publishing = 0;
             }
         }
@@ -97,28 +99,39 @@ impl Buffer {
         // What the kernel was not given yet is never sent: nobody waits for it.
         let unsent =
             gather.publishing > 0 && !self.hub.cancel_publishes(self.inbox.id(), |token| token == id).is_empty();
+        if gather.publishing > 0 && !unsent {
+            self.overtaken.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(source) = gather.legacy {
             state.requests.legacy.remove(&source);
             let _ = self.hub.close_source(source);
             return;
         }
-        // Who still works on it is told that nobody waits; at the deadline they know it themselves.
+        // Who still works on it is told that nobody waits; at the deadline they know it themselves, if their clocks began with
+        // ours.
         let sent = gather.attempt > 1 || gather.sent.is_some() && !unsent;
-        if sent && reason != Reason::Deadline && gather.collect.is_worked_on() {
-            let head = Head {
-                id: self.wire_id(id, &gather).into(),
-                reply: self.reply.as_str().into(),
-                asking: self.asking(id, &gather).into(),
-                ..Head::new(Kind::Cancel)
-            };
+        let known = reason == Reason::Deadline && !gather.late && gather.publishing == 0;
+        if sent && !known && gather.collect.is_worked_on() {
+            let frame = self.cancel_frame(id, gather.named.as_deref());
             let channel = self.service_channel(&gather.service);
-            let (frame, deadline) = (head.frame(b""), Instant::now().checked_add(FRAME_TIME));
+            let deadline = Instant::now().checked_add(FRAME_TIME);
             if reason == Reason::Interrupted {
                 self.send_cancel(state, id, Cancel { channel, frame, deadline });
             } else {
                 let _ = self.hub.post(&channel, &frame, deadline);
             }
         }
+    }
+
+    /// Says of a request that nobody waits for it any more.
+    pub(super) fn cancel_frame(&self, id: u64, named: Option<&str>) -> Vec<u8> {
+        let head = Head {
+            id: self.wire_id(id, named).into(),
+            reply: self.reply.as_str().into(),
+            asking: self.asking(id, named).into(),
+            ..Head::new(Kind::Cancel)
+        };
+        head.frame(b"")
     }
 
     /// A link was lost just now, and the one that a cancel leaves by may be lost as well and not know it: what becomes of it is
@@ -130,10 +143,12 @@ impl Buffer {
         }
     }
 
-    /// The PUBLISH of a cancel ended. Where nobody knows whether it was heard it is said again: twice is as good as once.
+    /// The PUBLISH of a cancel ended. Where nobody knows whether it was heard it is said again, within its time: twice is as good
+    /// as once.
     pub(in crate::buffer) fn cancel_published(&self, state: &mut State, id: u64, status: i32) {
         let Some(cancel) = state.requests.cancels.remove(&id) else { return };
-        if status == Status::Unknown.code() {
+        let in_time = cancel.deadline.is_none_or(|deadline| Instant::now() < deadline);
+        if status == Status::Unknown.code() && in_time {
             self.send_cancel(state, id, cancel);
         }
     }

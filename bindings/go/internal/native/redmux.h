@@ -1022,12 +1022,13 @@ void redmux_error_free(struct redmux_error *error);
  * that it is enough, or the time was over. What came is never thrown away.
  *
  * The answers of all requests of a client come through one channel, so a request costs one PUBLISH. redmux_gather_stop or
- * redmux_inbox_cancel end it early; responders that still work on it are told.
+ * redmux_inbox_cancel end it early; responders that still work on it are told. REDMUX_ERR_CONFLICT: a request of this client
+ * with that request_id is open.
  *
  * inbox: where answers and the end come, an inbox of this client; the room of the end is reserved
  * (REDMUX_ERR_FULL). service: any bytes, NULL only with length 0; borrowed for the call. body: any bytes, NULL only with
  * length 0; borrowed for the call. headers: a JSON object of strings, or NULL with length 0; borrowed for the call. options: expect, quiet, strict, others_only, repeatable,
- * accepted, max_answers, max_answer_bytes, request_id; {0} takes those of the client. token: comes back in the records.
+ * accepted, max_answers, max_answer_bytes, request_id, wire; {0} takes those of the client. token: comes back in the records.
  * timeout_ms: 0 is the client's option timeout; -1 is refused, a request has an end. out_gather: borrowed for the call, may
  * be NULL; written on success. out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with
  * redmux_error_free. Any thread, also inside a callback.
@@ -1058,8 +1059,8 @@ int32_t redmux_gather_stop(struct redmux_client client,
 
 /**
  * Asks a service and waits for the first answer; who else works on it is told that it is enough. REDMUX_ERR_NO_RESPONDERS:
- * nobody serves it. REDMUX_ERR_REMOTE: errors came and no answer, and out_error has the first one's sentence.
- * REDMUX_ERR_TIMEOUT: no answer in time.
+ * nobody serves it. REDMUX_ERR_REMOTE: errors came and no answer, and out_error has the first one's sentence;
+ * REDMUX_ERR_FULL instead if that one says that it is busy. REDMUX_ERR_TIMEOUT: no answer in time.
  *
  * service: any bytes, NULL only with length 0; borrowed for the call. body: the same, borrowed for the call. headers: a JSON object of strings,
  * or NULL with length 0; borrowed for the call. options: as for redmux_gather_open; {0} takes those of the client.
@@ -1474,11 +1475,12 @@ int32_t redmux_client_barrier_wait(struct redmux_client client,
  *
  * At most as many requests as the option concurrency says are with you and not ended; as many more as the option waiting
  * says wait in the library, and what comes beyond is answered with a retriable error. REDMUX_ERR_ALREADY_SUBSCRIBED: this
- * client serves it. With the option group exactly one member of the group serves a request. With catch_all the service is
+ * client serves it. REDMUX_ERR_CONFLICT: on Messaging.Buffer's wire (option wire) one responder for all types and one for a
+ * type exclude each other in a client. With the option group exactly one member of the group serves a request. With catch_all the service is
  * what the names of the services begin with.
  *
  * inbox: of this client. service: any bytes, NULL only with length 0; borrowed for the call. options: concurrency, waiting,
- * group, catch_all, version; {0} takes those of the client. token: comes back in the records. out_responder: borrowed for
+ * group, catch_all, version, once, wire; {0} takes those of the client. token: comes back in the records. out_responder: borrowed for
  * the call, written on success; release with redmux_responder_close. out_error: borrowed for the call, may be NULL; the
  * error is owned by the caller, release with redmux_error_free. Any thread, also inside a callback.
  */
@@ -1517,8 +1519,9 @@ int32_t redmux_responder_active_wait(struct redmux_responder responder,
 /**
  * Answers a request; a request may have several answers. Returns at once. REDMUX_ERR_CLOSED: the request has ended.
  * REDMUX_ERR_CANCELLED: nobody waits for it any more; it still has to be ended, and the last answer is REDMUX_OK then, as an
- * end is. REDMUX_ERR_TOO_LARGE: over max_payload; the request goes on. REDMUX_ERR_FULL: publish_queue has no room; a part may
- * be tried again, a last answer is lost: it has ended the request, and who asked finds this responder missing.
+ * end is. REDMUX_ERR_TOO_LARGE: over max_payload; the request goes on. REDMUX_ERR_FULL: publish_queue has no room, or
+ * REDMUX_ERR_STOPPED: the client is stopped; a part may be tried again, a last answer is lost: it has ended the request, and
+ * who asked finds this responder missing.
  *
  * request: the ticket, the request record's number. body: any bytes, NULL only with length 0; borrowed for the call.
  * headers: a JSON object of strings, or NULL with length 0; borrowed for the call. last: 1 ends the request, 0 does not.
