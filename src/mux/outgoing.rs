@@ -18,7 +18,7 @@ pub(super) enum Job {
         token: u64,
     },
     Post,
-    /// Ends when everything before it is answered; sends nothing.
+    /// Ends when everything before it is answered or `lost`; sends nothing.
     Flush {
         op: u64,
         lost: u64,
@@ -32,7 +32,7 @@ pub(super) enum Job {
         op: u64,
     },
     Ping,
-    /// Completed before its answer came; the answer is still counted off.
+    /// A publish or post that was ended before its answer came; the answer is still counted off.
     Abandoned,
 }
 
@@ -135,6 +135,29 @@ impl Outgoing {
         self.bytes = bytes;
         self.pending.append(&mut kept);
         removed
+    }
+
+    /// Takes out whose time is over and what no byte was given of, counted as lost in every flush and barrier behind it.
+    /// What was given is abandoned, and counted when its answer cannot come any more.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<(Job, Status)> {
+        let due = |pending: &Pending| pending.deadline.is_some_and(|deadline| deadline <= now);
+        let mut unsent = 0;
+        let mut ended = Vec::new();
+        for pending in &mut self.pending {
+            let due = due(pending);
+            match &mut pending.job {
+                Job::Flush { lost, .. } | Job::Barrier { lost, .. } => *lost += unsent,
+                _ if !due => {}
+                _ if pending.start >= self.written => unsent += 1,
+                job => {
+                    pending.deadline = None;
+                    ended.push((std::mem::replace(job, Job::Abandoned), Status::Unknown));
+                }
+            }
+        }
+        ended.extend(self.remove_unsent(due).into_iter().map(|pending| (pending.job, Status::NotSent)));
+        self.next_deadline = self.pending.iter().filter_map(|pending| pending.deadline).min();
+        ended
     }
 
     /// Counts off flushes and barriers that everything before is answered of.

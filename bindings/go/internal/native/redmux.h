@@ -949,8 +949,8 @@ int32_t redmux_client_stats(struct redmux_client client,
 
 /**
  * Begins to close a client and returns at once. done comes when every source and operation has ended, before the
- * inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then. The handle is closed from now on; its
- * inboxes yield what they hold and then answer REDMUX_ERR_CLOSED.
+ * inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then, REDMUX_ERR_INTERRUPTED if publishes were
+ * lost. The handle is closed from now on; its inboxes yield what they hold and then answer REDMUX_ERR_CLOSED.
  *
  * inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: how long publishes may still
  * take; 0 is the client's option timeout, -1 for ever. Any thread, also inside a callback.
@@ -1419,7 +1419,7 @@ int32_t redmux_client_post(struct redmux_client client,
 
 /**
  * Completes with done when everything that was published and posted before is answered. REDMUX_ERR_INTERRUPTED, with
- * how many in number, if some of it was lost with the connection.
+ * how many in number, if some of it was lost: not sent in its time, or not answered before the connection was lost.
  *
  * inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: 0 is the client's option
  * timeout, -1 for ever. Any thread, also inside a callback.
