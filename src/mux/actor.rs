@@ -42,6 +42,8 @@ const BUSY: Duration = Duration::from_millis(100);
 /// How many bytes of acknowledgements are then outstanding before another command has to wait, for acknowledgements or for
 /// `GATHER`: two commands of names of 16 bytes. Messages stand in line behind them.
 const BUSY_BYTES: usize = 48 * 1024;
+/// So long nothing is subscribed or unsubscribed after the server said that it has no time for that.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How many refused names are tried again at a time.
 const RETRY_NAMES: usize = 64;
 
@@ -127,6 +129,8 @@ struct Session<'a> {
 struct Asked {
     queue: VecDeque<Expect>,
     commands: usize,
+    /// The server runs a script: no more names before that.
+    pause_until: Option<Instant>,
 }
 
 impl Answers for Asked {
@@ -146,8 +150,14 @@ impl Answers for Asked {
             }
             (Some(Expect::Names), Some(line)) => {
                 self.commands = self.commands.saturating_sub(1);
-                match mux.registry.failed(line.starts_with("NOPERM")) {
+                let busy = line.starts_with("BUSY ");
+                let verdict = if busy { mux.registry.busy() } else { mux.registry.failed(line.starts_with("NOPERM")) };
+                match verdict {
                     Verdict::Refused | Verdict::Halved => Ok(()),
+                    Verdict::Postponed => {
+                        self.pause_until = Instant::now().checked_add(BUSY_PAUSE);
+                        Ok(())
+                    }
                     Verdict::Confused => Err((Status::Redis, format!("the server refused to subscribe: {line}"))),
                 }
             }
@@ -477,6 +487,10 @@ impl<'a> Session<'a> {
         loop {
             let (waiting, outstanding) = mux.registry.backlog();
             if waiting == 0 {
+                break;
+            }
+            self.gather_until = self.asked.pause_until.filter(|&until| now < until);
+            if self.gather_until.is_some() {
                 break;
             }
             if now < self.busy_until && outstanding > BUSY_BYTES {
