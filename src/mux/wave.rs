@@ -290,8 +290,8 @@ impl Mux {
             if let Some(route) = Route::of(target) {
                 self.append(buffer, &route, run.kind, std::slice::from_ref(message), time);
             } else {
-                let stage = target.stage;
-                self.flush_stage(stage, Some(buffer));
+                // What stands before it in whichever inbox it completes in.
+                self.flush_stages(Some(buffer));
                 self.fulfil(*slot, part_of(bytes, message.channel), Ok(part_of(bytes, message.payload)));
             }
         }
