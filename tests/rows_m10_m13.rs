@@ -161,6 +161,20 @@ fn m05_a_drain_hears_what_is_published_until_the_server_has_let_go() {
 }
 
 #[test]
+fn m05_a_drain_whose_completion_nobody_can_take_any_more_still_closes_its_subscription() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let (mut tap, other) = (Tap::on(&client), Tap::on(&client));
+    let source = subscribed(&client, &tap, 1, &[b"a"]);
+    server.freeze();
+    client.hub().clear(source, true, ticket_in(&other, 2)).unwrap();
+    client.close_inbox(other.inbox(), None).unwrap();
+    server.thaw();
+    tap.wait(Kind::Closed);
+    eventually("the server has let go", PATIENCE, || server.conn().numsub("a") == 0);
+}
+
+#[test]
 fn m11_a_name_that_is_added_again_before_it_was_gone_is_active_before_its_first_message() {
     let (removed, is_removed) = mpsc::channel();
     let (added, is_added) = mpsc::channel();

@@ -182,6 +182,27 @@ fn p3_a_promise_does_not_overtake_the_messages_of_the_inbox_that_it_completes_in
 }
 
 #[test]
+fn p6_closing_the_inbox_of_a_promise_takes_it_out_of_its_set_in_another() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let (a, b) = (Tap::on(&client), Tap::on(&client));
+    let set = active_set(&client, &a, 1, b"p:");
+    for suffix in [b"x", b"y"] {
+        client.hub().promise(set, suffix, ticket_in(&b, 2)).unwrap();
+    }
+    let waiting = || {
+        let mux = lock(&client.hub().mux);
+        match mux.target(mux.slot(set).unwrap()).map(|target| &target.role) {
+            Some(Role::Promises(promises)) => promises.len(),
+            other => panic!("no set: {other:?}"),
+        }
+    };
+    assert_eq!(waiting(), 2);
+    client.close_inbox(b.inbox(), None).unwrap();
+    assert_eq!(waiting(), 0);
+}
+
+#[test]
 fn p4_waiting_for_activation_ends_at_once_when_active_at_a_close_or_at_its_deadline() {
     let server = Server::builder().prepare();
     let client = open(&server.url(), &[]);

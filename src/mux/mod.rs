@@ -258,14 +258,15 @@ impl Mux {
         }
     }
 
-    /// Ends everything that delivers into an inbox or completes there. Its completions are discarded with it.
+    /// Ends everything that delivers into an inbox, or completes there as a cancel would end it. Its completions are
+    /// discarded with it.
     pub fn close_inbox(&mut self, inbox: u64) {
         let slots: Vec<u32> = self.slots_of(inbox);
         for slot in slots {
             self.close_source(slot, Status::Ok);
         }
         for id in self.ops.select(|op| op.inbox.id() == inbox) {
-            self.ops.end(id, Outcome::of(Status::Closed));
+            self.end_early(id, Status::Closed);
         }
     }
 
