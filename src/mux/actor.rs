@@ -473,6 +473,7 @@ impl<'a> Session<'a> {
 
     /// Encodes what the registry wants sent, and whatever else waits.
     fn fill(&mut self, now: Instant) {
+        self.gather_until = None;
         if self.out.len() - self.written > 256 * 1024 {
             return;
         }
@@ -482,7 +483,6 @@ impl<'a> Session<'a> {
             self.received = received;
             self.busy_until = now + BUSY;
         }
-        self.gather_until = None;
         let mut commands = 0;
         loop {
             let (waiting, outstanding) = mux.registry.backlog();
