@@ -483,6 +483,11 @@ impl<'a> Session<'a> {
             self.received = received;
             self.busy_until = now + BUSY;
         }
+        // First: names that were added behind it are to be asked for as who it makes of us.
+        for (id, command) in std::mem::take(&mut mux.auths) {
+            self.out.extend_from_slice(&command);
+            self.asked.queue.push_back(Expect::Authenticate(id));
+        }
         let mut commands = 0;
         loop {
             let (waiting, outstanding) = mux.registry.backlog();
@@ -530,10 +535,6 @@ impl<'a> Session<'a> {
         }
         if commands > 0 {
             self.hub.counters.commands.fetch_add(commands, Ordering::Relaxed);
-        }
-        for (id, command) in std::mem::take(&mut mux.auths) {
-            self.out.extend_from_slice(&command);
-            self.asked.queue.push_back(Expect::Authenticate(id));
         }
         for id in std::mem::take(&mut mux.pings) {
             resp::command(&mut self.out, &[b"PING"]);
