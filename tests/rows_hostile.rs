@@ -6,9 +6,10 @@ mod tap;
 
 use redmux::error::Status;
 use redmux::inbox::Kind;
+use redmux::mux::events::State;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use support::server::Server;
@@ -273,6 +274,30 @@ fn x2_a_hostile_answer_to_a_publish_leaves_it_unknown_and_the_next_one_goes_out(
         client.close(deadline()).unwrap();
         fake.finish();
     }
+}
+
+#[test]
+fn x2_a_publish_link_that_never_answers_is_given_up_while_others_go_on_posting() {
+    let fake = Fake::answering_hello(|mut conn| while conn.read_some().is_ok() {});
+    // A small queue, so that the kernel always takes all of it.
+    let options = [("ping_interval", "500ms"), ("ping_timeout", "500ms"), ("publish_queue", "4KiB")];
+    let (client, mut events) = open_with_events(&fake.url(), &options);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = client.hub().post(b"news", b"x", None);
+                }
+            });
+        }
+        let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            events.find("the end of the publish link", |event| event.is_state(State::PublishOffline))
+        }));
+        over.store(true, Ordering::Relaxed);
+        let gone = gone.expect("the link is given up");
+        assert!(gone.text().contains("ping timeout"), "{gone:?}");
+    });
 }
 
 #[test]

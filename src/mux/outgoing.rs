@@ -85,9 +85,9 @@ impl Outgoing {
         self.bytes.get((self.written - self.base) as usize..).unwrap_or_default()
     }
 
-    /// The kernel took so many bytes. Bytes stay until the command that they belong to is given whole, because a
+    /// The kernel took so many bytes; whether some are left. Bytes stay until the command that they belong to is given whole, because a
     /// command that was cut off is sent again in whole on the next link.
-    pub(super) fn wrote(&mut self, count: usize) {
+    pub(super) fn wrote(&mut self, count: usize) -> bool {
         self.written += count as u64;
         if self.written == self.end() {
             self.base = self.written;
@@ -102,6 +102,7 @@ impl Outgoing {
             self.bytes.drain(..(keep - self.base) as usize);
             self.base = keep;
         }
+        self.written < self.end()
     }
 
     /// How many bytes wait, and whether anything does.
@@ -170,5 +171,21 @@ impl Outgoing {
             }
             self.pending.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_did_not_take_is_left() {
+        let mut out = Outgoing::default();
+        out.bytes.extend_from_slice(b"0123456789");
+        out.push(Job::Ping, 0, None);
+        assert!(out.wrote(4));
+        assert_eq!(out.unsent(), b"456789");
+        assert!(!out.wrote(6));
+        assert_eq!(out.unsent(), b"");
     }
 }

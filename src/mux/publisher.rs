@@ -86,7 +86,8 @@ struct Session<'a> {
 }
 
 enum Wake {
-    Wrote,
+    /// Whether the kernel left something.
+    Wrote(bool),
     Read(std::io::Result<usize>),
     Work,
     Timer,
@@ -140,10 +141,10 @@ impl<'a> Session<'a> {
             })
             .await;
             let result = match wake {
-                Wake::Wrote => {
+                Wake::Wrote(left) => {
                     // Redis answers nothing before it has the whole of a payload, which may take longer than silence may last. A
-                    // peer that reads no more takes no more either.
-                    if !lock(&hub.outgoing).unsent().is_empty() {
+                    // peer that reads no more takes no more either. What came in since says nothing of the peer.
+                    if left {
                         self.health.on_bytes(Instant::now());
                     }
                     Ok(())
@@ -188,8 +189,7 @@ impl<'a> Session<'a> {
             match io.as_mut().poll_write(cx, unsent) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Wake::Failed(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
-                    out.wrote(count);
-                    return Poll::Ready(Wake::Wrote);
+                    return Poll::Ready(Wake::Wrote(out.wrote(count)));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Wake::Failed(error)),
                 Poll::Pending => {}
