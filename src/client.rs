@@ -117,7 +117,7 @@ impl Client {
             timers: Nudge::default(),
             control: watch::Sender::new(Run::Running),
             paused: AtomicBool::new(false),
-            credentials: Arc::new(Mutex::new(Known { current: credentials.clone(), confirmed: credentials })),
+            credentials: Arc::new(Mutex::new(Known::new(credentials))),
             questions: Questions::default(),
             events,
             counters: Counters::default(),
@@ -309,7 +309,7 @@ impl Client {
         link::handshake::auth_command(&mut command, user, password);
         let id =
             self.begin(ticket, What::Authenticate { links: 2, known: Arc::clone(&known), tried: tried.clone() })?;
-        lock(&known).current = tried;
+        lock(&known).give(tried);
         let publisher = self.hub.authenticate_publisher(id, &command);
         let mut mux = lock(&self.hub.mux);
         if !publisher {

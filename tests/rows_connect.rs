@@ -9,10 +9,11 @@ use redmux::error::Status;
 use redmux::inbox::Kind;
 use redmux::mux::events::State;
 use redmux::mux::subscription::Ticket;
-#[cfg(feature = "tls")]
+use std::time::Instant;
+use support::fake::HELLO_ANSWER;
 use support::proxy::Proxy;
 use support::server::Server;
-use support::{PATIENCE, eventually};
+use support::{Fake, FakeConn, PATIENCE, eventually};
 use tap::*;
 
 /// Subscribes, publishes and hears it: both links work.
@@ -201,6 +202,48 @@ fn x1_authenticate_changes_the_password_of_live_links_and_of_later_ones() {
     tap.find("whole again", |e| e.kind == Kind::Active && e.name.is_empty());
     talks(&client);
     assert!(!events.rest().iter().any(|e| e.code == Status::Auth.code()), "a refused password was used again");
+}
+
+#[test]
+fn x1_names_that_are_added_behind_an_authenticate_are_asked_for_as_the_new_user() {
+    let acl = |user: &str| format!("user {user} on >pw ~* resetchannels &{user}:* +@all");
+    let server = Server::builder().acl(&acl("old")).acl(&acl("new")).start();
+    let client = open(&server.url_as("old", "pw"), &[]);
+    ready(&client);
+    let mut tap = Tap::on(&client);
+    let sub = subscription(&client, &tap, 1);
+    for round in 0..20u64 {
+        let user = ["new", "old"][round as usize % 2];
+        client.authenticate(Some(user), "pw", ticket_in(&tap, 2)).unwrap();
+        client.hub().add(sub, &[format!("{user}:{round}").as_bytes()], ticket(3)).unwrap();
+        tap.ok(2);
+        tap.ok(3);
+    }
+}
+
+#[test]
+fn x1_a_good_password_is_kept_though_a_later_one_is_refused_before_all_links_took_it() {
+    let server = Server::builder().acl("user web on >old >good ~* &* +@all").start();
+    let proxy = Proxy::start(server.port());
+    let url = proxy.url().replace("127", "web:old@127");
+    let (client, mut events) = open_with_events(&url, &[("ping_interval", "1h")]);
+    ready(&client);
+    talks(&client);
+    let mut tap = Tap::on(&client);
+    subscribed(&client, &tap, 1, &[b"news"]);
+    // Only the subscriber link is slow.
+    proxy.to_client().only(0).stall();
+    client.authenticate(Some("web"), "good", ticket_in(&tap, 2)).unwrap();
+    client.authenticate(Some("web"), "bad", ticket_in(&tap, 3)).unwrap();
+    assert_eq!(tap.done(3).status(), Status::Auth);
+    proxy.pass();
+    tap.ok(2);
+    server.conn().acl_setuser("web resetpass >good");
+    events.rest();
+    server.conn().kill_pubsub();
+    tap.wait(Kind::Lost);
+    tap.find("whole again", |e| e.kind == Kind::Active && e.name.is_empty());
+    assert!(!events.rest().iter().any(|e| e.code == Status::Auth.code()), "the first password was used again");
 }
 
 #[test]

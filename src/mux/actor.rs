@@ -189,7 +189,7 @@ pub fn authenticated(mux: &mut Mux, id: u64, result: Result<(), (Status, &str)>)
         Ok(()) => {
             *links -= 1;
             if *links == 0 {
-                lock(known).confirmed.clone_from(tried);
+                lock(known).taken(tried);
                 mux.ops.end(id, Outcome::default());
             }
         }

@@ -65,18 +65,36 @@ pub struct Credentials {
 /// Who we are, as far as that is known.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// What the next link says: the last that the application gave and no server refused.
-    pub current: Credentials,
+    /// The last that the application gave, unless a server refused them.
+    given: Option<Credentials>,
     /// What was last taken by all links that were there, or was given when the client was opened.
-    pub confirmed: Credentials,
+    confirmed: Credentials,
 }
 
 impl Known {
+    /// What was given when the client was opened.
+    pub fn new(confirmed: Credentials) -> Known {
+        Known { given: None, confirmed }
+    }
+
+    /// What the next link says.
+    pub fn current(&self) -> &Credentials {
+        self.given.as_ref().unwrap_or(&self.confirmed)
+    }
+
+    /// The application gave others.
+    pub fn give(&mut self, credentials: Credentials) {
+        self.given = Some(credentials);
+    }
+
+    /// All links took these.
+    pub fn taken(&mut self, tried: &Credentials) {
+        self.confirmed.clone_from(tried);
+    }
+
     /// A server refused these, which later links must not repeat. Others may have been given since.
     pub fn refused(&mut self, tried: &Credentials) {
-        if self.current == *tried {
-            self.current.clone_from(&self.confirmed);
-        }
+        self.given.take_if(|given| given == tried);
     }
 }
 
@@ -232,7 +250,7 @@ impl Hub {
 
     async fn current_credentials(&self) -> Result<Credentials> {
         if !self.settings.ask_credentials {
-            return Ok(lock(&self.credentials).current.clone());
+            return Ok(lock(&self.credentials).current().clone());
         }
         let values = self.ask("credentials", self.settings.dial.connect_timeout).await?;
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();

@@ -4,10 +4,10 @@
 //! record of 64 bytes; no allocation, no lock. Records are staged per inbox and handed over together; control frames
 //! are rare and handled as they come, after what was staged before them, so that every inbox keeps the link's order.
 
+use super::Mux;
 use super::batch::{BATCH, Batch, Message, Part, Route, Run, To};
 use super::names::{Actual, Entry};
 use super::ops::What;
-use super::Mux;
 use crate::error::Status;
 use crate::inbox::block::Buffer;
 use crate::inbox::queue::Wave;
