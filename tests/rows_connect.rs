@@ -247,6 +247,46 @@ fn x1_a_good_password_is_kept_though_a_later_one_is_refused_before_all_links_too
 }
 
 #[test]
+fn x1_an_authenticate_in_the_middle_of_a_dial_reaches_the_link_that_comes_of_it() {
+    let fake = Fake::listen();
+    let client = open(&fake.url().replace("127", "web:first@127"), &[("ping_interval", "1h")]);
+    let mut tap = Tap::on(&client);
+    let asked = |password: &str| {
+        let mut link = fake.accept();
+        assert_eq!(link.read_words().unwrap()[..5], ["HELLO", "3", "AUTH", "web", password]);
+        link
+    };
+    let greet = |link: &mut FakeConn| {
+        link.write(HELLO_ANSWER).unwrap();
+        for _ in 0..2 {
+            assert_eq!(link.read_words().unwrap()[..2], ["CLIENT", "SETINFO"]);
+            link.write(b"+OK\r\n").unwrap();
+        }
+    };
+    // The subscriber link: what was made with the old password is made again.
+    let mut link = asked("first");
+    client.authenticate(Some("web"), "second", ticket_in(&tap, 1)).unwrap();
+    tap.ok(1);
+    greet(&mut link);
+    let mut subscriber = asked("second");
+    greet(&mut subscriber);
+    ready(&client);
+    // The publish link.
+    client.hub().publish(b"news", b"x", tap.inbox(), 2, None).unwrap();
+    let mut link = asked("second");
+    client.authenticate(Some("web"), "third", ticket_in(&tap, 3)).unwrap();
+    assert_eq!(subscriber.read_words().unwrap(), ["AUTH", "web", "third"]);
+    subscriber.write(b"+OK\r\n").unwrap();
+    tap.ok(3);
+    greet(&mut link);
+    let mut publisher = asked("third");
+    greet(&mut publisher);
+    assert_eq!(publisher.read_words().unwrap(), ["PUBLISH", "news", "x"]);
+    publisher.write(b":1\r\n").unwrap();
+    assert_eq!(tap.ok(2).number, 1);
+}
+
+#[test]
 fn x1_authenticate_while_down_counts_for_the_next_connection() {
     let server = Server::builder().acl("user web on >new ~* &* +@all").start();
     let (client, mut events) = open_with_events(&server.url_as("web", "old"), &[]);

@@ -6,7 +6,7 @@
 
 use super::Mux;
 use super::events::{Level, State};
-use super::hub::{Either, Hub, Run, race};
+use super::hub::{Credentials, Either, Hub, Run, race};
 use super::ops::{Outcome, What};
 use super::reader::Reader;
 use super::registry::Verdict;
@@ -69,8 +69,12 @@ pub async fn run(hub: Arc<Hub>) {
         // A stop is looked at first: what it makes of the attempt is not a failure to be told.
         let error = match race(control.changed(), hub.connect()).await {
             Either::Left(_) => continue,
-            Either::Right(Ok((socket, greeting))) => {
-                let end = Session::new(&hub, socket, greeting).serve().await;
+            Either::Right(Ok((socket, greeting, used))) => {
+                let mut session = Session::new(&hub, socket, greeting);
+                if !session.begin(&used) {
+                    continue;
+                }
+                let end = session.serve().await;
                 if end.stable {
                     backoff.reset();
                 }
@@ -242,12 +246,22 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn serve(mut self) -> End {
+    /// Says that the link is up. `false` if it was made with credentials that are not ours any more.
+    fn begin(&mut self, used: &Credentials) -> bool {
+        let mut mux = lock(&self.hub.mux);
+        if self.hub.outdated(used) {
+            return false;
+        }
         self.hub.counters.connects.fetch_add(1, Ordering::Relaxed);
         // Before whoever waited for the link is told: a client that is closed then has said that it was online.
         self.hub.events.state(State::Online, self.hub.id, 0, &self.socket.peer);
-        lock(&self.hub.mux).link_up(Instant::now());
+        mux.link_up(Instant::now());
+        drop(mux);
         self.hub.timers.notify_one();
+        true
+    }
+
+    async fn serve(mut self) -> End {
         let fault = self.turns().await;
         let now = Instant::now();
         let stable = self.whole_since.is_some_and(|since| now - since >= self.hub.settings.stable_after);

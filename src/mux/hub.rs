@@ -261,8 +261,14 @@ impl Hub {
         })
     }
 
+    /// Whether others were given since a link was made with these. Whoever gave them was told that all links have them, so
+    /// it is to be made again. Asked under the lock under which it is said that the link is there.
+    pub(super) fn outdated(&self, used: &Credentials) -> bool {
+        !self.settings.ask_credentials && lock(&self.credentials).current() != used
+    }
+
     /// One attempt: address, credentials, socket, greeting.
-    pub async fn connect(&self) -> Result<(Socket, Greeting)> {
+    pub async fn connect(&self) -> Result<(Socket, Greeting, Credentials)> {
         let address = self.address().await?;
         let credentials = self.current_credentials().await?;
         let began = Instant::now();
@@ -277,7 +283,7 @@ impl Hub {
         };
         let limit = self.settings.dial.connect_timeout;
         match tokio::time::timeout(limit.saturating_sub(began.elapsed()), greet(&mut socket.io, &hello)).await {
-            Ok(greeting) => Ok((socket, greeting?)),
+            Ok(greeting) => Ok((socket, greeting?, credentials)),
             Err(_) => Err(Error::new(Status::Connect, format!("{address} did not answer HELLO within {limit:?}"))),
         }
     }
