@@ -112,7 +112,7 @@
 /**
  * A promise ended. name: its channel, prefix included; data: the message; aux: the length of its set's prefix, if the
  * message came, else 0; status: 0, REDMUX_ERR_TIMEOUT, REDMUX_ERR_CANCELLED, REDMUX_ERR_INTERRUPTED, REDMUX_ERR_CLOSED,
- * REDMUX_ERR_TOO_LARGE or REDMUX_ERR_REFUSED.
+ * REDMUX_ERR_TOO_LARGE, REDMUX_ERR_REFUSED, REDMUX_ERR_OVERFLOW or REDMUX_ERR_INTERNAL (as in closed of its set).
  */
 #define REDMUX_KIND_PROMISE 7
 
@@ -1283,8 +1283,8 @@ int32_t redmux_promises_make_later(struct redmux_promises promises,
 /**
  * Makes a promise as soon as the set is active, and waits for its message.
  *
- * suffix: any bytes, NULL only with length 0; borrowed for the call. timeout_ms: 0 is the client's option timeout, -1
- * for ever. out_text: borrowed for the call, written on success; the message is owned by the caller, release with
+ * suffix: any bytes, NULL only with length 0; borrowed for the call. timeout_ms: how long the set may take to be active,
+ * and then the message as long again; 0 is the client's option timeout, -1 for ever. out_text: borrowed for the call, written on success; the message is owned by the caller, release with
  * redmux_text_free. out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with
  * redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
  */

@@ -77,6 +77,22 @@ fn x1_who_waits_for_a_connection_in_vain_is_told_why() {
 }
 
 #[test]
+fn x1_who_waits_for_a_stopped_client_is_not_told_of_an_attempt_of_long_ago() {
+    let server = Server::builder().prepare();
+    let (client, mut events) = open_with_events(&server.url(), &[]);
+    offline(&mut events);
+    server.restart();
+    ready(&client);
+    client.stop().unwrap();
+    let mut tap = Tap::on(&client);
+    let mut hurried = ticket_in(&tap, 1);
+    hurried.deadline = Some(Instant::now());
+    client.ready(hurried).unwrap();
+    let done = tap.done(1);
+    assert_eq!((done.status(), done.text()), (Status::Timeout, String::new()));
+}
+
+#[test]
 fn x1_a_unix_socket() {
     let server = Server::builder().unix_only().start();
     let (client, mut events) = open_with_events(&server.unix_url(), &[]);
@@ -218,6 +234,29 @@ fn x1_names_that_are_added_behind_an_authenticate_are_asked_for_as_the_new_user(
         client.hub().add(sub, &[format!("{user}:{round}").as_bytes()], ticket(3)).unwrap();
         tap.ok(2);
         tap.ok(3);
+    }
+}
+
+#[test]
+fn x1_a_refusal_names_the_user_that_the_link_has_now() {
+    let acl = |user: &str| format!("user {user} on >pw ~* resetchannels +@all");
+    let server = Server::builder().acl(&acl("old")).acl(&acl("new")).start();
+    let (client, mut events) = open_with_events(&server.url_as("old", "pw"), &[]);
+    ready(&client);
+    let mut tap = Tap::on(&client);
+    let sub = subscription(&client, &tap, 1);
+    client.authenticate(Some("new"), "pw", ticket_in(&tap, 2)).unwrap();
+    tap.ok(2);
+    for name in [b"a", b"b"] {
+        client.hub().add(sub, &[name], ticket(3)).unwrap();
+        let refused = tap.done(3);
+        assert_eq!(refused.status(), Status::Refused);
+        assert_eq!(refused.text(), "refused by ACL (NOPERM) for user \"new\"");
+        logged(&mut events, "refused by ACL (NOPERM) for user \"new\"");
+        // Once more on a link that was made as the new user. It has no names, so that it is a normal one.
+        server.conn().kill_normal();
+        tap.wait(Kind::Lost);
+        ready(&client);
     }
 }
 

@@ -98,7 +98,7 @@ enum Expect {
     Names,
     Ping,
     Barrier(u64),
-    Authenticate(u64),
+    Authenticate(u64, Credentials),
 }
 
 /// How a session ended.
@@ -148,7 +148,10 @@ impl Answers for Asked {
                 mux.pinged(id, Outcome::default());
                 Ok(())
             }
-            (Some(Expect::Authenticate(id)), error) => {
+            (Some(Expect::Authenticate(id, tried)), error) => {
+                if error.is_none() {
+                    tried.user().clone_into(&mut mux.user);
+                }
                 authenticated(mux, id, error.as_deref().map_or(Ok(()), |line| Err((Status::Auth, line))));
                 Ok(())
             }
@@ -255,6 +258,8 @@ impl<'a> Session<'a> {
         self.hub.counters.connects.fetch_add(1, Ordering::Relaxed);
         // Before whoever waited for the link is told: a client that is closed then has said that it was online.
         self.hub.events.state(State::Online, self.hub.id, 0, &self.socket.peer);
+        self.hub.events.failed("");
+        used.user().clone_into(&mut mux.user);
         mux.link_up(Instant::now());
         drop(mux);
         self.hub.timers.notify_one();
@@ -269,7 +274,7 @@ impl<'a> Session<'a> {
         let mut mux = lock(&self.hub.mux);
         mux.announce();
         for expect in self.asked.queue.drain(..) {
-            if let Expect::Barrier(id) | Expect::Authenticate(id) = expect {
+            if let Expect::Barrier(id) | Expect::Authenticate(id, _) = expect {
                 mux.pinged(id, Outcome::of(Status::Interrupted));
             }
         }
@@ -498,9 +503,9 @@ impl<'a> Session<'a> {
             self.busy_until = now + BUSY;
         }
         // First: names that were added behind it are to be asked for as who it makes of us.
-        for (id, command) in std::mem::take(&mut mux.auths) {
-            self.out.extend_from_slice(&command);
-            self.asked.queue.push_back(Expect::Authenticate(id));
+        for (id, given) in std::mem::take(&mut mux.auths) {
+            self.out.extend_from_slice(&given.command());
+            self.asked.queue.push_back(Expect::Authenticate(id, given));
         }
         let mut commands = 0;
         loop {

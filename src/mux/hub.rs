@@ -9,7 +9,7 @@ use super::outgoing::Outgoing;
 use crate::error::{Error, Result, Status};
 use crate::inbox::{BufferPool, Kind, RecordIn};
 use crate::link::dial::{Address, DialOptions, Socket, dial};
-use crate::link::handshake::{Greeting, Hello, greet};
+use crate::link::handshake::{Greeting, Hello, auth_command, greet};
 use crate::proto::resp::Limits;
 use crate::sync::{Arc, Mutex, lock};
 use crate::wheel::Nudge;
@@ -95,6 +95,20 @@ impl Known {
     /// A server refused these, which later links must not repeat. Others may have been given since.
     pub fn refused(&mut self, tried: &Credentials) {
         self.given.take_if(|given| given == tried);
+    }
+}
+
+impl Credentials {
+    /// The user as the server knows it.
+    pub fn user(&self) -> &str {
+        self.user.as_deref().filter(|user| !user.is_empty()).unwrap_or("default")
+    }
+
+    /// The command that authenticates a live link anew.
+    pub fn command(&self) -> Vec<u8> {
+        let mut command = Vec::new();
+        auth_command(&mut command, self.user.as_deref(), self.password.as_deref().unwrap_or_default());
+        command
     }
 }
 
