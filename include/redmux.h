@@ -112,7 +112,7 @@
 /**
  * A promise ended. name: its channel, prefix included; data: the message; aux: the length of its set's prefix, if the
  * message came, else 0; status: 0, REDMUX_ERR_TIMEOUT, REDMUX_ERR_CANCELLED, REDMUX_ERR_INTERRUPTED, REDMUX_ERR_CLOSED,
- * REDMUX_ERR_TOO_LARGE or REDMUX_ERR_REFUSED.
+ * REDMUX_ERR_TOO_LARGE, REDMUX_ERR_REFUSED, REDMUX_ERR_OVERFLOW or REDMUX_ERR_INTERNAL (as in closed of its set).
  */
 #define REDMUX_KIND_PROMISE 7
 
@@ -952,9 +952,8 @@ int32_t redmux_client_stats(struct redmux_client client,
 
 /**
  * Begins to close a client and returns at once. done comes when every source and operation has ended, before the
- * inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then, REDMUX_ERR_INTERRUPTED if they were lost with
- * the connection. The handle is closed from now on; its
- * inboxes yield what they hold and then answer REDMUX_ERR_CLOSED.
+ * inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then, REDMUX_ERR_INTERRUPTED if publishes were
+ * lost. The handle is closed from now on; its inboxes yield what they hold and then answer REDMUX_ERR_CLOSED.
  *
  * inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: how long publishes may still
  * take; 0 is the client's option timeout, -1 for ever. Any thread, also inside a callback.
@@ -1289,8 +1288,8 @@ int32_t redmux_promises_make_later(struct redmux_promises promises,
 /**
  * Makes a promise as soon as the set is active, and waits for its message.
  *
- * suffix: any bytes, NULL only with length 0; borrowed for the call. timeout_ms: 0 is the client's option timeout, -1
- * for ever. out_text: borrowed for the call, written on success; the message is owned by the caller, release with
+ * suffix: any bytes, NULL only with length 0; borrowed for the call. timeout_ms: how long the set may take to be active,
+ * and then the message as long again; 0 is the client's option timeout, -1 for ever. out_text: borrowed for the call, written on success; the message is owned by the caller, release with
  * redmux_text_free. out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with
  * redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
  */
@@ -1425,7 +1424,7 @@ int32_t redmux_client_post(struct redmux_client client,
 
 /**
  * Completes with done when everything that was published and posted before is answered. REDMUX_ERR_INTERRUPTED, with
- * how many in number, if some of it was lost with the connection.
+ * how many in number, if some of it was lost: not sent in its time, or not answered before the connection was lost.
  *
  * inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: 0 is the client's option
  * timeout, -1 for ever. Any thread, also inside a callback.

@@ -19,7 +19,7 @@ use crate::options::{Key, Options};
 use crate::settings::{inbox_config, log_level, settings, text};
 use crate::sync::{Arc, Mutex, lock};
 use crate::wheel::{self, Nudge};
-use crate::{link, runtime, stats};
+use crate::{runtime, stats};
 use std::collections::HashMap;
 use std::sync::Arc as StdArc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,11 +111,10 @@ impl Client {
         };
         let events = Events::new(event_inbox.clone(), log_level(&options));
         let credentials = Credentials { user: text(&options, Key::User), password: text(&options, Key::Password) };
-        let user = credentials.user.clone().unwrap_or_else(|| "default".into());
         let hub = Arc::new(Hub {
             id,
             settings,
-            mux: Mutex::new(Mux::new(events.clone(), user)),
+            mux: Mutex::new(Mux::new(events.clone())),
             outgoing: Mutex::new(Outgoing::default()),
             work: Nudge::default(),
             publish_work: Nudge::default(),
@@ -124,7 +123,7 @@ impl Client {
             paused: AtomicBool::new(false),
             left_unread: AtomicBool::new(false),
             resumed: Mutex::new(None),
-            credentials: Arc::new(Mutex::new(Known { current: credentials.clone(), confirmed: credentials })),
+            credentials: Arc::new(Mutex::new(Known::new(credentials))),
             questions: Questions::default(),
             events,
             counters: Counters::default(),
@@ -316,18 +315,16 @@ impl Client {
         self.check_open()?;
         let tried = Credentials { user: user.map(str::to_owned), password: Some(password.to_owned()) };
         let known = Arc::clone(&self.hub.credentials);
-        let mut command = Vec::new();
-        link::handshake::auth_command(&mut command, user, password);
         let id =
             self.begin(ticket, What::Authenticate { links: 2, known: Arc::clone(&known), tried: tried.clone() })?;
-        lock(&known).current = tried;
-        let publisher = self.hub.authenticate_publisher(id, &command);
+        lock(&known).give(tried.clone());
+        let publisher = self.hub.authenticate_publisher(id, &tried.command());
         let mut mux = lock(&self.hub.mux);
         if !publisher {
             actor::authenticated(&mut mux, id, Ok(()));
         }
         if mux.online() {
-            mux.auths.push((id, command));
+            mux.auths.push((id, tried));
             drop(mux);
             self.hub.work.notify_one();
         } else {
@@ -356,6 +353,7 @@ impl Client {
         }
         self.hub.stop_publishing(Status::Stopped);
         self.hub.questions.abandon();
+        self.hub.events.failed("");
         self.hub.events.state(State::Stopped, self.hub.id, 0, "stopped by the application");
         Ok(())
     }

@@ -29,6 +29,7 @@ enum Step {
     Deny(u8, u8),
     Allow(u8, u8),
     Drop(u8, u8),
+    Busy(usize),
 }
 
 const SLOTS: u32 = 6;
@@ -55,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (kind.clone(), name.clone()).prop_map(|(kind, name)| Step::Deny(kind, name)),
         2 => (kind.clone(), name.clone()).prop_map(|(kind, name)| Step::Allow(kind, name)),
         2 => (kind, name).prop_map(|(kind, name)| Step::Drop(kind, name)),
+        2 => (1..4usize).prop_map(Step::Busy),
     ]
 }
 
@@ -79,6 +81,7 @@ impl World {
             }
             Step::Deny(kind, name) => self.deny((kind, vec![b'a' + name])),
             Step::Allow(kind, name) => _ = self.server.denied.remove(&(kind, vec![b'a' + name])),
+            Step::Busy(commands) => self.server.busy = commands,
             Step::Drop(kind, name) => self.server.drop_name((kind, vec![b'a' + name])),
         }
     }

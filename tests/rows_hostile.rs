@@ -6,9 +6,14 @@ mod tap;
 
 use redmux::error::Status;
 use redmux::inbox::Kind;
+use redmux::mux::events::State;
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{Fake, FakeConn};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+use support::server::Server;
+use support::{Fake, FakeConn, PATIENCE, Value, eventually};
 use tap::*;
 
 /// Plays a server well enough: acknowledges what is subscribed, answers PING, counts PUBLISH.
@@ -125,6 +130,67 @@ fn x2_an_error_to_a_subscribe_that_is_not_about_permission_ends_the_link() {
 }
 
 #[test]
+fn x2_a_server_that_has_no_time_to_subscribe_or_unsubscribe_is_asked_again_on_the_same_link() {
+    let (asked, seen) = channel();
+    let fake = Fake::answering_hello(move |mut conn| {
+        let mut refused = HashSet::new();
+        while let Ok(words) = conn.read_words() {
+            let again = !refused.insert(words.clone());
+            let answer = match (words[0].as_str(), words.get(1)) {
+                ("PING", _) => "+PONG\r\n".to_owned(),
+                (_, Some(name)) if name != "a" && !again => "-BUSY Redis is busy running a script.\r\n".to_owned(),
+                (verb, Some(name)) => {
+                    let verb = verb.to_lowercase();
+                    format!(">3\r\n${}\r\n{verb}\r\n${}\r\n{name}\r\n:1\r\n", verb.len(), name.len())
+                }
+                _ => return,
+            };
+            let _ = asked.send((words, Instant::now()));
+            if conn.write(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let client = open(&fake.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let sub = subscribed(&client, &tap, 1, &[b"a"]);
+    client.hub().add(sub, &[b"b"], ticket(1)).unwrap();
+    tap.ok(1);
+    client.hub().remove(sub, &[b"b"], ticket(2)).unwrap();
+    tap.ok(2);
+    assert!(tap.rest().iter().all(|event| event.kind != Kind::Lost));
+    assert_eq!((stat(&client, &["subscriber", "connects"]), fake.connections()), (1, 1));
+    let asked: Vec<_> = seen.try_iter().filter(|(words, _)| words[0] != "PING").collect();
+    let verbs: Vec<_> = asked.iter().map(|(words, _)| words.join(" ")).collect();
+    assert_eq!(verbs, ["SUBSCRIBE a", "SUBSCRIBE b", "SUBSCRIBE b", "UNSUBSCRIBE b", "UNSUBSCRIBE b"]);
+    let pauses = [(1, 2), (3, 4)].map(|(one, two)| asked[two].1 - asked[one].1);
+    assert!(pauses.iter().all(|pause| *pause >= Duration::from_millis(100)), "{pauses:?}");
+}
+
+#[test]
+fn x2_a_script_that_runs_for_long_delays_a_subscription_and_costs_nobody_the_link() {
+    let server = Server::builder().config("busy-reply-threshold", "1").start();
+    let client = open(&server.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let sub = subscribed(&client, &tap, 1, &[b"a"]);
+    let (mut one, mut other) = (server.conn(), server.conn());
+    std::thread::scope(|scope| {
+        let script = scope.spawn(move || one.command(&["EVAL", "while true do end", "0"]));
+        eventually("the script runs", PATIENCE, || matches!(other.command(&["PING"]), Value::Error(_)));
+        client.hub().add(sub, &[b"b"], ticket(1)).unwrap();
+        client.hub().remove(sub, &[b"a"], ticket(2)).unwrap();
+        eventually("both are asked again", PATIENCE, || stat(&client, &["subscriber", "commands"]) >= 5);
+        other.expect(&["SCRIPT", "KILL"]);
+        assert!(matches!(script.join(), Ok(Value::Error(_))));
+    });
+    tap.ok(1);
+    tap.ok(2);
+    assert!(tap.rest().iter().all(|event| event.kind != Kind::Lost));
+    assert_eq!(stat(&client, &["subscriber", "connects"]), 1);
+    assert_eq!((server.conn().numsub("a"), server.conn().numsub("b")), (0, 1));
+}
+
+#[test]
 fn x2_a_server_that_closes_at_once_is_dialled_again() {
     let fake = hostile_once(|conn| drop(conn.read_command()));
     survives(&fake, &[], Status::LinkLost, "lost the connection to 127.0.0.1:");
@@ -208,6 +274,30 @@ fn x2_a_hostile_answer_to_a_publish_leaves_it_unknown_and_the_next_one_goes_out(
         client.close(deadline()).unwrap();
         fake.finish();
     }
+}
+
+#[test]
+fn x2_a_publish_link_that_never_answers_is_given_up_while_others_go_on_posting() {
+    let fake = Fake::answering_hello(|mut conn| while conn.read_some().is_ok() {});
+    // A small queue, so that the kernel always takes all of it.
+    let options = [("ping_interval", "500ms"), ("ping_timeout", "500ms"), ("publish_queue", "4KiB")];
+    let (client, mut events) = open_with_events(&fake.url(), &options);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let _ = client.hub().post(b"news", b"x", None);
+                }
+            });
+        }
+        let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            events.find("the end of the publish link", |event| event.is_state(State::PublishOffline))
+        }));
+        over.store(true, Ordering::Relaxed);
+        let gone = gone.expect("the link is given up");
+        assert!(gone.text().contains("ping timeout"), "{gone:?}");
+    });
 }
 
 #[test]

@@ -161,6 +161,78 @@ fn m05_a_drain_hears_what_is_published_until_the_server_has_let_go() {
 }
 
 #[test]
+fn m05_a_drain_whose_completion_nobody_can_take_any_more_still_closes_its_subscription() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let (mut tap, other) = (Tap::on(&client), Tap::on(&client));
+    let source = subscribed(&client, &tap, 1, &[b"a"]);
+    server.freeze();
+    client.hub().clear(source, true, ticket_in(&other, 2)).unwrap();
+    client.close_inbox(other.inbox(), None).unwrap();
+    server.thaw();
+    tap.wait(Kind::Closed);
+    eventually("the server has let go", PATIENCE, || server.conn().numsub("a") == 0);
+}
+
+#[test]
+fn m05_a_message_over_max_payload_is_missing_in_a_drain_until_the_server_has_let_go() {
+    let fake = Fake::answering_hello(move |mut server| {
+        assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "a"]);
+        server.write(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").unwrap();
+        assert_eq!(server.read_words().unwrap(), ["PING"]);
+        server.write(b"+PONG\r\n").unwrap();
+        assert_eq!(server.read_words().unwrap(), ["UNSUBSCRIBE", "a"]);
+        server.write(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$6\r\nbefore\r\n").unwrap();
+        server.write(b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n").unwrap();
+        server.wait_closed();
+    });
+    let client = open(&fake.url(), &[("max_payload", "5")]);
+    let mut tap = Tap::on(&client);
+    let source = subscribed(&client, &tap, 1, &[b"a"]);
+    tap.expect(Kind::Active);
+    client.hub().clear(source, true, ticket_in(&tap, 2)).unwrap();
+    let dropped = tap.expect(Kind::Dropped);
+    assert_eq!((dropped.status(), dropped.number, dropped.source), (Status::TooLarge, 1, source));
+    assert_eq!([tap.next().kind, tap.next().kind], [Kind::Closed, Kind::Done]);
+    assert_eq!(stat(&client, &["messages", "dropped"]), 1);
+    client.close(deadline()).unwrap();
+    fake.finish();
+}
+
+#[test]
+fn m11_a_name_that_is_added_again_is_missing_no_large_message_from_before_it_was_active() {
+    let (removed, is_removed) = mpsc::channel();
+    let (added, is_added) = mpsc::channel();
+    let is_added = Mutex::new(is_added);
+    let fake = Fake::answering_hello(move |mut server| {
+        assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "a"]);
+        server.write(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").unwrap();
+        assert_eq!(server.read_words().unwrap(), ["UNSUBSCRIBE", "a"]);
+        removed.send(()).unwrap();
+        is_added.lock().unwrap().recv().unwrap();
+        server.write(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$6\r\nbefore\r\n").unwrap();
+        server.write(b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n").unwrap();
+        assert_eq!(server.read_words().unwrap(), ["SUBSCRIBE", "a"]);
+        server.write(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n").unwrap();
+        server.wait_closed();
+    });
+    let client = open(&fake.url(), &[("max_payload", "5")]);
+    let mut tap = Tap::on(&client);
+    let source = subscribed(&client, &tap, 1, &[b"a"]);
+    tap.expect(Kind::Active);
+    client.hub().remove(source, &[b"a"], ticket(2)).unwrap();
+    is_removed.recv().unwrap();
+    client.hub().add(source, &[b"a"], ticket(3)).unwrap();
+    added.send(()).unwrap();
+    let heard = tap.through("the end of the add", |event| event.token == 3);
+    let kinds: Vec<Kind> = heard.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [Kind::Done, Kind::Active, Kind::Done]);
+    assert_eq!((stat(&client, &["messages", "dropped"]), stat(&client, &["messages", "unmatched"])), (0, 1));
+    client.close(deadline()).unwrap();
+    fake.finish();
+}
+
+#[test]
 fn m11_a_name_that_is_added_again_before_it_was_gone_is_active_before_its_first_message() {
     let (removed, is_removed) = mpsc::channel();
     let (added, is_added) = mpsc::channel();

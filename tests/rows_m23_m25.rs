@@ -207,6 +207,10 @@ fn m25_a_set_that_is_refused_is_not_active_also_when_it_is_waited_for_offline() 
     client.hub().promises(set, 1, tap.inbox(), b"p:").unwrap();
     client.hub().wait_active(set, ticket_in(&tap, 2)).unwrap();
     assert_eq!(tap.done(2).status(), Status::Refused);
+    // Nor is a promise to be made in it waited for.
+    client.hub().promise_later(set, b"x", endless(4), None).unwrap();
+    let refused = tap.done(4);
+    assert_eq!((refused.kind, refused.status(), refused.channel()), (Kind::Promise, Status::Refused, "p:x".into()));
     server.stop();
     tap.wait(Kind::Lost);
     client.hub().wait_active(set, ticket_in(&tap, 3)).unwrap();

@@ -7,11 +7,13 @@ mod tap;
 use redmux::client::Client;
 use redmux::error::Status;
 use redmux::inbox::Kind;
+use redmux::mux::Role;
 use redmux::mux::subscription::Ticket;
 use redmux::runtime::next_id;
 use redmux::sync::lock;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use support::conn::encode;
 use support::server::Server;
 use support::{PATIENCE, eventually};
 use tap::*;
@@ -158,6 +160,46 @@ fn p3_a_hundred_promises_on_one_channel_are_kept_by_one_publish() {
         let promise = tap.expect(Kind::Promise);
         assert_eq!((promise.token, promise.code, promise.payload()), (token, 0, "for all".into()));
     }
+}
+
+#[test]
+fn p3_a_promise_does_not_overtake_the_messages_of_the_inbox_that_it_completes_in() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let (a, mut b) = (Tap::on(&client), Tap::on(&client));
+    let set = active_set(&client, &a, 1, b"p:");
+    subscribed(&client, &b, 2, &[b"news"]);
+    b.expect(Kind::Active);
+    for round in 0..20 {
+        client.hub().promise(set, b"x", ticket_in(&b, 3)).unwrap();
+        // Both reach the client in one piece.
+        let both = [["PUBLISH", "news", "before"], ["PUBLISH", "p:x", "kept"]].map(|command| encode(&command)).concat();
+        let mut conn = server.conn();
+        conn.send(&both).unwrap();
+        assert_eq!([conn.read_reply().unwrap().int(), conn.read_reply().unwrap().int()], [1, 1]);
+        assert_eq!([b.next().payload(), b.next().payload()], ["before", "kept"], "round {round}");
+    }
+}
+
+#[test]
+fn p6_closing_the_inbox_of_a_promise_takes_it_out_of_its_set_in_another() {
+    let server = Server::start();
+    let client = open(&server.url(), &[]);
+    let (a, b) = (Tap::on(&client), Tap::on(&client));
+    let set = active_set(&client, &a, 1, b"p:");
+    for suffix in [b"x", b"y"] {
+        client.hub().promise(set, suffix, ticket_in(&b, 2)).unwrap();
+    }
+    let waiting = || {
+        let mux = lock(&client.hub().mux);
+        match mux.target(mux.slot(set).unwrap()).map(|target| &target.role) {
+            Some(Role::Promises(promises)) => promises.len(),
+            other => panic!("no set: {other:?}"),
+        }
+    };
+    assert_eq!(waiting(), 2);
+    client.close_inbox(b.inbox(), None).unwrap();
+    assert_eq!(waiting(), 0);
 }
 
 #[test]

@@ -101,12 +101,13 @@ fn b1_what_waits_behind_publishes_that_are_given_up_ends_with_the_server_away() 
     hub.publish(b"news", b"too late", tap.inbox(), 1, soon()).unwrap();
     client.flush(Ticket { inbox: Some(Arc::clone(tap.inbox())), ..endless(2) }).unwrap();
     assert_eq!(tap.done(1).status(), Status::NotSent);
-    assert_eq!(tap.done(2).status(), Status::Ok, "nothing is left to wait for");
+    let flushed = tap.done(2);
+    assert_eq!((flushed.status(), flushed.number), (Status::Interrupted, 1), "nothing is left to wait for");
     hub.publish(b"news", b"cancelled", tap.inbox(), 3, None).unwrap();
     client.flush(Ticket { inbox: Some(Arc::clone(tap.inbox())), ..endless(4) }).unwrap();
     assert_eq!(client.cancel(tap.inbox().id(), 3), 1);
     assert_eq!(tap.done(3).status(), Status::Cancelled);
-    assert_eq!(tap.done(4).status(), Status::Ok);
+    assert_eq!(tap.done(4).status(), Status::Ok, "it was taken back, and is not lost");
     // A close waits for publishes in the same way.
     hub.publish(b"news", b"too late", tap.inbox(), 5, soon()).unwrap();
     assert_eq!(client.close(None), Ok(()));
@@ -524,11 +525,59 @@ fn x2_a_flush_or_barrier_behind_lost_publishes_says_how_many() {
     for token in [1, 2] {
         let done = tap.done(token);
         assert_eq!((done.status(), done.number), (Status::Interrupted, 3));
-        assert_eq!(done.text(), "publishes before it were lost with the connection");
+        assert_eq!(done.text(), "publishes before it were lost");
     }
     proxy.pass();
     client.barrier(ticket_in(&tap, 3)).unwrap();
     tap.ok(3);
+}
+
+#[test]
+fn x2_a_flush_counts_the_posts_before_it_that_were_never_sent_in_time() {
+    let server = Server::builder().prepare();
+    let client = open(&server.url(), &[]);
+    let mut tap = Tap::on(&client);
+    let soon = Instant::now().checked_add(Duration::from_millis(50));
+    let flush = |token| client.flush(Ticket { inbox: Some(Arc::clone(tap.inbox())), ..endless(token) }).unwrap();
+    flush(1);
+    client.hub().post(b"news", b"x", soon).unwrap();
+    flush(2);
+    client.hub().post(b"news", b"x", soon).unwrap();
+    flush(3);
+    let ends: Vec<_> = [1, 2, 3].map(|token| tap.done(token)).iter().map(|e| (e.status(), e.number)).collect();
+    assert_eq!(ends, [(Status::Ok, 0), (Status::Interrupted, 1), (Status::Interrupted, 2)]);
+}
+
+#[test]
+fn x2_a_flush_counts_the_posts_before_it_that_were_sent_and_not_answered_in_time_if_no_answer_comes() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port());
+    let (client, mut events) = open_with_events(&proxy.url(), &[("ping_interval", "1h")]);
+    ready(&client);
+    let mut tap = Tap::on(&client);
+    publish(&client, &mut tap, b"news", b"warm");
+    for answered in [true, false] {
+        // Answers come in order, so that nothing is swallowed where one is still to come.
+        let fault = proxy.to_client().only(1);
+        if answered {
+            fault.stall()
+        } else {
+            fault.swallow()
+        };
+        client.hub().post(b"news", b"x", over()).unwrap();
+        client.flush(ticket_in(&tap, 1)).unwrap();
+        assert_eq!(events.wait(Kind::Dropped).status(), Status::Unknown);
+        assert_eq!(tap.rest(), []);
+        if answered {
+            proxy.pass();
+            tap.ok(1);
+        } else {
+            assert!(proxy.cut(1));
+            let done = tap.done(1);
+            assert_eq!((done.status(), done.number), (Status::Interrupted, 1));
+        }
+    }
+    assert_eq!(stat(&client, &["publisher", "lost"]), 2, "each is counted once");
 }
 
 #[test]

@@ -310,9 +310,8 @@ pub extern "C" fn redmux_client_stats(client: redmux_client, out_text: *mut *mut
 }
 
 /// Begins to close a client and returns at once. done comes when every source and operation has ended, before the
-/// inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then, REDMUX_ERR_INTERRUPTED if they were lost with
-/// the connection. The handle is closed from now on; its
-/// inboxes yield what they hold and then answer REDMUX_ERR_CLOSED.
+/// inboxes end; status REDMUX_ERR_TIMEOUT if publishes had no answer by then, REDMUX_ERR_INTERRUPTED if publishes were
+/// lost. The handle is closed from now on; its inboxes yield what they hold and then answer REDMUX_ERR_CLOSED.
 ///
 /// inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: how long publishes may still
 /// take; 0 is the client's option timeout, -1 for ever. Any thread, also inside a callback.

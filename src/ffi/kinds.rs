@@ -22,7 +22,7 @@ pub const REDMUX_KIND_DONE: u16 = 5;
 pub const REDMUX_KIND_PUBLISHED: u16 = 6;
 /// A promise ended. name: its channel, prefix included; data: the message; aux: the length of its set's prefix, if the
 /// message came, else 0; status: 0, REDMUX_ERR_TIMEOUT, REDMUX_ERR_CANCELLED, REDMUX_ERR_INTERRUPTED, REDMUX_ERR_CLOSED,
-/// REDMUX_ERR_TOO_LARGE or REDMUX_ERR_REFUSED.
+/// REDMUX_ERR_TOO_LARGE, REDMUX_ERR_REFUSED, REDMUX_ERR_OVERFLOW or REDMUX_ERR_INTERNAL (as in closed of its set).
 pub const REDMUX_KIND_PROMISE: u16 = 7;
 /// The server refused a name. name: which; extra: Redis' error word; token: of the add that asked for it, else the
 /// source's. It is tried again now and then (option refused_retry), and active with the name says that it was allowed.

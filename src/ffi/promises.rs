@@ -106,8 +106,8 @@ pub extern "C" fn redmux_promises_make_later(
 
 /// Makes a promise as soon as the set is active, and waits for its message.
 ///
-/// suffix: any bytes, NULL only with length 0; borrowed for the call. timeout_ms: 0 is the client's option timeout, -1
-/// for ever. out_text: borrowed for the call, written on success; the message is owned by the caller, release with
+/// suffix: any bytes, NULL only with length 0; borrowed for the call. timeout_ms: how long the set may take to be active,
+/// and then the message as long again; 0 is the client's option timeout, -1 for ever. out_text: borrowed for the call, written on success; the message is owned by the caller, release with
 /// redmux_text_free. out_error: borrowed for the call, may be NULL; the error is owned by the caller, release with
 /// redmux_error_free. Any thread; REDMUX_ERR_WOULD_DEADLOCK inside a callback.
 #[unsafe(no_mangle)]

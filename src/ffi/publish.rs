@@ -104,7 +104,7 @@ pub extern "C" fn redmux_client_post(
 }
 
 /// Completes with done when everything that was published and posted before is answered. REDMUX_ERR_INTERRUPTED, with
-/// how many in number, if some of it was lost with the connection.
+/// how many in number, if some of it was lost: not sent in its time, or not answered before the connection was lost.
 ///
 /// inbox: where done comes, an inbox of this client. token: comes back in it. timeout_ms: 0 is the client's option
 /// timeout, -1 for ever. Any thread, also inside a callback.

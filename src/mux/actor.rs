@@ -6,7 +6,7 @@
 
 use super::Mux;
 use super::events::{Level, State};
-use super::hub::{Either, Hub, Run, race};
+use super::hub::{Credentials, Either, Hub, Run, race};
 use super::ops::{Outcome, What};
 use super::reader::Reader;
 use super::registry::Verdict;
@@ -42,6 +42,8 @@ const BUSY: Duration = Duration::from_millis(100);
 /// How many bytes of acknowledgements are then outstanding before another command has to wait, for acknowledgements or for
 /// `GATHER`: two commands of names of 16 bytes. Messages stand in line behind them.
 const BUSY_BYTES: usize = 48 * 1024;
+/// So long nothing is subscribed or unsubscribed after the server said that it has no time for that.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// How many refused names are tried again at a time.
 const RETRY_NAMES: usize = 64;
 
@@ -67,8 +69,12 @@ pub async fn run(hub: Arc<Hub>) {
         // A stop is looked at first: what it makes of the attempt is not a failure to be told.
         let error = match race(control.changed(), hub.connect()).await {
             Either::Left(_) => continue,
-            Either::Right(Ok((socket, greeting))) => {
-                let end = Session::new(&hub, socket, greeting).serve().await;
+            Either::Right(Ok((socket, greeting, used))) => {
+                let mut session = Session::new(&hub, socket, greeting);
+                if !session.begin(&used) {
+                    continue;
+                }
+                let end = session.serve().await;
                 if end.stable {
                     backoff.reset();
                 }
@@ -92,7 +98,7 @@ enum Expect {
     Names,
     Ping,
     Barrier(u64),
-    Authenticate(u64),
+    Authenticate(u64, Credentials),
 }
 
 /// How a session ended.
@@ -129,6 +135,8 @@ struct Session<'a> {
 struct Asked {
     queue: VecDeque<Expect>,
     commands: usize,
+    /// The server runs a script: no more names before that.
+    pause_until: Option<Instant>,
 }
 
 impl Answers for Asked {
@@ -142,14 +150,23 @@ impl Answers for Asked {
                 mux.pinged(id, Outcome::default());
                 Ok(())
             }
-            (Some(Expect::Authenticate(id)), error) => {
+            (Some(Expect::Authenticate(id, tried)), error) => {
+                if error.is_none() {
+                    tried.user().clone_into(&mut mux.user);
+                }
                 authenticated(mux, id, error.as_deref().map_or(Ok(()), |line| Err((Status::Auth, line))));
                 Ok(())
             }
             (Some(Expect::Names), Some(line)) => {
                 self.commands = self.commands.saturating_sub(1);
-                match mux.registry.failed(line.starts_with("NOPERM")) {
+                let busy = line.starts_with("BUSY ");
+                let verdict = if busy { mux.registry.busy() } else { mux.registry.failed(line.starts_with("NOPERM")) };
+                match verdict {
                     Verdict::Refused | Verdict::Halved => Ok(()),
+                    Verdict::Postponed => {
+                        self.pause_until = Instant::now().checked_add(BUSY_PAUSE);
+                        Ok(())
+                    }
                     Verdict::Confused => Err((Status::Redis, format!("the server refused to subscribe: {line}"))),
                 }
             }
@@ -181,7 +198,7 @@ pub fn authenticated(mux: &mut Mux, id: u64, result: Result<(), (Status, &str)>)
         Ok(()) => {
             *links -= 1;
             if *links == 0 {
-                lock(known).confirmed.clone_from(tried);
+                lock(known).taken(tried);
                 mux.ops.end(id, Outcome::default());
             }
         }
@@ -235,12 +252,24 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn serve(mut self) -> End {
+    /// Says that the link is up. `false` if it was made with credentials that are not ours any more.
+    fn begin(&mut self, used: &Credentials) -> bool {
+        let mut mux = lock(&self.hub.mux);
+        if self.hub.outdated(used) {
+            return false;
+        }
         self.hub.counters.connects.fetch_add(1, Ordering::Relaxed);
         // Before whoever waited for the link is told: a client that is closed then has said that it was online.
         self.hub.events.state(State::Online, self.hub.id, 0, &self.socket.peer);
-        lock(&self.hub.mux).link_up(Instant::now());
+        self.hub.events.failed("");
+        used.user().clone_into(&mut mux.user);
+        mux.link_up(Instant::now());
+        drop(mux);
         self.hub.timers.notify_one();
+        true
+    }
+
+    async fn serve(mut self) -> End {
         let fault = self.turns().await;
         self.hub.left_unread.store(false, Ordering::SeqCst);
         let now = Instant::now();
@@ -249,7 +278,7 @@ impl<'a> Session<'a> {
         let mut mux = lock(&self.hub.mux);
         mux.announce();
         for expect in self.asked.queue.drain(..) {
-            if let Expect::Barrier(id) | Expect::Authenticate(id) = expect {
+            if let Expect::Barrier(id) | Expect::Authenticate(id, _) = expect {
                 mux.pinged(id, Outcome::of(Status::Interrupted));
             }
         }
@@ -474,6 +503,7 @@ impl<'a> Session<'a> {
 
     /// Encodes what the registry wants sent, and whatever else waits.
     fn fill(&mut self, now: Instant) {
+        self.gather_until = None;
         if self.out.len() - self.written > 256 * 1024 {
             return;
         }
@@ -483,11 +513,19 @@ impl<'a> Session<'a> {
             self.received = received;
             self.busy_until = now + BUSY;
         }
-        self.gather_until = None;
+        // First: names that were added behind it are to be asked for as who it makes of us.
+        for (id, given) in std::mem::take(&mut mux.auths) {
+            self.out.extend_from_slice(&given.command());
+            self.asked.queue.push_back(Expect::Authenticate(id, given));
+        }
         let mut commands = 0;
         loop {
             let (waiting, outstanding) = mux.registry.backlog();
             if waiting == 0 {
+                break;
+            }
+            self.gather_until = self.asked.pause_until.filter(|&until| now < until);
+            if self.gather_until.is_some() {
                 break;
             }
             if now < self.busy_until && outstanding > BUSY_BYTES {
@@ -527,10 +565,6 @@ impl<'a> Session<'a> {
         }
         if commands > 0 {
             self.hub.counters.commands.fetch_add(commands, Ordering::Relaxed);
-        }
-        for (id, command) in std::mem::take(&mut mux.auths) {
-            self.out.extend_from_slice(&command);
-            self.asked.queue.push_back(Expect::Authenticate(id));
         }
         for id in std::mem::take(&mut mux.pings) {
             resp::command(&mut self.out, &[b"PING"]);

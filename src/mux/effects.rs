@@ -249,7 +249,7 @@ mod tests {
     fn an_add_that_ends_the_drain_of_its_subscription_ends_with_it() {
         let config = Config { bytes: 1 << 20, records: 0, policy: Policy::DropOldest };
         let inbox = Inbox::by_take(1, config, Arc::new(Budget::new(1 << 20)), Arc::new(Ready::default()), || {});
-        let mut mux = Mux::new(Events::new(None, 0), String::new());
+        let mut mux = Mux::new(Events::new(None, 0));
         let slot = mux.open(7, 0, &inbox, Kind::Channel, Role::Subscription).unwrap();
         mux.link_up(Instant::now());
         for name in [&b"a"[..], b"b"] {

@@ -152,7 +152,7 @@ impl Events {
         }
     }
 
-    /// Remembers why the last attempt to connect failed, for whoever waits for a connection.
+    /// Remembers why the last attempt to connect failed, for whoever waits for a connection; empty when there is none.
     pub fn failed(&self, text: &str) {
         text.clone_into(&mut lock(&self.last_failure));
     }

@@ -9,7 +9,7 @@ use super::outgoing::Outgoing;
 use crate::error::{Error, Result, Status};
 use crate::inbox::{BufferPool, Kind, RecordIn};
 use crate::link::dial::{Address, DialOptions, Socket, dial};
-use crate::link::handshake::{Greeting, Hello, greet};
+use crate::link::handshake::{Greeting, Hello, auth_command, greet};
 use crate::proto::resp::Limits;
 use crate::sync::{Arc, Mutex, lock};
 use crate::wheel::Nudge;
@@ -65,18 +65,50 @@ pub struct Credentials {
 /// Who we are, as far as that is known.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// What the next link says: the last that the application gave and no server refused.
-    pub current: Credentials,
+    /// The last that the application gave, unless a server refused them.
+    given: Option<Credentials>,
     /// What was last taken by all links that were there, or was given when the client was opened.
-    pub confirmed: Credentials,
+    confirmed: Credentials,
 }
 
 impl Known {
+    /// What was given when the client was opened.
+    pub fn new(confirmed: Credentials) -> Known {
+        Known { given: None, confirmed }
+    }
+
+    /// What the next link says.
+    pub fn current(&self) -> &Credentials {
+        self.given.as_ref().unwrap_or(&self.confirmed)
+    }
+
+    /// The application gave others.
+    pub fn give(&mut self, credentials: Credentials) {
+        self.given = Some(credentials);
+    }
+
+    /// All links took these.
+    pub fn taken(&mut self, tried: &Credentials) {
+        self.confirmed.clone_from(tried);
+    }
+
     /// A server refused these, which later links must not repeat. Others may have been given since.
     pub fn refused(&mut self, tried: &Credentials) {
-        if self.current == *tried {
-            self.current.clone_from(&self.confirmed);
-        }
+        self.given.take_if(|given| given == tried);
+    }
+}
+
+impl Credentials {
+    /// The user as the server knows it.
+    pub fn user(&self) -> &str {
+        self.user.as_deref().filter(|user| !user.is_empty()).unwrap_or("default")
+    }
+
+    /// The command that authenticates a live link anew.
+    pub fn command(&self) -> Vec<u8> {
+        let mut command = Vec::new();
+        auth_command(&mut command, self.user.as_deref(), self.password.as_deref().unwrap_or_default());
+        command
     }
 }
 
@@ -236,7 +268,7 @@ impl Hub {
 
     async fn current_credentials(&self) -> Result<Credentials> {
         if !self.settings.ask_credentials {
-            return Ok(lock(&self.credentials).current.clone());
+            return Ok(lock(&self.credentials).current().clone());
         }
         let values = self.ask("credentials", self.settings.dial.connect_timeout).await?;
         let text = |value: &Vec<u8>| String::from_utf8_lossy(value).into_owned();
@@ -247,8 +279,14 @@ impl Hub {
         })
     }
 
+    /// Whether others were given since a link was made with these. Whoever gave them was told that all links have them, so
+    /// it is to be made again. Asked under the lock under which it is said that the link is there.
+    pub(super) fn outdated(&self, used: &Credentials) -> bool {
+        !self.settings.ask_credentials && lock(&self.credentials).current() != used
+    }
+
     /// One attempt: address, credentials, socket, greeting.
-    pub async fn connect(&self) -> Result<(Socket, Greeting)> {
+    pub async fn connect(&self) -> Result<(Socket, Greeting, Credentials)> {
         let address = self.address().await?;
         let credentials = self.current_credentials().await?;
         let began = Instant::now();
@@ -263,7 +301,7 @@ impl Hub {
         };
         let limit = self.settings.dial.connect_timeout;
         match tokio::time::timeout(limit.saturating_sub(began.elapsed()), greet(&mut socket.io, &hello)).await {
-            Ok(greeting) => Ok((socket, greeting?)),
+            Ok(greeting) => Ok((socket, greeting?, credentials)),
             Err(_) => Err(Error::new(Status::Connect, format!("{address} did not answer HELLO within {limit:?}"))),
         }
     }

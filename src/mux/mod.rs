@@ -28,6 +28,7 @@ use crate::proto::resp::Kind;
 use crate::sync::Arc;
 use batch::Batch;
 use events::Events;
+use hub::Credentials;
 use ops::{Ops, Outcome, What};
 use promise::Promises;
 use registry::{Effect, Registry};
@@ -72,8 +73,8 @@ pub struct Mux {
     pub ops: Ops,
     /// Where states and logs go.
     pub events: Events,
-    /// Commands to authenticate the live link again, for its task to send.
-    pub auths: Vec<(u64, Vec<u8>)>,
+    /// As whom the live link is to be authenticated again, and for which operation.
+    pub auths: Vec<(u64, Credentials)>,
     /// Barriers whose PING is to be sent.
     pub pings: Vec<u64>,
     targets: Vec<Option<Target>>,
@@ -101,6 +102,7 @@ pub struct Mux {
     /// The application stopped the client, and the link has not noticed yet.
     leaving: bool,
     generation: u64,
+    /// Whom the link is authenticated as.
     user: String,
     closed: bool,
     /// Messages that came in.
@@ -117,8 +119,8 @@ pub fn unix_ns() -> u64 {
 }
 
 impl Mux {
-    /// An empty one. `user` is named in the sentences about refused names.
-    pub fn new(events: Events, user: String) -> Mux {
+    /// An empty one.
+    pub fn new(events: Events) -> Mux {
         Mux {
             registry: Registry::default(),
             ops: Ops::default(),
@@ -142,7 +144,7 @@ impl Mux {
             online: false,
             leaving: false,
             generation: 0,
-            user,
+            user: String::new(),
             closed: false,
             received: 0,
             unmatched: 0,
@@ -259,14 +261,15 @@ impl Mux {
         }
     }
 
-    /// Ends everything that delivers into an inbox or completes there. Its completions are discarded with it.
+    /// Ends everything that delivers into an inbox, or completes there as a cancel would end it. Its completions are
+    /// discarded with it.
     pub fn close_inbox(&mut self, inbox: u64) {
         let slots: Vec<u32> = self.slots_of(inbox);
         for slot in slots {
             self.close_source(slot, Status::Ok);
         }
         for id in self.ops.select(|op| op.inbox.id() == inbox) {
-            self.ops.end(id, Outcome::of(Status::Closed));
+            self.end_early(id, Status::Closed);
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) enum Job {
         token: u64,
     },
     Post,
-    /// Ends when everything before it is answered; sends nothing.
+    /// Ends when everything before it is answered or `lost`; sends nothing.
     Flush {
         op: u64,
         lost: u64,
@@ -32,7 +32,7 @@ pub(super) enum Job {
         op: u64,
     },
     Ping,
-    /// Completed before its answer came; the answer is still counted off.
+    /// A publish or post that was ended before its answer came; the answer is still counted off.
     Abandoned,
 }
 
@@ -85,9 +85,9 @@ impl Outgoing {
         self.bytes.get((self.written - self.base) as usize..).unwrap_or_default()
     }
 
-    /// The kernel took so many bytes. Bytes stay until the command that they belong to is given whole, because a
+    /// The kernel took so many bytes; whether some are left. Bytes stay until the command that they belong to is given whole, because a
     /// command that was cut off is sent again in whole on the next link.
-    pub(super) fn wrote(&mut self, count: usize) {
+    pub(super) fn wrote(&mut self, count: usize) -> bool {
         self.written += count as u64;
         if self.written == self.end() {
             self.base = self.written;
@@ -102,6 +102,7 @@ impl Outgoing {
             self.bytes.drain(..(keep - self.base) as usize);
             self.base = keep;
         }
+        self.written < self.end()
     }
 
     /// How many bytes wait, and whether anything does.
@@ -137,6 +138,29 @@ impl Outgoing {
         removed
     }
 
+    /// Takes out whose time is over and what no byte was given of, counted as lost in every flush and barrier behind it.
+    /// What was given is abandoned, and counted when its answer cannot come any more.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<(Job, Status)> {
+        let due = |pending: &Pending| pending.deadline.is_some_and(|deadline| deadline <= now);
+        let mut unsent = 0;
+        let mut ended = Vec::new();
+        for pending in &mut self.pending {
+            let due = due(pending);
+            match &mut pending.job {
+                Job::Flush { lost, .. } | Job::Barrier { lost, .. } => *lost += unsent,
+                _ if !due => {}
+                _ if pending.start >= self.written => unsent += 1,
+                job => {
+                    pending.deadline = None;
+                    ended.push((std::mem::replace(job, Job::Abandoned), Status::Unknown));
+                }
+            }
+        }
+        ended.extend(self.remove_unsent(due).into_iter().map(|pending| (pending.job, Status::NotSent)));
+        self.next_deadline = self.pending.iter().filter_map(|pending| pending.deadline).min();
+        ended
+    }
+
     /// Counts off flushes and barriers that everything before is answered of.
     pub(super) fn settle(&mut self, told: &mut Vec<Told>) {
         while let Some(front) = self.pending.front() {
@@ -147,5 +171,21 @@ impl Outgoing {
             }
             self.pending.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_did_not_take_is_left() {
+        let mut out = Outgoing::default();
+        out.bytes.extend_from_slice(b"0123456789");
+        out.push(Job::Ping, 0, None);
+        assert!(out.wrote(4));
+        assert_eq!(out.unsent(), b"456789");
+        assert!(!out.wrote(6));
+        assert_eq!(out.unsent(), b"");
     }
 }

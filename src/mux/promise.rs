@@ -88,11 +88,16 @@ impl Mux {
         }
     }
 
-    /// Makes a promise as soon as its set is active; its time begins then.
+    /// Makes a promise as soon as its set is active; its time begins then. `REFUSED` if the set is.
     pub fn promise_later(&mut self, slot: u32, op: Op, now: Instant) {
         let id = self.ops.begin(op);
         if let Some(promises) = self.promises_mut(slot) {
             promises.makers.push(id);
+        }
+        if self.registry.is_whole(slot) && self.registry.active_count(slot) == 0 {
+            // The set is refused: there is nothing more to wait for.
+            self.forget_maker(slot, id);
+            return self.end_wait(id, slot, true);
         }
         self.make_promises(slot, now);
     }

@@ -9,7 +9,7 @@ use super::actor::authenticated;
 use super::events::Often;
 use super::hub::{Hub, Run};
 use super::ops::{Outcome, cut};
-use super::outgoing::{Job, Outgoing, Pending, Told};
+use super::outgoing::{Job, Outgoing, Told};
 use crate::error::{Error, Result, Status};
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind, RecordIn};
@@ -182,9 +182,9 @@ impl Hub {
         for told in told {
             match told {
                 Told::Flushed(op, 0) => drop(mux.ops.end(op, Outcome::default())),
-                // The server may yet execute what it was given: nothing stands behind that.
+                // The server may have executed what it was given, or execute it yet: nothing stands behind that.
                 Told::Flushed(op, lost) | Told::Barrier(op, lost @ 1..) => {
-                    let text = "publishes before it were lost with the connection";
+                    let text = "publishes before it were lost";
                     let outcome =
                         Outcome { status: Some(Status::Interrupted), number: lost, text, ..Outcome::default() };
                     mux.ops.end(op, outcome);
@@ -269,7 +269,7 @@ impl Hub {
         out.side = None;
         out.online = false;
         let written = out.written;
-        let mut lost = 0;
+        let (mut lost, mut abandoned) = (0, 0);
         let mut completions = Vec::new();
         let mut posts = [0u64; 2];
         let mut kept = VecDeque::new();
@@ -278,14 +278,16 @@ impl Hub {
             let status = if given { Status::Unknown } else { Status::NotSent };
             match &mut pending.job {
                 Job::Flush { lost: before, .. } | Job::Barrier { lost: before, .. } => {
-                    *before += lost;
+                    *before += lost + abandoned;
                     kept.push_back(pending);
                 }
                 Job::Authenticate { op } => {
                     let lost = (Status::Interrupted, "the connection was lost".into());
                     told.push(Told::Authenticated(*op, Err(lost)));
                 }
-                Job::Ping | Job::Abandoned => {}
+                Job::Ping => {}
+                // Whoever published it was told then.
+                Job::Abandoned => abandoned += 1,
                 _ if !given && !all => kept.push_back(pending),
                 Job::Publish { inbox, token } => {
                     lost += 1;
@@ -326,14 +328,7 @@ impl Hub {
         if out.next_deadline.is_none_or(|next| now < next) {
             return out.next_deadline;
         }
-        let due = |pending: &Pending| pending.deadline.is_some_and(|deadline| deadline <= now);
-        let mut ended: Vec<(Job, Status)> =
-            out.remove_unsent(due).into_iter().map(|pending| (pending.job, Status::NotSent)).collect();
-        for pending in out.pending.iter_mut().filter(|pending| due(pending)) {
-            pending.deadline = None;
-            ended.push((std::mem::replace(&mut pending.job, Job::Abandoned), Status::Unknown));
-        }
-        out.next_deadline = out.pending.iter().filter_map(|pending| pending.deadline).min();
+        let ended = out.expire(now);
         let next = out.next_deadline;
         let mut told = Vec::new();
         out.settle(&mut told);

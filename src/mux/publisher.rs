@@ -2,7 +2,7 @@
 //! answers. What becomes of each publish is decided in `publish.rs`; this only moves bytes and judges the link's health.
 
 use super::events::{Level, State};
-use super::hub::{Either, Hub, Run, race};
+use super::hub::{Credentials, Either, Hub, Run, race};
 use super::outgoing::Job;
 use super::reader::Reader;
 use crate::error::Status;
@@ -35,11 +35,12 @@ pub async fn run(hub: Arc<Hub>) {
         let connected = race(control.changed(), with_expiry(&hub, hub.connect())).await;
         let text = match connected {
             Either::Left(_) => continue,
-            Either::Right(Ok((socket, _))) => {
+            Either::Right(Ok((socket, _, used))) => {
+                let Some(session) = Session::new(&hub, socket, &used) else { continue };
                 let since = Instant::now();
                 hub.counters.publish_connects.fetch_add(1, Ordering::Relaxed);
-                hub.events.state(State::PublishOnline, hub.id, 0, &socket.peer);
-                let fault = Session::new(&hub, socket).serve().await;
+                hub.events.state(State::PublishOnline, hub.id, 0, &session.socket.peer);
+                let fault = session.serve().await;
                 hub.publisher_lost(false);
                 if since.elapsed() >= hub.settings.stable_after {
                     backoff.reset();
@@ -86,7 +87,8 @@ struct Session<'a> {
 }
 
 enum Wake {
-    Wrote,
+    /// Whether the kernel left something.
+    Wrote(bool),
     Read(std::io::Result<usize>),
     Work,
     Timer,
@@ -95,14 +97,18 @@ enum Wake {
 }
 
 impl<'a> Session<'a> {
-    fn new(hub: &'a Hub, socket: Socket) -> Session<'a> {
+    /// `None` if the link was made with credentials that are not ours any more.
+    fn new(hub: &'a Hub, socket: Socket, used: &Credentials) -> Option<Session<'a>> {
         let side = socket.side_writer();
         let mut out = lock(&hub.outgoing);
+        if hub.outdated(used) {
+            return None;
+        }
         out.side = side;
         out.online = true;
         drop(out);
         let health = Health::new(hub.settings.ping_interval, hub.settings.ping_timeout, Instant::now());
-        Session { hub, socket, reader: Reader::new(&hub.pool), health }
+        Some(Session { hub, socket, reader: Reader::new(&hub.pool), health })
     }
 
     /// Serves until the link fails, or until the client is stopped or closed.
@@ -140,10 +146,10 @@ impl<'a> Session<'a> {
             })
             .await;
             let result = match wake {
-                Wake::Wrote => {
+                Wake::Wrote(left) => {
                     // Redis answers nothing before it has the whole of a payload, which may take longer than silence may last. A
-                    // peer that reads no more takes no more either.
-                    if !lock(&hub.outgoing).unsent().is_empty() {
+                    // peer that reads no more takes no more either. What came in since says nothing of the peer.
+                    if left {
                         self.health.on_bytes(Instant::now());
                     }
                     Ok(())
@@ -188,8 +194,7 @@ impl<'a> Session<'a> {
             match io.as_mut().poll_write(cx, unsent) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Wake::Failed(std::io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => {
-                    out.wrote(count);
-                    return Poll::Ready(Wake::Wrote);
+                    return Poll::Ready(Wake::Wrote(out.wrote(count)));
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Wake::Failed(error)),
                 Poll::Pending => {}

@@ -65,6 +65,8 @@ pub enum Verdict {
     Refused,
     /// The batch is cut in halves to find the name.
     Halved,
+    /// The server has no time now: its names are queued again, to be sent a little later.
+    Postponed,
     /// Not an answer to a subscribe: the link makes no sense any more.
     Confused,
 }

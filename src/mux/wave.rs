@@ -4,10 +4,10 @@
 //! record of 64 bytes; no allocation, no lock. Records are staged per inbox and handed over together; control frames
 //! are rare and handled as they come, after what was staged before them, so that every inbox keeps the link's order.
 
+use super::Mux;
 use super::batch::{BATCH, Batch, Message, Part, Route, Run, To};
 use super::names::{Actual, Entry};
 use super::ops::What;
-use super::{Mux, Role};
 use crate::error::Status;
 use crate::inbox::block::Buffer;
 use crate::inbox::queue::Wave;
@@ -317,8 +317,8 @@ impl Mux {
             if let Some(route) = Route::of(target) {
                 self.append(buffer, &route, run.kind, std::slice::from_ref(message), time);
             } else {
-                let stage = target.stage;
-                self.flush_stage(stage, Some(buffer));
+                // What stands before it in whichever inbox it completes in.
+                self.flush_stages(Some(buffer));
                 self.fulfil(*slot, part_of(bytes, message.channel), Ok(part_of(bytes, message.payload)));
             }
         }
@@ -372,23 +372,32 @@ impl Mux {
         self.events.often(super::events::Often::TooLarge, || {
             format!("a message of {len} bytes on {:?} is over max_payload", String::from_utf8_lossy(channel))
         });
-        let Some(id) = self.registry.names().find(kind, name) else { return };
-        let Some(entry) = self.registry.names().get(id) else { return };
+        let entry = self.registry.names().find(kind, name).and_then(|id| self.registry.names().get(id));
+        let Some(entry) = entry.filter(|entry| listened(entry)) else {
+            let mut routes = Vec::new();
+            self.route_of_leavers(entry, &mut routes);
+            self.unmatched += u64::from(routes.is_empty());
+            routes.iter().for_each(|route| self.missing(route));
+            return;
+        };
         for &slot in entry.listeners.clone().as_slice() {
-            let Some(target) = self.target(slot) else { continue };
-            if !matches!(target.role, Role::Subscription) {
-                self.fulfil(slot, channel, Err(len));
-                continue;
+            match self.target(slot).map(Route::of) {
+                Some(Some(route)) => self.missing(&route),
+                Some(None) => self.fulfil(slot, channel, Err(len)),
+                None => {}
             }
-            let record = RecordIn {
-                number: 1,
-                status: Status::TooLarge.code(),
-                ..RecordIn::new(Rec::Dropped, target.source, target.token)
-            };
-            let stage = target.stage;
-            self.dropped += 1;
-            self.push(stage, &record);
         }
+    }
+
+    /// Tells a subscription that a message over `max_payload` is missing.
+    fn missing(&mut self, route: &Route) {
+        let record = RecordIn {
+            number: 1,
+            status: Status::TooLarge.code(),
+            ..RecordIn::new(Rec::Dropped, route.source, route.token)
+        };
+        self.dropped += 1;
+        self.push(route.stage, &record);
     }
 }
 

@@ -212,14 +212,18 @@ impl<'a> Reader<'a> {
                 "an \"@\" in the address; write redis://user:password@host:port or host:port,user=...,password=...";
             return Err(self.fail(address, what));
         }
+        let tls = options.origin(Key::Tls) == Origin::Url && options.flag(Key::Tls);
+        let named = options.origin(Key::Port) == Origin::Url;
+        if tls && !named {
+            // StackExchange.Redis does so.
+            self.put(options, Key::Port, "", "6380".to_owned())?;
+        }
         if address.is_empty() && options.origin(Key::Host) == Origin::Url {
             return Ok(());
         }
+        let port_or = options.number(Key::Port).to_string();
         let (host, port) = self.address(address)?;
-        let tls = options.origin(Key::Tls) == Origin::Url && options.flag(Key::Tls);
-        // StackExchange.Redis does so.
-        let port = if port.is_empty() && tls { "6380" } else { port };
-        self.put_address(options, host, host.to_owned(), port)
+        self.put_address(options, host, host.to_owned(), if port.is_empty() { &port_or } else { port })
     }
 }
 

@@ -218,6 +218,11 @@ fn a_connection_string_may_be_short_empty_in_places_or_hold_our_keys() {
     assert_eq!(address(&url("password=x")), ("localhost", 6379));
     assert_eq!(address(&url("h,ssl=true")), ("h", 6380));
     assert_eq!(address(&url("h:6379,ssl=true")), ("h", 6379));
+    assert_eq!(address(&url("host=h,ssl=true")), ("h", 6380));
+    assert_eq!(address(&url("h,port=7000")), ("h", 7000));
+    assert_eq!(address(&url("h,ssl=true,port=7000")), ("h", 7000));
+    assert_eq!(address(&url("host=h,port=7000,ssl=true")), ("h", 7000));
+    assert_eq!(address(&url("port=7000,password=x")), ("localhost", 7000));
     assert_eq!(url("h,ping_interval=2s").duration(Key::PingInterval), Duration::from_secs(2));
     assert_eq!(url("host=other,port=7000").url_without_secrets(), "redis://other:7000/0");
     assert_eq!(url("!/run/redis.sock,defaultDatabase=1").url_without_secrets(), "redis+unix:///run/redis.sock?db=1");

@@ -24,6 +24,8 @@ pub struct Server {
     /// How many changes of a name are on their way there or back, and the bytes that acknowledging all of them takes.
     pub in_flight: HashMap<Name, usize>,
     pub ack_bytes: usize,
+    /// How many commands it refuses, because it runs a script.
+    pub busy: usize,
     /// Names that it dropped by itself on this connection: for them an answer may look like another.
     pub dropped: BTreeSet<Name>,
 }
@@ -31,6 +33,7 @@ pub struct Server {
 pub enum Answer {
     Ack(Change, Name),
     Denied(Vec<Name>),
+    Busy(Vec<Name>),
 }
 
 impl Server {
@@ -38,6 +41,12 @@ impl Server {
     pub fn handle(&mut self) -> bool {
         let Some((change, kind, names)) = self.commands.pop_front() else { return false };
         let names: Vec<Name> = names.into_iter().map(|name| (kind, name)).collect();
+        // The answer of a name that it dropped may stand for that of the command.
+        if self.busy > 0 && !names.iter().any(|name| self.dropped.contains(name)) {
+            self.busy -= 1;
+            self.answers.push_back(Answer::Busy(names));
+            return true;
+        }
         if change == Change::Subscribed && names.iter().any(|name| self.denied.contains(name)) {
             // The refusal is on its way; nothing else is sent for these names before it is read.
             self.answers.push_back(Answer::Denied(names));
@@ -239,6 +248,10 @@ impl World {
                 names.iter().for_each(|name| self.server.untrack(name));
                 let verdict = self.registry.failed(true);
                 assert_ne!(verdict, Verdict::Confused);
+            }
+            Some(Answer::Busy(names)) => {
+                names.iter().for_each(|name| self.server.untrack(name));
+                assert_eq!(self.registry.busy(), Verdict::Postponed);
             }
         }
         self.check(false);

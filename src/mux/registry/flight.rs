@@ -216,6 +216,28 @@ impl Registry {
         Verdict::Halved
     }
 
+    /// The server answered the oldest command that it has no time for it: nothing of it happened.
+    pub fn busy(&mut self) -> Verdict {
+        let Some(front) = self.in_flight.pop_front().filter(|front| front.acked == 0) else { return Verdict::Confused };
+        self.in_flight_bytes = self.in_flight_bytes.saturating_sub(front.bytes);
+        for id in front.names {
+            let Some(entry) = self.names.get_mut(id) else { continue };
+            if front.change == Change::Unsubscribed {
+                entry.actual = Actual::Active;
+                // Who wants it again has it.
+                self.settle(id, true, false);
+            } else {
+                entry.actual = Actual::None;
+                if entry.refused && self.in_refused.insert(id) {
+                    // It was being tried again.
+                    self.refused.push_back(id);
+                }
+            }
+            self.touch(id);
+        }
+        Verdict::Postponed
+    }
+
     fn refuse(&mut self, id: NameId) {
         let Some(entry) = self.names.get_mut(id) else { return };
         let known = entry.refused;
