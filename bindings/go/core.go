@@ -22,7 +22,6 @@ import (
 type core struct {
 	handle  uint64
 	replies uint64
-	url     string // and settings: for what has options of its own
 	settings
 	events  *stream
 	file    *os.File
@@ -136,17 +135,17 @@ func (s *stream) free() {
 	}
 }
 
-func open(url string, given settings) (*core, error) {
-	handle, events, failure := native.Open(url, given.options)
+func open(given settings) (*core, error) {
+	handle, events, failure := native.Open(given.options)
 	if failure != nil {
 		return nil, failed(failure, "connect")
 	}
 	c := &core{
-		handle: handle, url: url, settings: given, events: newStream(events, false), gone: make(chan struct{}),
+		handle: handle, settings: given, events: newStream(events, false), gone: make(chan struct{}),
 		waiting: map[uint64]waiter{},
 	}
 	c.context, c.cancel = context.WithCancel(context.Background())
-	replies, failure := native.NewInbox(handle, "", nil)
+	replies, failure := native.NewInbox(handle, nil)
 	descriptor := native.Dup(handle)
 	if failure == nil && descriptor < 0 {
 		failure = &native.Failure{Status: native.Connect, Text: "no descriptor could be had"}
@@ -398,17 +397,9 @@ func (c *core) only(what string, ask asking) error {
 
 // --- inboxes
 
-// own are the client's options with some in their place; none where there are none.
-func (c *core) own(options []native.Option) []native.Option {
-	if len(options) == 0 {
-		return nil
-	}
-	return append(slices.Clip(c.options), options...)
-}
-
 // newStream makes an inbox and has its readers signalled.
 func (c *core) newStream(options []native.Option, what string, serves bool) (*stream, error) {
-	inbox, failure := native.NewInbox(c.handle, c.url, c.own(options))
+	inbox, failure := native.NewInbox(c.handle, options)
 	if failure != nil {
 		return nil, failed(failure, what)
 	}

@@ -180,11 +180,11 @@ func part(data []byte) string {
 
 func TestAnEmptyPartOfABlockIsAnAddressInMemory(t *testing.T) {
 	begin(t)
-	client, events, failure := native.Open(server.url, []native.Option{{Key: "log_level", Value: "warn"}})
+	client, events, failure := native.Open([]native.Option{{Key: "url", Value: server.url}})
 	equal(t, failure, nil)
 	defer native.CloseInbox(events)
 	defer native.CloseClient(client)
-	inbox, failure := native.NewInbox(client, "", nil)
+	inbox, failure := native.NewInbox(client, nil)
 	equal(t, failure, nil)
 	defer native.CloseInbox(inbox)
 	equal(t, native.Flush.Of(client, inbox, 1, 0), native.OK)

@@ -210,8 +210,8 @@ func (c *Client) gather(ctx context.Context, service string, data []byte, option
 	if !c.core.enlist(g, &g.token) {
 		return nil, fail(native.Closed, g.what(), "")
 	}
-	id, failure := native.Gather(c.core.handle, c.core.replies, service, data, encoded(given.headers), c.core.url,
-		c.core.own(given.options), g.token, limitOf(g.deadline))
+	id, failure := native.Gather(c.core.handle, c.core.replies, service, data, encoded(given.headers),
+		given.options, g.token, limitOf(g.deadline))
 	if failure != nil {
 		c.core.forget(g.token)
 		return nil, failed(failure, g.what())

@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -42,7 +43,10 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 		return nil, fail(-104, "connect", fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI))
 	}
 	given := collect(append([]Option{Set("log_level", "warn"), Set("wrapper", "go/"+Version), ConnectTimeout(closeTime)}, options...))
-	inner, err := open(url, given)
+	if url != "" {
+		given.options = slices.Insert(given.options, 1, native.Option{Key: "url", Value: url})
+	}
+	inner, err := open(given)
 	if err != nil {
 		return nil, err
 	}
