@@ -134,13 +134,11 @@ type Failure struct {
 	Text   string
 }
 
-func clientOf(id uint64) C.redmux_client { return C.redmux_client{id: u64(id)} }
-func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: u64(id)} }
-func subscriptionOf(id uint64) C.redmux_subscription {
-	return C.redmux_subscription{id: u64(id)}
-}
-func promisesOf(id uint64) C.redmux_promises   { return C.redmux_promises{id: u64(id)} }
-func responderOf(id uint64) C.redmux_responder { return C.redmux_responder{id: u64(id)} }
+func clientOf(id uint64) C.redmux_client             { return C.redmux_client{id: u64(id)} }
+func inboxOf(id uint64) C.redmux_inbox               { return C.redmux_inbox{id: u64(id)} }
+func subscriptionOf(id uint64) C.redmux_subscription { return C.redmux_subscription{id: u64(id)} }
+func promisesOf(id uint64) C.redmux_promises         { return C.redmux_promises{id: u64(id)} }
+func responderOf(id uint64) C.redmux_responder       { return C.redmux_responder{id: u64(id)} }
 
 func u64(n uint64) C.uint64_t               { return C.uint64_t(n) }
 func i64(n int64) C.int64_t                 { return C.int64_t(n) }
@@ -353,8 +351,7 @@ func ClearPromises(promises uint64) int32 {
 func ClosePromises(promises uint64) { C.redmux_promises_close(promisesOf(promises)) }
 
 // Gather asks a service; its answers and its end come with token. headers are JSON.
-func Gather(client, inbox uint64, service string, data, headers []byte, options []Option, token uint64,
-	limit int64) (uint64, *Failure) {
+func Gather(client, inbox uint64, service string, data, headers []byte, options []Option, token uint64, limit int64) (uint64, *Failure) {
 	var gather C.redmux_gather
 	failed := with(options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
 		return C.redmux_gather_open(clientOf(client), inboxOf(inbox), chars(service), size(service), bytes(data), size(data),
