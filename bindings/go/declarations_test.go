@@ -62,7 +62,7 @@ func TestWhatIsCalledIsExported(t *testing.T) {
 var unused = []string{
 	"redmux_client_close_begin", "redmux_client_open", "redmux_client_take_many", "redmux_client_wake", "redmux_error_code",
 	"redmux_error_redis", "redmux_error_retriable", "redmux_inbox_new_callback", "redmux_options_describe", "redmux_options_get",
-	"redmux_options_set_file", "redmux_options_set_json", "redmux_shutdown", "redmux_version_number",
+	"redmux_options_set_file", "redmux_options_set_json", "redmux_options_set_url", "redmux_shutdown", "redmux_version_number",
 }
 
 func TestTheRecordHasTheDocumentedLayout(t *testing.T) {
