@@ -17,14 +17,14 @@ import (
 // core is a client as its goroutines hold it. They never hold the Client, so that one that was dropped is found.
 //
 // Two goroutines: the reader parks in the netpoller on a dup of the client's descriptor, completes operations by their token, and
-// signals whoever waits for an inbox; the other one takes the event inbox, as a logger or a handler may block. The reader is the
-// last to go, and closes everything behind itself.
+// signals whoever waits for an inbox; the other one takes the event inbox. A logger or a handler may block, so each event is told on
+// a goroutine of its own, behind the one before. The reader is the last to go, and closes everything behind itself.
 type core struct {
 	handle  uint64
 	replies uint64
-	url     string // and settings: for what has options of its own
 	settings
 	events  *stream
+	told    chan struct{} // closed when the event before was told
 	file    *os.File
 	context context.Context // of what the application is asked; ends with the client
 	cancel  context.CancelFunc
@@ -136,17 +136,18 @@ func (s *stream) free() {
 	}
 }
 
-func open(url string, given settings) (*core, error) {
-	handle, events, failure := native.Open(url, given.options)
+func open(given settings) (*core, error) {
+	handle, events, failure := native.Open(given.options)
 	if failure != nil {
 		return nil, failed(failure, "connect")
 	}
 	c := &core{
-		handle: handle, url: url, settings: given, events: newStream(events, false), gone: make(chan struct{}),
-		waiting: map[uint64]waiter{},
+		handle: handle, settings: given, events: newStream(events, false), told: make(chan struct{}),
+		gone: make(chan struct{}), waiting: map[uint64]waiter{},
 	}
+	close(c.told)
 	c.context, c.cancel = context.WithCancel(context.Background())
-	replies, failure := native.NewInbox(handle, "", nil)
+	replies, failure := native.NewInbox(handle, nil)
 	descriptor := native.Dup(handle)
 	if failure == nil && descriptor < 0 {
 		failure = &native.Failure{Status: native.Connect, Text: "no descriptor could be had"}
@@ -251,6 +252,20 @@ var states = map[uint64]string{
 }
 
 func (c *core) event(r *native.Record, data []byte) {
+	if r.Kind == native.KindAsk {
+		go c.answer(r.Number, string(r.Name(data)), time.Unix(0, int64(r.Aux)))
+		return
+	}
+	one, before, done := *r, c.told, make(chan struct{})
+	c.told = done
+	go func() {
+		defer close(done)
+		<-before
+		c.tell(&one, data)
+	}()
+}
+
+func (c *core) tell(r *native.Record, data []byte) {
 	switch r.Kind {
 	case native.KindLog:
 		level := slog.LevelError - 4*slog.Level(r.Number-1) // error, warn, info, debug
@@ -263,8 +278,6 @@ func (c *core) event(r *native.Record, data []byte) {
 		if r.Status != native.OK {
 			c.logger.Warn("redmux: posts were lost", "count", r.Number, "reason", native.StatusWord(r.Status))
 		}
-	case native.KindAsk:
-		go c.answer(r.Number, string(r.Name(data)), time.Unix(0, int64(r.Aux)))
 	}
 }
 
@@ -398,17 +411,9 @@ func (c *core) only(what string, ask asking) error {
 
 // --- inboxes
 
-// own are the client's options with some in their place; none where there are none.
-func (c *core) own(options []native.Option) []native.Option {
-	if len(options) == 0 {
-		return nil
-	}
-	return append(slices.Clip(c.options), options...)
-}
-
 // newStream makes an inbox and has its readers signalled.
 func (c *core) newStream(options []native.Option, what string, serves bool) (*stream, error) {
-	inbox, failure := native.NewInbox(c.handle, c.url, c.own(options))
+	inbox, failure := native.NewInbox(c.handle, options)
 	if failure != nil {
 		return nil, failed(failure, what)
 	}

@@ -62,7 +62,7 @@ func TestWhatIsCalledIsExported(t *testing.T) {
 var unused = []string{
 	"redmux_client_close_begin", "redmux_client_open", "redmux_client_take_many", "redmux_client_wake", "redmux_error_code",
 	"redmux_error_redis", "redmux_error_retriable", "redmux_inbox_new_callback", "redmux_options_describe", "redmux_options_get",
-	"redmux_options_set_file", "redmux_options_set_json", "redmux_shutdown", "redmux_version_number",
+	"redmux_options_set_file", "redmux_options_set_json", "redmux_options_set_url", "redmux_shutdown", "redmux_version_number",
 }
 
 func TestTheRecordHasTheDocumentedLayout(t *testing.T) {
@@ -180,11 +180,11 @@ func part(data []byte) string {
 
 func TestAnEmptyPartOfABlockIsAnAddressInMemory(t *testing.T) {
 	begin(t)
-	client, events, failure := native.Open(server.url, []native.Option{{Key: "log_level", Value: "warn"}})
+	client, events, failure := native.Open([]native.Option{{Key: "url", Value: server.url}})
 	equal(t, failure, nil)
 	defer native.CloseInbox(events)
 	defer native.CloseClient(client)
-	inbox, failure := native.NewInbox(client, "", nil)
+	inbox, failure := native.NewInbox(client, nil)
 	equal(t, failure, nil)
 	defer native.CloseInbox(inbox)
 	equal(t, native.Flush.Of(client, inbox, 1, 0), native.OK)

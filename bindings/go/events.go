@@ -65,10 +65,9 @@ type Payload interface {
 func (m Message) payload() (string, []byte) { return m.Channel, m.Data }
 
 // DecodeJSON reads a payload; the error, an ErrDecode, names the channel or the service, and the bytes.
-func DecodeJSON[T any](p Payload) (T, error) {
-	var value T
+func DecodeJSON[T any](p Payload) (value T, err error) {
 	of, data := p.payload()
-	if err := json.Unmarshal(data, &value); err != nil {
+	if err = json.Unmarshal(data, &value); err != nil {
 		said := fmt.Sprintf("bad JSON on %q, %d bytes: %.200q: %v", of, len(data), data, err)
 		return value, &Error{Op: "decode", Message: said, cause: err}
 	}

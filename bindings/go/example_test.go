@@ -277,12 +277,12 @@ func ExampleClient_Gather() {
 		_ = r.Answer([]byte("1"), nil) // one of several
 		return []byte("2"), nil        // the last one
 	})
-	gather, _ := client.Gather(ctx, "count", nil, redmux.TimeLimit(5*time.Second))
+	gather, _ := client.Gather(ctx, "count", nil, redmux.TimeLimit(5*time.Second), redmux.Strict())
 	for answer := range gather.Seq() { // leaving the loop gives the request up
 		fmt.Println(answer.Text(), "from", answer.Responder)
 	}
 	fmt.Println(gather.End().Reason)
-	gather, _ = client.Gather(ctx, "count", nil, redmux.Expect(1))
+	gather, _ = client.Gather(ctx, "count", nil, redmux.Expect(1), redmux.Strict())
 	result, err := gather.All(ctx)
 	fmt.Println(result.Reason, len(result.Answers), result.Err, err)
 	// Output:
@@ -293,7 +293,7 @@ func ExampleClient_Gather() {
 }
 
 func ExampleClient_Request() {
-	client, _ := redmux.Connect(ctx, "")
+	client, _ := redmux.Connect(ctx, "", redmux.Set("strict", "true")) // also a responder that is late to take it
 	defer client.Close()
 	responder, _ := client.Respond(ctx, "user.lookup", func(ctx context.Context, r *redmux.Request) ([]byte, error) {
 		if r.Text() == "7" {

@@ -10,6 +10,9 @@ import (
 // Reasons are the words of the numbers.
 var Reasons = reasons
 
+// Millis and DurationText are what the library is told of a duration.
+var Millis, DurationText = millis, text
+
 // DecodeAll is what a subscription makes of a block, for the golden ones.
 func DecodeAll(records []native.Record, data []byte) (events []Event) {
 	s := Subscription{records: records, data: data}

@@ -202,7 +202,7 @@ func (c *Client) gather(ctx context.Context, service string, data []byte, option
 	}
 	g.deadline, _ = ctx.Deadline()
 	if given.within > 0 {
-		own := time.Now().Add(time.Duration(given.within) * time.Millisecond)
+		own := time.Now().Add(time.Duration(min(given.within, 1<<43)) * time.Millisecond) // 278 years: more is no duration
 		if g.deadline.IsZero() || own.Before(g.deadline) {
 			g.deadline = own
 		}
@@ -210,8 +210,7 @@ func (c *Client) gather(ctx context.Context, service string, data []byte, option
 	if !c.core.enlist(g, &g.token) {
 		return nil, fail(native.Closed, g.what(), "")
 	}
-	id, failure := native.Gather(c.core.handle, c.core.replies, service, data, encoded(given.headers), c.core.url,
-		c.core.own(given.options), g.token, limitOf(g.deadline))
+	id, failure := native.Gather(c.core.handle, c.core.replies, service, data, encoded(given.headers), given.options, g.token, limitOf(g.deadline))
 	if failure != nil {
 		c.core.forget(g.token)
 		return nil, failed(failure, g.what())
@@ -255,8 +254,7 @@ func (g *Gather) Next(ctx context.Context) (Answer, error) {
 func (g *Gather) Seq() iter.Seq[Answer] {
 	return func(yield func(Answer) bool) {
 		defer g.Close()
-		for answer, err := g.Next(context.Background()); err == nil && yield(answer); {
-			answer, err = g.Next(context.Background())
+		for answer, err := g.Next(context.Background()); err == nil && yield(answer); answer, err = g.Next(context.Background()) {
 		}
 	}
 }

@@ -31,9 +31,9 @@ type settings struct {
 
 func collect[O ~func(*settings)](options []O) settings {
 	if len(options) == 0 {
-		return settings{logger: slog.Default()} // which usually prints, so it is told of warnings only
+		return settings{}
 	}
-	s := settings{logger: slog.Default()}
+	s := settings{}
 	for _, option := range options {
 		option(&s)
 	}
@@ -55,7 +55,7 @@ func Name(name string) Option { return Set("name", name) }
 // Timeout is how long a call without a deadline may take (10 s).
 func Timeout(d time.Duration) Option { return Set("timeout", text(d)) }
 
-// ConnectTimeout is how long Connect waits, and each attempt to connect (5 s).
+// ConnectTimeout is how long Connect waits, and each attempt to connect (5 s). Without it the url may say how long an attempt takes.
 func ConnectTimeout(d time.Duration) Option {
 	return func(s *settings) {
 		s.connectTimeout = d
@@ -67,14 +67,8 @@ func ConnectTimeout(d time.Duration) Option {
 func Lazy() Option { return func(s *settings) { s.lazy = true } }
 
 // Logger takes what redmux logs: losses and drops that nobody handles, handlers that fail, the life of the links. Without it
-// slog.Default(), from warnings on.
-func Logger(logger *slog.Logger) Option {
-	return func(s *settings) {
-		if logger != nil {
-			s.logger, s.options[0].Value = logger, "info" // the first one is log_level, by Connect
-		}
-	}
-}
+// slog.Default(), from warnings on. The option log_level says which.
+func Logger(logger *slog.Logger) Option { return func(s *settings) { s.logger = logger } }
 
 // OnState is called with each change of the client (connecting, online, offline, stopped, subscribed, …) and its reason.
 func OnState(f func(state, reason string)) Option { return func(s *settings) { s.onState = f } }
@@ -102,21 +96,21 @@ func asked(what string, f ask) Option {
 // SubOption is something about a subscription, for SubscribeWith and SubscribePattern.
 type SubOption func(*settings)
 
-// handler is a callback, and the call that it makes of an event; nil where that is none of its own.
-type handler struct {
-	what string
-	of   func(Event) func() error
-}
+// handler is a callback; it says whether the event is one of its own.
+type handler func(c *core, event Event) bool
 
 func on[E Event](what string, f func(E) error) SubOption {
-	of := func(event Event) func() error {
-		if e, is := event.(E); is {
-			return func() error { return f(e) }
+	called := func(c *core, event Event) bool {
+		e, is := event.(E)
+		if is {
+			_ = c.guard(what, func() error { return f(e) })
 		}
-		return nil
+		return is
 	}
-	return func(s *settings) { s.handlers = append(s.handlers, handler{what, of}) }
+	return func(s *settings) { s.handlers = append(s.handlers, called) }
 }
+
+func done[E any](f func(E)) func(E) error { return func(e E) error { f(e); return nil } }
 
 // InboxRecords is how many messages may wait to be read; 0, the default, leaves it to InboxBytes.
 func InboxRecords(n int) SubOption { return set[SubOption]("inbox_records", strconv.Itoa(n)) }
@@ -135,17 +129,13 @@ func NoWait() SubOption { return func(s *settings) { s.noWait = true } }
 func OnMessage(f func(Message) error) SubOption { return on("OnMessage", f) }
 
 // OnLost is called when the connection was lost: from here messages may be missing.
-func OnLost(f func(Lost)) SubOption { return on("OnLost", func(e Lost) error { f(e); return nil }) }
+func OnLost(f func(Lost)) SubOption { return on("OnLost", done(f)) }
 
 // OnActive is called when Redis has a channel, and when all is whole again after an outage.
-func OnActive(f func(Active)) SubOption {
-	return on("OnActive", func(e Active) error { f(e); return nil })
-}
+func OnActive(f func(Active)) SubOption { return on("OnActive", done(f)) }
 
 // OnDropped is called where messages had no room.
-func OnDropped(f func(Dropped)) SubOption {
-	return on("OnDropped", func(e Dropped) error { f(e); return nil })
-}
+func OnDropped(f func(Dropped)) SubOption { return on("OnDropped", done(f)) }
 
 // Forever is a promise without a limit, for Within.
 const Forever time.Duration = -1
@@ -157,9 +147,7 @@ type PromiseOption func(*settings)
 func Within(d time.Duration) PromiseOption { return func(s *settings) { s.within = millis(d) } }
 
 // ActiveWithin is how long WaitNew may wait for its set to be active, or Forever; the time of Within begins then.
-func ActiveWithin(d time.Duration) PromiseOption {
-	return func(s *settings) { s.active = millis(d) }
-}
+func ActiveWithin(d time.Duration) PromiseOption { return func(s *settings) { s.active = millis(d) } }
 
 // GatherOption is something about a request, for Gather and Request.
 type GatherOption func(*settings)
@@ -216,7 +204,10 @@ func millis(d time.Duration) int64 {
 	if d < 0 {
 		return -1
 	}
-	return max(1, int64((d+time.Millisecond-1)/time.Millisecond))
+	return max(1, ceil(d))
 }
 
-func text(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) + "ms" }
+func text(d time.Duration) string { return strconv.FormatInt(ceil(d), 10) + "ms" }
+
+// ceil adds nothing to the duration itself, which may be the longest.
+func ceil(d time.Duration) int64 { return d.Milliseconds() + int64(min(1, max(0, d%time.Millisecond))) }

@@ -33,9 +33,7 @@ func (p *Promise) Wait(ctx context.Context) ([]byte, error) {
 }
 
 // Cancel ends it with ErrCancelled; harmless when it ended before.
-func (p *Promise) Cancel() {
-	native.Cancel(p.client.core.replies, p.op.token)
-}
+func (p *Promise) Cancel() { native.Cancel(p.client.core.replies, p.op.token) }
 
 // Promise makes a promise on one channel, in effect when this returns: the next message on it keeps it.
 func (c *Client) Promise(ctx context.Context, name string, options ...PromiseOption) (*Promise, error) {
@@ -130,9 +128,7 @@ func (p *Promises) make(kind int, suffix string, options []PromiseOption) (*Prom
 }
 
 // Clear ends every promise of the set with ErrCancelled; the set goes on.
-func (p *Promises) Clear() error {
-	return check(native.ClearPromises(p.handle), "clear")
-}
+func (p *Promises) Clear() error { return check(native.ClearPromises(p.handle), "clear") }
 
 // Close ends the set; its promises end with ErrClosed. Harmless when it is closed.
 func (p *Promises) Close() error {

@@ -111,3 +111,45 @@ func TestASlowConsumerIsToldOnce(t *testing.T) {
 	}
 	ok(t, sub.Close())
 }
+
+func TestAReaderBesideACallbackIsTheErrorAndTheCallbackGoesOn(t *testing.T) {
+	ctx := begin(t)
+	client := connect(t, ctx)
+	seen, errs, released := make(chan string), make(chan error, 10), make(chan struct{})
+	var sub *redmux.Subscription
+	made := make(chan struct{})
+	sub, err := client.SubscribeWith(ctx, []string{"x"}, redmux.OnMessage(func(m redmux.Message) error {
+		<-made
+		_, err := sub.Next(ctx) // while a callback runs, and inside it
+		errs <- err
+		seen <- m.Text()
+		<-released
+		return nil
+	}))
+	ok(t, err)
+	close(made)
+	for _, text := range []string{"1", "2", "3"} {
+		ok(t, client.Post("x", []byte(text)))
+	}
+	equal(t, <-seen, "1")
+	is(t, <-errs, redmux.ErrState)
+	_, err = sub.Next(ctx)
+	is(t, err, redmux.ErrState)
+	if _, open := <-sub.Chan(); open { // a second loop
+		t.Fatal("a message")
+	}
+	close(released)
+	for _, text := range []string{"2", "3"} {
+		equal(t, <-seen, text)
+	}
+	ok(t, sub.Close())
+	eventually(t, "it is closed for everybody", func() bool { _, err = sub.Next(ctx); return errors.Is(err, redmux.ErrClosed) })
+
+	sub = subscribe(t, ctx, client, "y")
+	messages := sub.Chan()
+	_, err = sub.Next(ctx)
+	is(t, err, redmux.ErrState)
+	ok(t, client.Post("y", []byte("1")))
+	equal(t, (<-messages).Text(), "1")
+	ok(t, sub.Close())
+}

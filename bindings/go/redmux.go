@@ -17,7 +17,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,8 +43,15 @@ func Connect(ctx context.Context, url string, options ...Option) (*Client, error
 	if found := native.LibraryABI(); found != native.ABI {
 		return nil, fail(-104, "connect", fmt.Sprintf("the library has ABI %d, this package was compiled for ABI %d", found, native.ABI))
 	}
-	given := collect(append([]Option{Set("log_level", "warn"), Set("wrapper", "go/"+Version), ConnectTimeout(closeTime)}, options...))
-	inner, err := open(url, given)
+	given := collect(append([]Option{Set("wrapper", "go/"+Version), func(s *settings) { s.connectTimeout = closeTime }}, options...))
+	if url != "" {
+		given.options = slices.Insert(given.options, 0, native.Option{Key: "url", Value: url})
+	}
+	if given.logger == nil { // it usually prints, so it is told of warnings only; before the url, which may say otherwise
+		given.logger = slog.Default()
+		given.options = slices.Insert(given.options, 0, native.Option{Key: "log_level", Value: "warn"})
+	}
+	inner, err := open(given)
 	if err != nil {
 		return nil, err
 	}
@@ -159,14 +168,10 @@ func (c *Client) Authenticate(ctx context.Context, user, password string) error 
 }
 
 // Stop disconnects and keeps everything that is subscribed, until Restart.
-func (c *Client) Stop() error {
-	return check(native.Stop(c.core.handle), "stop")
-}
+func (c *Client) Stop() error { return check(native.Stop(c.core.handle), "stop") }
 
 // Restart connects a stopped client again.
-func (c *Client) Restart() error {
-	return check(native.Restart(c.core.handle), "restart")
-}
+func (c *Client) Restart() error { return check(native.Restart(c.core.handle), "restart") }
 
 // Stats is what the client counted: JSON, described by docs/stats.schema.json.
 func (c *Client) Stats() (json.RawMessage, error) {

@@ -72,7 +72,7 @@ func (c *Client) Respond(ctx context.Context, service string, handler Handler, o
 		return nil, err
 	}
 	r := &Responder{client: c, what: what, handler: handler, stream: stream, working: map[uint64]context.CancelFunc{}}
-	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, c.core.url, c.core.own(collect(options).options))
+	id, failure := native.NewResponder(c.core.handle, stream.inbox, service, collect(options).options)
 	if failure != nil {
 		_ = r.Close()
 		return nil, failed(failure, what)

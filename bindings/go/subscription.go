@@ -82,7 +82,7 @@ func (c *Client) subscribe(ctx context.Context, what string, given settings,
 	}
 	runtime.SetFinalizer(s, (*Subscription).dropped)
 	if len(given.handlers) > 0 {
-		go s.serve(given.handlers)
+		s.serve(given.handlers, func() {})
 	}
 	return s, nil
 }
@@ -296,10 +296,14 @@ func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
 
 // Events is the same stream with Message, Lost, Active, Dropped and Refused, each where it happened.
 func (s *Subscription) Events(ctx context.Context) iter.Seq2[Event, error] {
+	return events(ctx, s.read)
+}
+
+func events(ctx context.Context, read func(ctx context.Context, m *Message) (Event, error)) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		for {
 			var m Message
-			event, err := s.read(ctx, &m)
+			event, err := read(ctx, &m)
 			if event == nil && err == nil {
 				event = m
 			}
@@ -322,33 +326,35 @@ func (s *Subscription) Chan() <-chan Message {
 			}
 			return nil
 		})
-		go func() {
-			defer close(s.channel)
-			s.serve(collect([]SubOption{give}).handlers)
-		}()
+		s.serve(collect([]SubOption{give}).handlers, func() { close(s.channel) })
 	})
 	return s.channel
 }
 
-// serve calls the handlers, one event after the other.
-func (s *Subscription) serve(handlers []handler) {
-	core := s.client.core
-	for event, err := range s.Events(context.Background()) {
-		if err != nil {
-			core.logger.Error("redmux: a subscription ended", "error", err)
-			return
+// serve has a goroutine call the handlers, one event after the other, until the end. From now on it is the one that reads, also while a
+// handler runs; where another goroutine reads already, that is the error.
+func (s *Subscription) serve(handlers []handler, end func()) {
+	core, read, first := s.client.core, s.read, s.reading.CompareAndSwap(false, true)
+	go func() {
+		defer end()
+		if first {
+			read = s.next
+			defer s.reading.Store(false)
 		}
-		handled := false
-		for _, h := range handlers {
-			if call := h.of(event); call != nil {
-				handled = true
-				_ = core.guard(h.what, call)
+		for event, err := range events(context.Background(), read) {
+			if err != nil {
+				core.logger.Error("redmux: a subscription ended", "error", err)
+				return
+			}
+			handled := false
+			for _, called := range handlers {
+				handled = called(core, event) || handled
+			}
+			if !handled {
+				s.say(event)
 			}
 		}
-		if !handled {
-			s.say(event)
-		}
-	}
+	}()
 }
 
 // say logs what plain reading passes over.

@@ -4,18 +4,15 @@ use super::bytes::{Place, read};
 use super::client::{open, redmux_client};
 use super::error::redmux_error;
 use super::guard::{guard, guard_error};
-use super::handle;
 use super::inbox::{allowed, redmux_inbox, ticket};
 use super::kinds::{REDMUX_REASON_CANCELLED, REDMUX_REASON_PREDICATE};
-use super::options::redmux_options;
+use super::options::{given, redmux_options};
 use super::text::{redmux_text, text};
 use crate::buffer::{Ask, Reason};
 use crate::client::Client;
 use crate::completion::first_answer;
 use crate::error::{Error, Result, Status};
 use crate::mux::subscription::Ticket;
-use crate::options::Options;
-use std::sync::PoisonError;
 
 /// A request under way. Its id is the source of its records. {0} is none. Nothing has to be released: it ends with its end
 /// record. May be used from any thread.
@@ -36,15 +33,12 @@ struct Question {
 
 impl Question {
     fn ask(&self, client: &Client, ticket: Ticket) -> Result<u64> {
-        let given: Option<Options> = match self.options.id {
-            0 => None,
-            id => Some(handle::options(id)?.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-        };
+        let options = given(self.options, client)?;
         let ask = Ask {
             service: read(self.service.0, self.service.1, "service")?,
             body: read(self.body.0, self.body.1, "body")?,
             headers: read(self.headers.0, self.headers.1, "headers")?,
-            options: given.as_ref().unwrap_or(client.options()),
+            options: &options,
         };
         client.buffer()?.ask(&ask, ticket)
     }

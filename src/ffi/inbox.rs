@@ -7,14 +7,13 @@ use super::client::redmux_client;
 use super::error::redmux_error;
 use super::guard::{guard, guard_error};
 use super::handle;
-use super::options::redmux_options;
+use super::options::{given, redmux_options};
 use super::text::{redmux_text, text};
 use crate::error::{Error, Result, Status};
 use crate::inbox::dispatch::inside_callback;
 use crate::mux::subscription::Ticket;
 use crate::options::{Key, Options};
 use std::ffi::c_void;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// An inbox: a bounded queue of records that belongs to a client. {0} is none, or where the documentation says so, the
@@ -72,11 +71,7 @@ fn make(
     let place = Place::new(out_inbox, "out_inbox")?;
     let client = handle::client(client.id)?;
     let sink = callback.map(Callback::sink).transpose()?;
-    let options = match options.id {
-        0 => None,
-        id => Some(handle::options(id)?.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-    };
-    let inbox = client.new_inbox(options.as_ref(), sink)?;
+    let inbox = client.new_inbox(Some(&*given(options, &client)?), sink)?;
     place.write(redmux_inbox { id: handle::add_inbox(&inbox, &client) });
     Ok(())
 }

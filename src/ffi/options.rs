@@ -5,18 +5,29 @@ use super::error::redmux_error;
 use super::guard::{guard, guard_error, guard_value};
 use super::handle;
 use super::text::{redmux_text, text};
+use crate::client::Client;
 use crate::error::Result;
 use crate::options::Options;
+use std::borrow::Cow;
 use std::ffi::c_char;
 use std::path::Path;
 use std::sync::PoisonError;
 
-/// Options of a client or of an inbox. {0} is none. May be used from any thread.
+/// Options of a client, an inbox, a request or a responder. What is not set in those of the last three is as their client
+/// has it; {0} is none. May be used from any thread.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct redmux_options {
     /// Which; 0 is none.
     pub id: u64,
+}
+
+/// The options of a call: what it was given, and the rest as its client has it.
+pub(super) fn given<'a>(options: redmux_options, client: &'a Client) -> Result<Cow<'a, Options>> {
+    if options.id == 0 {
+        return Ok(Cow::Borrowed(client.options()));
+    }
+    with(options, |given| Cow::Owned(given.over(client.options())))
 }
 
 fn with<R>(options: redmux_options, f: impl FnOnce(&mut Options) -> R) -> Result<R> {

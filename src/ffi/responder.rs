@@ -6,13 +6,13 @@ use super::error::redmux_error;
 use super::guard::{guard, guard_error};
 use super::handle::{self, Family};
 use super::inbox::{allowed, redmux_inbox, ticket};
-use super::options::redmux_options;
+use super::options::{given, redmux_options};
 use crate::buffer::{Say, Serve};
 use crate::client::Client;
 use crate::completion::completion;
 use crate::error::{Error, Result, Status};
 use crate::runtime::next_id;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// One that serves a service. Its id is the source of its records. {0} is none. May be used from any thread.
 #[repr(C)]
@@ -58,17 +58,9 @@ pub extern "C" fn redmux_responder_open(
     guard_error(client.id, out_error, || {
         let place = Place::new(out_responder, "out_responder")?;
         let client = open(client)?;
-        let given = match options.id {
-            0 => None,
-            id => Some(handle::options(id)?.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-        };
+        let options = given(options, &client)?;
         let inbox = ticket(inbox, token, -1, &client)?.inbox.ok_or(Status::InvalidArgument)?;
-        let serve = Serve {
-            service: read(service, service_len, "service")?,
-            options: given.as_ref().unwrap_or(client.options()),
-            inbox: &inbox,
-            token,
-        };
+        let serve = Serve { service: read(service, service_len, "service")?, options: &options, inbox: &inbox, token };
         let buffer = client.buffer()?;
         let id = next_id();
         handle::with_source(id, &client, Family::Responder, || buffer.serve_as(id, &serve))?;

@@ -52,6 +52,8 @@ or with a connection string of StackExchange.Redis (`host:6379,password=...,ssl=
   `localhost:6379`. With a host, a port, a path or a URL from you, the environment is not looked at.
 - **Said twice?** The later one wins. A URL replaces the whole address (host, port, path) and what an earlier URL said;
   options set by their key stay unless it names them. In JSON, the other keys win over `url`.
+- **For one call?** An inbox, a request and a responder may have options of their own; what is not set in them is as the
+  client has it.
 - **In a URL**, write `@` as `%40`, `/` as `%2F`, `?` as `%3F`, `#` as `%23`, `%` as `%25`. A `+` is a plus.
 - **In a connection string**, keys in any case: `password`, `user`, `ssl`, `sslHost`, `name`, `defaultDatabase`,
   `connectTimeout` (ms), `syncTimeout` (ms), `keepAlive` (s), and every key below as it is written. Without a port,

@@ -118,6 +118,13 @@ impl Options {
         Ok(())
     }
 
+    /// These, and what nobody set in them as another has it: a call's options over its client's.
+    pub fn over(&self, other: &Options) -> Options {
+        let slot = |(own, other): (&Slot, &Slot)| if own.origin == Origin::Default { other } else { own }.clone();
+        let slots = self.slots.iter().zip(&other.slots).map(slot).collect();
+        Options { slots, environment: self.environment || other.environment }
+    }
+
     /// Whether anyone set it: a caller, a URL or the environment.
     pub fn is_set(&self, key: Key) -> bool {
         self.origin(key) != Origin::Default

@@ -1,5 +1,6 @@
 /* Rule 13: options come by key, by URL, by JSON and from the environment; an unknown key is an error that names it and
- * the nearest; the table describes itself; a secret stands in no message.
+ * the nearest; the table describes itself; a secret stands in no message; what the options of a call do not say is as
+ * the client has it.
  */
 #include "check.h"
 
@@ -173,6 +174,71 @@ static void without_an_address_the_environment_is_read(void)
     fixture_end(&fixture);
 }
 
+/* The client has its options from the environment, which no caller could repeat. */
+static void what_the_options_of_a_call_do_not_say_is_as_the_client_has_it(void)
+{
+    static const uint8_t service[] = "service.all", data[] = "x";
+    struct fixture fixture;
+    redmux_client client = {0};
+    redmux_inbox inbox = {0}, small = {0};
+    redmux_options options = {0};
+    redmux_subscription subscription = {0};
+    redmux_responder responder = {0};
+    redmux_gather gather = {0};
+    redmux_bytes news = {(const uint8_t *)"news", 4};
+    struct reader reader, few;
+    const redmux_record *r;
+    char url[256];
+    fixture_start(&fixture, NULL);
+    snprintf(url, sizeof url, "%s?inbox_policy=close&catch_all=true&max_answers=1", fixture.url);
+    setenv("REDIS_URL", url, 1);
+    CHECK_OK(redmux_client_open(NULL, &client, NULL));
+    unsetenv("REDIS_URL");
+    inbox = inbox_new(client);
+    reader = reader_of(inbox);
+
+    /* An inbox of few records has the client's policy. */
+    CHECK_OK(redmux_options_new(&options));
+    options_put(options, "inbox_records", "8");
+    CHECK_OK(redmux_inbox_new(client, options, &small, NULL));
+    redmux_options_free(options);
+    CHECK_OK(redmux_subscription_new(client, small, 1, &subscription));
+    CHECK_OK(redmux_subscription_add_wait(subscription, &news, 1, WAIT_MS, NULL));
+    for (int i = 0; i < 20; i++)
+        CHECK_OK(redmux_client_post(client, news.data, news.len, data, 1));
+    CHECK_OK(redmux_client_barrier_wait(client, WAIT_MS, NULL));
+    few = reader_of(small);
+    CHECK_STATUS(REDMUX_ERR_OVERFLOW, await_kind(&few, REDMUX_KIND_CLOSED)->status);
+    reader_end(&few);
+
+    /* A responder of few requests is a catch-all, and a request of few answers has the client's most. */
+    CHECK_OK(redmux_options_new(&options));
+    options_put(options, "concurrency", "2");
+    CHECK_OK(redmux_responder_open(client, inbox, service, 8, options, 0, &responder, NULL));
+    redmux_options_free(options);
+    CHECK_OK(redmux_responder_active_wait(responder, WAIT_MS, NULL));
+    CHECK_OK(redmux_options_new(&options));
+    options_put(options, "expect", "3");
+    CHECK_OK(redmux_gather_open(client, inbox, service, 11, NULL, 0, NULL, 0, options, 1, 0, &gather, NULL));
+    redmux_options_free(options);
+    do {
+        r = reader_next(&reader, WAIT_MS, NULL);
+        CHECK(r != NULL, "the request comes, or its end");
+    } while (r->kind != REDMUX_KIND_REQUEST && r->kind != REDMUX_KIND_END);
+    CHECK_EQ(REDMUX_KIND_REQUEST, r->kind, "it is served under the longer name");
+    for (uint64_t ticket = r->number, i = 0; i < 2; i++)
+        CHECK_OK(redmux_responder_answer(responder, ticket, data, 1, NULL, 0, i == 1));
+    CHECK_EQ(REDMUX_REASON_OVERFLOW, await_kind(&reader, REDMUX_KIND_END)->number, "one answer is all there is room for");
+
+    CHECK_OK(redmux_client_close(client, WAIT_MS));
+    reader_end(&reader);
+    CHECK_OK(redmux_responder_close(responder));
+    CHECK_OK(redmux_subscription_close(subscription));
+    CHECK_OK(redmux_inbox_close(small, WAIT_MS));
+    CHECK_OK(redmux_inbox_close(inbox, WAIT_MS));
+    fixture_end(&fixture);
+}
+
 static void the_table_describes_itself(void)
 {
     redmux_text *text = NULL;
@@ -195,6 +261,7 @@ int main(void)
     a_secret_stands_in_no_message();
     a_refused_password_is_not_logged();
     without_an_address_the_environment_is_read();
+    what_the_options_of_a_call_do_not_say_is_as_the_client_has_it();
     the_table_describes_itself();
     CHECK_EQ(0, redmux_debug_live(), "nothing is left");
     return 0;

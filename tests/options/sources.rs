@@ -158,3 +158,16 @@ fn a_service_called_redis_in_kubernetes_does_no_harm() {
         assert_eq!(address(&options), expected);
     }
 }
+
+#[test]
+fn what_the_options_of_a_call_do_not_say_is_as_the_client_has_it() {
+    let mut client = Options::new();
+    client.set_environment(environment(&[("REDIS_URL", "redis://h?strict=true&quiet=1s&expect=7")])).unwrap();
+    let mut call = Options::new();
+    call.set("expect", "3").unwrap();
+    call.set("strict", "false").unwrap(); // its default, and said
+    let both = call.over(&client);
+    assert_eq!((both.number(Key::Expect), both.flag(Key::Strict)), (3, false), "the call's own");
+    assert_eq!((both.duration(Key::Quiet), both.text(Key::Host)), (Duration::from_secs(1), "h"), "the client's");
+    assert_eq!(both.number(Key::MaxAnswers), Options::new().number(Key::MaxAnswers), "nobody's");
+}

@@ -12,7 +12,7 @@ internal static class Total
         Console.WriteLine($"counting {count}");
         while (await Console.In.ReadLineAsync() is not null)
         {
-            var gather = client.Gather("count", "", new() { Timeout = TimeSpan.FromSeconds(5) });
+            var gather = client.Gather("count", "", new() { Timeout = TimeSpan.FromSeconds(5), Strict = true }); // also who is late to take it
             var answers = await gather.ToListAsync();
             int total = answers.Sum(answer => int.Parse(answer.Text(), CultureInfo.InvariantCulture));
             Console.WriteLine($"total: {total} of {answers.Count} instances, {gather.End!.Missing.Count} missing");

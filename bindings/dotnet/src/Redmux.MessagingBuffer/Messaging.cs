@@ -185,7 +185,7 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
         }
         catch (Exception error)
         {
-            _served.TryRemove(type, out _);
+            _served.TryRemove(new(type, serving.Task)); // not that of somebody who came since
             serving.SetResult([]);
             await Task.WhenAll(responders.Select(responder => responder.DisposeAsync().AsTask())).ConfigureAwait(false);
             if (error is RedmuxStateException { Kind: "already_subscribed" or "conflict" }) { throw new SubscriptionException(error.Message, error); }
@@ -265,8 +265,17 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
     private async Task LeaveAsync(string type, CancellationToken ct)
     {
         if (!_served.TryRemove(type, out Task<List<Responder>>? serving)) { return; }
-        List<Responder> responders = await serving.WaitAsync(ct).ConfigureAwait(false);
-        Task draining = Task.WhenAll(responders.Select(responder => responder.DrainAsync(ct: ct).AsTask()));
+        List<Responder> responders;
+        try
+        {
+            responders = await serving.WaitAsync(ct).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            _ = CloseAsync(serving); // as soon as they serve: nobody else can take them back
+            throw;
+        }
+        Task draining = Task.WhenAll(responders.Select(responder => responder.DrainAsync(Timeout.InfiniteTimeSpan, ct).AsTask()));
         // A handler would wait for itself.
         if (_inside.Value?.Type != type) { await draining.ConfigureAwait(false); }
     }
@@ -301,11 +310,7 @@ public sealed class Messaging : IMessaging, IAsyncDisposable, IDisposable
         return [.. _served.Keys.Select(type => _served.TryRemove(type, out Task<List<Responder>>? serving) ? CloseAsync(serving) : Task.CompletedTask)];
     }
 
-    private static async Task CloseAsync(Task<List<Responder>> serving)
-    {
-        foreach (Responder responder in await serving.ConfigureAwait(false))
-        {
-            await responder.DisposeAsync().ConfigureAwait(false);
-        }
-    }
+    /// <summary>All at once: nobody waits for the handlers of the one before.</summary>
+    private static async Task CloseAsync(Task<List<Responder>> serving) =>
+        await Task.WhenAll((await serving.ConfigureAwait(false)).Select(responder => responder.DisposeAsync().AsTask())).ConfigureAwait(false);
 }

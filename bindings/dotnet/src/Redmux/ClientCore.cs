@@ -7,8 +7,6 @@ internal sealed class ClientCore
     private const int DupCloseOnExec = 1030; // F_DUPFD_CLOEXEC, as Linux has it
     internal const int Few = 4; // for the lane: an answer and its end, of two requests
     private readonly RedmuxOptions _options;
-    private readonly string? _url;
-    private readonly Dictionary<string, string> _all;
     private readonly ConcurrentDictionary<ulong, Source> _sources = new();
     private readonly ConcurrentQueue<Operation> _pool = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -21,8 +19,8 @@ internal sealed class ClientCore
     {
         _options = options;
         Logger = new Log.Safe(options.LoggerFactory?.CreateLogger(RedmuxTelemetry.Name));
-        (_url, _all) = (options.Url, options.All());
-        Handle = Handed.Options(_url, _all, prepared =>
+        Dictionary<string, string> all = options.All();
+        Handle = Handed.Options(options.Url is { } url ? all.Prepend(new("url", url)) : all, prepared =>
         {
             void* error = null;
             ulong opened, inbox;
@@ -70,10 +68,7 @@ internal sealed class ClientCore
     /// <summary>Whether this is the reader's thread: whoever runs here holds everybody else up.</summary>
     internal bool OnReader => Environment.CurrentManagedThreadId == _readerId;
 
-    /// <summary>Hands on the client's options with these instead; 0, which is just the client's, without any.</summary>
-    internal ulong Prepared(KeyedOptions? given, Func<ulong, ulong> use) => given?.All() is { Count: > 0 } pairs ? Handed.Options(_url, _all.Concat(pairs), use) : use(0);
-
-    internal unsafe ulong NewInbox(KeyedOptions? options) => Prepared(options, prepared =>
+    internal unsafe ulong NewInbox(KeyedOptions? options) => Handed.Options(options?.All(), prepared =>
     {
         void* error = null;
         ulong inbox;

@@ -122,7 +122,7 @@ public sealed class Gather : IAsyncEnumerable<Answer>, IDisposable
         core.Tokens.Add(_collected);
         try
         {
-            _handle = core.Prepared(options, prepared =>
+            _handle = Handed.Options(options?.All(), prepared =>
             {
                 void* error = null;
                 ulong made = 0;

@@ -50,7 +50,6 @@ internal static unsafe partial class Native
     [LibraryImport(Library)] internal static partial void redmux_options_free(ulong options);
     [LibraryImport(Library)] internal static partial int redmux_options_new(ulong* options);
     [LibraryImport(Library)] internal static partial int redmux_options_set(ulong options, byte* key, byte* value, void** error);
-    [LibraryImport(Library)] internal static partial int redmux_options_set_url(ulong options, byte* url, void** error);
     [LibraryImport(Library)] internal static partial int redmux_promise_make(ulong client, byte* name, nuint length, ulong inbox, ulong token, long timeout);
     [LibraryImport(Library)] internal static partial int redmux_promises_active(ulong promises, ulong inbox, ulong token, long timeout);
     [LibraryImport(Library)] internal static partial int redmux_promises_clear(ulong promises, nuint* count);

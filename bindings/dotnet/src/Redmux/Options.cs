@@ -48,7 +48,9 @@ public sealed class RedmuxOptions : KeyedOptions
 
     /// <summary>How long to wait for the first connection, and how long one attempt may take; with <see cref="System.Threading.Timeout.InfiniteTimeSpan"/>
     /// it is waited for for ever, and an attempt has the 5 s of the option <c>connect_timeout</c>.</summary>
-    public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(5);
+    public TimeSpan ConnectTimeout { get => _connectTimeout ?? TimeSpan.FromSeconds(5); set => _connectTimeout = value; }
+
+    private TimeSpan? _connectTimeout; // null: an attempt takes as long as the URL says
 
     /// <summary>The deadline of operations whose caller gives none; null is 10 s.</summary>
     public TimeSpan? Timeout { get; set; }
@@ -82,7 +84,7 @@ public sealed class RedmuxOptions : KeyedOptions
 
     internal override IEnumerable<(string, object?)> Own()
     {
-        TimeSpan? attempt = ConnectTimeout == System.Threading.Timeout.InfiniteTimeSpan ? null : TimeSpan.FromMilliseconds(Math.Max(10, ConnectTimeout.TotalMilliseconds));
+        TimeSpan? attempt = _connectTimeout is { } time && time != System.Threading.Timeout.InfiniteTimeSpan ? TimeSpan.FromMilliseconds(Math.Max(10, time.TotalMilliseconds)) : null;
         string asks = string.Join(',', new[] { Address is null ? null : "address", Credentials is null ? null : "credentials" }.OfType<string>());
         return
         [
@@ -185,26 +187,20 @@ internal static class Duration
 /// <summary>Options, texts and lists of the library.</summary>
 internal static unsafe class Handed
 {
-    /// <summary>Makes options and hands them to <paramref name="use"/>.</summary>
-    internal static ulong Options(string? url, IEnumerable<KeyValuePair<string, string>> pairs, Func<ulong, ulong> use)
+    /// <summary>Makes options and hands them to <paramref name="use"/>; 0, which is as the client has them, where there are none.</summary>
+    internal static ulong Options(IEnumerable<KeyValuePair<string, string>>? pairs, Func<ulong, ulong> use)
     {
         ulong options;
+        if (pairs?.Any() != true) { return use(0); }
         Failure.Check(Native.redmux_options_new(&options), "options");
         try
         {
             void* error = null;
-            if (url is not null)
-            {
-                fixed (byte* text = ChannelName.Terminated(url))
-                {
-                    Failure.Check(Native.redmux_options_set_url(options, text, &error), "connect", error);
-                }
-            }
             foreach (var (key, value) in pairs)
             {
                 fixed (byte* name = ChannelName.Terminated(key), text = ChannelName.Terminated(value))
                 {
-                    Failure.Check(Native.redmux_options_set(options, name, text, &error), "options", error);
+                    Failure.Check(Native.redmux_options_set(options, name, text, &error), key == "url" ? "connect" : "options", error);
                 }
             }
             return use(options);

@@ -13,13 +13,13 @@ public sealed partial class Subscription
     private ulong _number;
 
     private int? _over; // the status of its end, once that was read
-    private bool _served; // by the reader's thread, which then serves the others first
+    private bool _served, _called; // served by the reader's thread, which then serves the others first; called: its callbacks read it
 
     /// <summary>The messages, in their order. Losses and drops are logged; <see cref="EventsAsync"/> tells them. It ends when the
     /// subscription is closed. A loop may be left and another begun: nothing is lost in between.</summary>
     /// <param name="cancellationToken">Ends the wait for the next one.</param>
     /// <exception cref="RedmuxSlowConsumerException">Its inbox was full and its policy is to close.</exception>
-    public IAsyncEnumerator<Message> GetAsyncEnumerator(CancellationToken cancellationToken = default) => new Enumerator(this, cancellationToken);
+    public IAsyncEnumerator<Message> GetAsyncEnumerator(CancellationToken cancellationToken = default) => new Enumerator(Free(), cancellationToken);
 
     /// <summary>The next message, when it comes.</summary>
     /// <param name="ct">Ends the wait; no message is lost.</param>
@@ -27,7 +27,7 @@ public sealed partial class Subscription
     /// <exception cref="ObjectDisposedException">It was disposed before.</exception>
     public ValueTask<Message> ReadAsync(CancellationToken ct = default)
     {
-        ObjectDisposedException.ThrowIf(_source.Closed, this);
+        ObjectDisposedException.ThrowIf(_source.Closed, Free());
         return Pop() ? new(Here) : ReadSlowly(ct);
     }
 
@@ -39,7 +39,7 @@ public sealed partial class Subscription
     {
         while (true)
         {
-            ObjectDisposedException.ThrowIf(_source.Closed, this);
+            ObjectDisposedException.ThrowIf(_source.Closed, Free());
             bool here = Pop();
             message = here ? Here : default;
             if (here) { return true; }
@@ -68,6 +68,7 @@ public sealed partial class Subscription
     /// </code></example>
     public async IAsyncEnumerable<IEvent> EventsAsync([EnumeratorCancellation] CancellationToken ct = default)
     {
+        _ = Free();
         try
         {
             do
@@ -81,6 +82,9 @@ public sealed partial class Subscription
             if (_core.OnReader) { await Hop.ConfigureAwait(false); }
         }
     }
+
+    /// <summary>Itself, where its callbacks do not read it: a second reader would take messages from them, or their turn.</summary>
+    private Subscription Free() => _called && !_source.Closed ? throw Failure.Of(Native.ErrBusy, "its callbacks read it") : this;
 
     /// <summary>Goes to the next record of the copy: what it tells, or null where it is a message, which is <see cref="Here"/> then. False: it
     /// is used up, and then <see cref="MoreAsync"/>.</summary>
@@ -192,6 +196,7 @@ public sealed partial class Subscription
     {
         while (!_source.Closed)
         {
+            ct.ThrowIfCancellationRequested(); // also where messages wait
             if (_over is not null)
             {
                 Finish();

@@ -65,7 +65,7 @@ public sealed class Responder : IAsyncDisposable
             _core.Know(_source); // before it is opened, so that no request finds nobody
             try
             {
-                _source.Handle = _core.Prepared(options, prepared =>
+                _source.Handle = Handed.Options(options?.All(), prepared =>
                 {
                     void* error = null;
                     ulong handle = 0;

@@ -7,7 +7,7 @@ internal sealed class Signal : IValueTaskSource, IThreadPoolWorkItem
     private ManualResetValueTaskSourceCore<bool> _core;
     private CancellationTokenRegistration _registration;
     private Exception? _error;
-    private bool _said, _waiting, _hop;
+    private bool _said, _waiting, _told, _hop; // one waits until it has gone on, or the next one's wait would end its own
 
     /// <summary>Waits.</summary>
     /// <param name="hop">Whether the waiter goes on on the <see cref="Lane"/>, and not in the thread that says it.</param>
@@ -23,7 +23,7 @@ internal sealed class Signal : IValueTaskSource, IThreadPoolWorkItem
                 return ValueTask.CompletedTask;
             }
             _core.Reset();
-            (_waiting, _hop) = (true, hop);
+            (_waiting, _told, _hop) = (true, false, hop);
         }
         if (ct.CanBeCanceled)
         {
@@ -38,31 +38,30 @@ internal sealed class Signal : IValueTaskSource, IThreadPoolWorkItem
     {
         lock (this)
         {
-            if (!_waiting)
+            if (!_waiting || _told)
             {
                 _said |= error is null;
                 return;
             }
-            (_waiting, _error) = (false, error);
+            (_told, _error) = (true, error);
         }
         if (inline && !_hop) { Execute(); }
         else { Lane.Run(this); }
     }
 
-    public void Execute()
-    {
-        if (_error is null) { _core.SetResult(true); }
-        else { _core.SetException(_error); }
-    }
+    public void Execute() => _core.SetResult(true);
 
     /// <summary>Whether somebody waits.</summary>
-    internal bool Waiting => Volatile.Read(ref _waiting);
+    internal bool Waiting => Volatile.Read(ref _waiting) && !Volatile.Read(ref _told);
 
     void IValueTaskSource.GetResult(short token)
     {
         _registration.Dispose();
         _registration = default;
         _core.GetResult(token);
+        Exception? error = _error;
+        Volatile.Write(ref _waiting, false);
+        if (error is not null) { throw error; }
     }
 
     ValueTaskSourceStatus IValueTaskSource.GetStatus(short token) => _core.GetStatus(token);

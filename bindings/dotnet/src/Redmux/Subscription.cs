@@ -148,7 +148,8 @@ public sealed partial class Subscription : IAsyncEnumerable<Message>, IAsyncDisp
 
     internal Subscription Begin(SubscribeOptions options)
     {
-        if (options is not { OnMessage: null, OnLost: null, OnActive: null, OnDropped: null }) { _core.Calls.Run(this, () => CallAsync(options)); }
+        _called = options is not { OnMessage: null, OnLost: null, OnActive: null, OnDropped: null };
+        if (_called) { _core.Calls.Run(this, () => CallAsync(options)); }
         return this;
     }
 

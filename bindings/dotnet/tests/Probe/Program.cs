@@ -21,6 +21,34 @@ switch (args[0])
         }
         break;
 
+    case "environment": // what is not said to a call is as the environment says it
+        await using (var client = await RedmuxClient.ConnectAsync())
+        {
+            await using var responder = await client.RespondAsync("x", request =>
+            {
+                request.Answer("1");
+                return new("2");
+            });
+            var gather = client.Gather("x", "", new() { Expect = 3 });
+            await gather.ToListAsync();
+            Console.WriteLine(gather.End!.Reason);
+            await using var sub = await client.SubscribeAsync(["news"], new SubscribeOptions { InboxRecords = 8 });
+            for (int n = 0; n < 20; n++)
+            {
+                client.TryPost("news", "x");
+            }
+            await client.BarrierAsync();
+            try
+            {
+                await foreach (var message in sub) { }
+            }
+            catch (RedmuxSlowConsumerException)
+            {
+                Console.WriteLine("slow consumer");
+            }
+        }
+        break;
+
     case "exit": // leaves while everything is at work
         {
             var client = await RedmuxClient.ConnectAsync(url);

@@ -45,4 +45,18 @@ public sealed class ArgumentsTests(Fixture server) : WithServer(server)
         await using var client = await ConnectAsync();
         Assert.True(Native.redmux_debug_live() > 0);
     }
+
+    [Fact]
+    public async Task What_a_call_does_not_say_is_as_the_environment_has_it() =>
+        Assert.Equal(
+            (0, "Overflow\nslow consumer\n", ""),
+            await Running.EndAsync("Probe", "_net10.0", ["environment"], ("REDIS_URL", $"{Server.Url}?strict=true&max_answers=1&inbox_policy=close")));
+
+    [Fact]
+    public void The_URL_says_how_long_an_attempt_takes_unless_the_application_does()
+    {
+        Assert.DoesNotContain("connect_timeout", new RedmuxOptions { Url = "h,connectTimeout=200" }.All().Keys);
+        Assert.Equal(TimeSpan.FromSeconds(5), new RedmuxOptions().ConnectTimeout);
+        Assert.Equal("10ms", new RedmuxOptions { ConnectTimeout = TimeSpan.Zero }.All()["connect_timeout"]);
+    }
 }

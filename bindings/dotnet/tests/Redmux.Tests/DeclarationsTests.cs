@@ -30,7 +30,7 @@ public sealed partial class DeclarationsTests
     private static readonly string[] Unused =
     [
         "redmux_client_open", "redmux_client_take_many", "redmux_client_wake", "redmux_error_code", "redmux_error_redis", "redmux_error_retriable",
-        "redmux_inbox_new_callback", "redmux_options_describe", "redmux_options_get", "redmux_options_set_file", "redmux_options_set_json",
+        "redmux_inbox_new_callback", "redmux_options_describe", "redmux_options_get", "redmux_options_set_file", "redmux_options_set_json", "redmux_options_set_url",
         "redmux_shutdown", "redmux_version_number", "redmux_version_string",
     ];
 

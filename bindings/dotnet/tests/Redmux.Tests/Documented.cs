@@ -12,7 +12,7 @@ internal sealed class Documented(string url)
     internal async Task RunAsync()
     {
         await FirstAsync();
-        await using var client = await RedmuxClient.ConnectAsync(Url);
+        await using var client = await RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Url, ["strict"] = "true" });
         await PublishingAsync(client);
         Names();
         OptionsByKey();

@@ -366,4 +366,67 @@ public sealed class MessagingTests(Fixture server) : WithServer(server)
         }
         Assert.All(new SubscriptionException[] { new(), new("x"), new("x", null) }, error => Assert.IsAssignableFrom<Exception>(error));
     }
+
+    [Fact]
+    public async Task An_unsubscribe_waits_for_a_handler_longer_than_the_timeout_of_the_client()
+    {
+        TaskCompletionSource begun = new(), release = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using Messaging one = Open("one,timeout=200ms", MessagingWire.Redmux), two = Open("two", MessagingWire.Redmux);
+        await one.SubscribeRequestAsync<PingRequest>(async (id, _, _) =>
+        {
+            begun.SetResult();
+            await release.Task;
+            return new PingResponse(id) { Answers = 1 };
+        });
+        Sum buffer = new(two);
+        Task<PingResponse> asked = buffer.SendRequestAsync();
+        await begun.Task.WaitAsync(Bound);
+        Task leaving = one.UnsubscribeRequestAsync<PingRequest>();
+        await Assert.ThrowsAsync<TimeoutException>(() => leaving.WaitAsync(TimeSpan.FromSeconds(1)));
+        release.SetResult();
+        await leaving.WaitAsync(Bound);
+        Assert.Equal((101, GatherReason.All), ((await asked.WaitAsync(Bound)).Answers, buffer.End!.Reason));
+    }
+
+    [Fact]
+    public async Task A_dispose_closes_the_responders_of_both_wires_at_once()
+    {
+        TaskCompletionSource begun = new(), release = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using var client = await ConnectAsync();
+        Messaging both = new(new() { Client = client, ServeBothWires = true }, DemoJson.Default);
+        await both.SubscribeRequestAsync<PingRequest>(async (id, _, _) =>
+        {
+            begun.SetResult();
+            await release.Task; // and not when it is cancelled
+            return new PingResponse(id);
+        });
+        Assert.Equal(2, Served());
+        await using Messaging other = Open("other");
+        Task<PingResponse> asked = new Sum(other).SendRequestAsync();
+        await begun.Task.WaitAsync(Bound);
+        both.Dispose();
+        Assert.Equal(0, Served());
+        release.SetResult();
+        await asked.WaitAsync(Bound);
+
+        int Served() => client.Stats().GetProperty("requests").GetProperty("services").GetArrayLength();
+    }
+
+    [Fact]
+    public async Task An_unsubscribe_that_is_cancelled_while_its_subscribe_is_pending_still_takes_it_back()
+    {
+        using Fixture server = new();
+        await using Messaging messaging = new(new RedisOptions { RedisConnexionStrings = { $"127.0.0.1:{server.First["port"]},name=one" } }, DemoJson.Default);
+        await messaging.ReadyAsync();
+        server.Do("freeze");
+        Task subscribing = messaging.SubscribeRequestAsync<PingRequest>(Answers(1));
+        using CancellationTokenSource cancel = new();
+        Task leaving = messaging.UnsubscribeRequestAsync<PingRequest>(cancel.Token);
+        await cancel.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => leaving.WaitAsync(Bound));
+        server.Do("thaw");
+        await subscribing.WaitAsync(Bound);
+        await UntilAsync(() => server.Do("command", ("args", new JsonArray("PUBSUB", "NUMPAT")))!.GetValue<int>() == 0);
+        Assert.Empty(server.Do("command", ("args", new JsonArray("PUBSUB", "CHANNELS", "*Ping*")))!.AsArray());
+    }
 }

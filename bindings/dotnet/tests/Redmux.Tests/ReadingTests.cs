@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+using System.Threading.Channels;
 using System.Diagnostics.Metrics;
 using Xunit;
 
@@ -186,5 +188,72 @@ public sealed class ReadingTests(Fixture server) : WithServer(server)
         }
         await pressure.WaitAsync(Bound);
         Assert.Equal(Enumerable.Range(0, 300).Select(n => $"message {n}"), kept.Select(message => message.Text()));
+    }
+
+    [Fact]
+    public async Task A_cancelled_token_ends_a_loop_also_where_messages_wait()
+    {
+        await using var client = await ConnectAsync();
+        await using var sub = await client.SubscribeAsync(["x"]);
+        for (int n = 0; n < 10_000; n++)
+        {
+            Assert.True(client.TryPost("x", "y"));
+        }
+        await client.BarrierAsync();
+        using CancellationTokenSource cancel = new();
+        int read = 0;
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+        {
+            await foreach (var message in sub.WithCancellation(cancel.Token))
+            {
+                if (read++ == 0) { await cancel.CancelAsync(); }
+            }
+        });
+        Assert.InRange(read, 1, 2048); // what was copied before: a block
+    }
+
+    [Fact]
+    public async Task A_reader_beside_callbacks_is_the_error_and_the_callbacks_go_on()
+    {
+        await using var client = await ConnectAsync();
+        TaskCompletionSource<Subscription> made = new();
+        List<Exception?> errors = [];
+        Channel<string> called = Channel.CreateUnbounded<string>();
+        await using var sub = await client.SubscribeAsync(["x"], new SubscribeOptions
+        {
+            OnMessage = async message =>
+            {
+                Subscription own = await made.Task;
+                errors.Add(await Record.ExceptionAsync(async () => await own.ReadAsync()));
+                errors.Add(Record.Exception(() => own.TryRead(out _)));
+                errors.Add(await Record.ExceptionAsync(async () => { await foreach (var other in own) { } }));
+                errors.Add(await Record.ExceptionAsync(async () => { await foreach (var other in own.EventsAsync()) { } }));
+                called.Writer.TryWrite(message.Text());
+            },
+        });
+        await Assert.ThrowsAsync<RedmuxStateException>(async () => await sub.ReadAsync()); // it is waiting
+        made.SetResult(sub);
+        foreach (string text in new[] { "1", "2", "3" })
+        {
+            await client.PublishAsync("x", text);
+            Assert.Equal(text, await called.Reader.ReadAsync().AsTask().WaitAsync(Bound));
+        }
+        Assert.Equal(12, errors.Count);
+        Assert.All(errors, error => Assert.IsType<RedmuxStateException>(error));
+    }
+
+    [Fact]
+    public async Task Who_was_told_and_has_not_gone_on_still_waits()
+    {
+        Signal signal = new();
+#pragma warning disable CA2012 // awaited by hand, so that it has been told and has not gone on
+        ValueTaskAwaiter waiting = signal.WaitAsync(hop: false, CancellationToken.None).GetAwaiter();
+#pragma warning restore CA2012
+        signal.Say(inline: true);
+        await Assert.ThrowsAsync<RedmuxStateException>(async () => await signal.WaitAsync(hop: false, CancellationToken.None));
+        Assert.True(waiting.IsCompleted);
+        waiting.GetResult();
+        signal.Say(inline: true);
+        await signal.WaitAsync(hop: false, CancellationToken.None); // free again
     }
 }

@@ -195,10 +195,11 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
             throw new KeyNotFoundException("user");
         });
         await client.RespondAsync("large", _ => new(new byte[100_000]));
+        TaskCompletionSource<bool> late = new(TaskCreationOptions.RunContinuationsAsynchronously);
         await client.RespondAsync("late", async request =>
         {
             await Task.Delay(Timeout.InfiniteTimeSpan, request.CancellationToken).ContinueWith(_ => { }, TaskScheduler.Default);
-            Assert.False(request.Answer("too late"));
+            late.SetResult(request.Answer("too late"));
             return "too late";
         });
 
@@ -216,6 +217,7 @@ public sealed partial class RequestsTests(Fixture server) : WithServer(server)
         await logs.UntilAsync(LogLevel.Error, "the handler of 'fails' failed; its asker is told user");
         Assert.Equal("RedmuxTooLargeException", (await Assert.ThrowsAsync<RedmuxRemoteException>(() => client.RequestAsync("large", ""))).RemoteCode);
         await Assert.ThrowsAsync<RedmuxTimeoutException>(() => client.RequestAsync("late", "", new() { Timeout = TimeSpan.FromMilliseconds(100) }));
+        Assert.False(await late.Task.WaitAsync(Bound));
         await Assert.ThrowsAsync<RedmuxStateException>(() => client.RespondAsync("plain", Echo));
     }
 

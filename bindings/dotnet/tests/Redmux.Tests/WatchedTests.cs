@@ -30,7 +30,7 @@ public sealed class WatchedTests(Fixture server) : WithServer(server)
         {
             if (activity.Kind == ActivityKind.Producer) { parents.Add(activity.ParentId); }
         });
-        await using var client = await ConnectAsync();
+        await using var client = await RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url, ["strict"] = "true" });
         await using var responder = await client.RespondAsync("echo", Echo);
         using Activity mine = new Activity("mine").SetIdFormat(ActivityIdFormat.W3C).Start();
         for (int n = 0; n < 3; n++)
@@ -52,7 +52,7 @@ public sealed class WatchedTests(Fixture server) : WithServer(server)
     [Fact]
     public async Task A_listener_that_throws_costs_its_request_and_no_other()
     {
-        await using var client = await ConnectAsync();
+        await using var client = await RedmuxClient.ConnectAsync(new RedmuxOptions { Url = Server.Url, ["strict"] = "true" });
         await using var responder = await client.RespondAsync("echo", Echo, new() { Concurrency = 1 });
         using (Listen(_ => throw new NotSupportedException("no more spans")))
         {

@@ -134,13 +134,11 @@ type Failure struct {
 	Text   string
 }
 
-func clientOf(id uint64) C.redmux_client { return C.redmux_client{id: u64(id)} }
-func inboxOf(id uint64) C.redmux_inbox   { return C.redmux_inbox{id: u64(id)} }
-func subscriptionOf(id uint64) C.redmux_subscription {
-	return C.redmux_subscription{id: u64(id)}
-}
-func promisesOf(id uint64) C.redmux_promises   { return C.redmux_promises{id: u64(id)} }
-func responderOf(id uint64) C.redmux_responder { return C.redmux_responder{id: u64(id)} }
+func clientOf(id uint64) C.redmux_client             { return C.redmux_client{id: u64(id)} }
+func inboxOf(id uint64) C.redmux_inbox               { return C.redmux_inbox{id: u64(id)} }
+func subscriptionOf(id uint64) C.redmux_subscription { return C.redmux_subscription{id: u64(id)} }
+func promisesOf(id uint64) C.redmux_promises         { return C.redmux_promises{id: u64(id)} }
+func responderOf(id uint64) C.redmux_responder       { return C.redmux_responder{id: u64(id)} }
 
 func u64(n uint64) C.uint64_t               { return C.uint64_t(n) }
 func i64(n int64) C.int64_t                 { return C.int64_t(n) }
@@ -172,17 +170,14 @@ func zeroed(s string) *C.char {
 	return (*C.char)(unsafe.Pointer(unsafe.SliceData(append([]byte(s), 0))))
 }
 
-// with calls with these options; without any the call's own are none.
-func with(url string, options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
+// with calls with these options; what they do not say is as the client has it.
+func with(options []Option, call func(C.redmux_options, **C.redmux_error) C.int32_t) *Failure {
 	var given C.redmux_options
 	var err *C.redmux_error
 	status := C.int32_t(C.REDMUX_OK)
 	if len(options) > 0 {
 		C.redmux_options_new(&given)
 		defer C.redmux_options_free(given)
-		if url != "" {
-			status = C.redmux_options_set_url(given, zeroed(url), &err)
-		}
 		for i := 0; i < len(options) && status == C.REDMUX_OK; i++ {
 			status = C.redmux_options_set(given, zeroed(options[i].Key), zeroed(options[i].Value), &err)
 		}
@@ -197,20 +192,20 @@ func with(url string, options []Option, call func(C.redmux_options, **C.redmux_e
 	return &Failure{int32(status), C.GoString(C.redmux_error_message(err))}
 }
 
-// Open opens a client with an event inbox. An empty url is the environment's.
-func Open(url string, options []Option) (client, events uint64, failed *Failure) {
+// Open opens a client with an event inbox.
+func Open(options []Option) (client, events uint64, failed *Failure) {
 	var handle C.redmux_client
 	var inbox C.redmux_inbox
-	failed = with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+	failed = with(options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
 		return C.redmux_client_open_with(given, C.REDMUX_EVENTS_TAKE, nil, nil, nil, &handle, &inbox, err)
 	})
 	return uint64(handle.id), uint64(inbox.id), failed
 }
 
-// NewInbox makes an inbox that is taken from; without options it has those of its client, else only these.
-func NewInbox(client uint64, url string, options []Option) (uint64, *Failure) {
+// NewInbox makes an inbox that is taken from.
+func NewInbox(client uint64, options []Option) (uint64, *Failure) {
 	var inbox C.redmux_inbox
-	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+	failed := with(options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
 		return C.redmux_inbox_new(clientOf(client), given, &inbox, err)
 	})
 	return uint64(inbox.id), failed
@@ -356,10 +351,9 @@ func ClearPromises(promises uint64) int32 {
 func ClosePromises(promises uint64) { C.redmux_promises_close(promisesOf(promises)) }
 
 // Gather asks a service; its answers and its end come with token. headers are JSON.
-func Gather(client, inbox uint64, service string, data, headers []byte, url string, options []Option, token uint64,
-	limit int64) (uint64, *Failure) {
+func Gather(client, inbox uint64, service string, data, headers []byte, options []Option, token uint64, limit int64) (uint64, *Failure) {
 	var gather C.redmux_gather
-	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+	failed := with(options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
 		return C.redmux_gather_open(clientOf(client), inboxOf(inbox), chars(service), size(service), bytes(data), size(data),
 			bytes(headers), size(headers), given, u64(token), i64(limit), &gather, err)
 	})
@@ -372,9 +366,9 @@ func StopGather(client, gather, reason uint64) {
 }
 
 // NewResponder serves a service.
-func NewResponder(client, inbox uint64, service, url string, options []Option) (uint64, *Failure) {
+func NewResponder(client, inbox uint64, service string, options []Option) (uint64, *Failure) {
 	var responder C.redmux_responder
-	failed := with(url, options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
+	failed := with(options, func(given C.redmux_options, err **C.redmux_error) C.int32_t {
 		return C.redmux_responder_open(clientOf(client), inboxOf(inbox), chars(service), size(service), given, 0, &responder, err)
 	})
 	return uint64(responder.id), failed

@@ -689,7 +689,8 @@ typedef struct redmux_client {
 } redmux_client;
 
 /**
- * Options of a client or of an inbox. {0} is none. May be used from any thread.
+ * Options of a client, an inbox, a request or a responder. What is not set in those of the last three is as their client
+ * has it; {0} is none. May be used from any thread.
  */
 typedef struct redmux_options {
     /**
