@@ -192,7 +192,11 @@ class CoreGather:
             if not self._over:
                 self._came.append(Answer(self._name, extra, data, number, bool(flags & FLAG), aux))
         elif kind == ANSWER:
-            head, made = json_module.loads(extra), RemoteError if status == RemoteError.code else BusyError
+            made = RemoteError if status == RemoteError.code else BusyError
+            try:
+                head = json_module.loads(extra)
+            except Exception:  # nested too deep, a number too long: the library passes over what it does not know
+                head = {"code": "ERROR", "message": "its head line cannot be read"}
             message, code, retriable, by = (head.get(key, "") for key in ("message", "code", "retriable", "name"))
             self.errors.append(made(message, remote_code=code, retriable=bool(retriable), responder=by))
 
@@ -297,6 +301,11 @@ class CoreResponder(Owner):
                     self.close_nowait()
                 elif status != OK:
                     logger.warning("%r: %s; requests may be missed", self, word(status))
+
+    def _call(self, request: Request) -> Any:
+        if b'"traceparent"' in request._line or TRACE.get():
+            TRACE.set(request.headers.get("traceparent", ""))
+        return self._handler(request)
 
     def _say(self, ticket: int, value: Any, last: bool) -> None:
         head = encoded(value.headers) if isinstance(value, Reply) else b""

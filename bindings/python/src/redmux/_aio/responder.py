@@ -8,7 +8,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any
 
-from .._buffer import TRACE, CoreResponder, Reply, Request
+from .._buffer import CoreResponder, Reply, Request
 from .._native import lib
 from .operations import Entered, Operations
 from .reader import complete, running_loop
@@ -61,11 +61,9 @@ class Responder(Entered, CoreResponder):
             self._working[ticket].cancel()
 
     async def _handle_one(self, ticket: int, request: Request) -> None:
-        if b'"traceparent"' in request._line or TRACE.get():
-            TRACE.set(request.headers.get("traceparent", ""))
         ended = False
         try:
-            said = self._handler(request)
+            said = self._call(request)
             if type(said) is CoroutineType or inspect.isawaitable(said):
                 said = await said
             if isinstance(said, (bytes, str, Reply)):  # looked for first: the others take longer to tell

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from .._buffer import TRACE, CoreResponder, Request
+from .._buffer import CoreResponder, Request
 from .._native import lib
 from .operations import Entered, Operations
 
@@ -41,10 +41,8 @@ class Responder(Entered, CoreResponder):
     def _work(self) -> None:
         while (request := self._queue.get()) is not None:
             ticket = request._ticket
-            if b'"traceparent"' in request._line or TRACE.get():
-                TRACE.set(request.headers.get("traceparent", ""))
             try:
-                said = self._handler(request)
+                said = self._call(request)
                 if isinstance(said, Iterator):
                     for part in said:
                         self._say(ticket, part, last=False)
