@@ -12,7 +12,7 @@ from .operations import Entered, Operations
 
 
 class Promise:
-    """One message to come: `await` it. Cancelling the waiting task cancels the promise."""
+    """One message to come: `await` it. Cancelling a waiting task cancels the promise."""
 
     __slots__ = ("_client", "_token", "_pending", "_what")
 
@@ -21,7 +21,7 @@ class Promise:
 
     async def _wait(self) -> bytes:
         with undone(self.cancel):
-            record = await self._pending
+            record = await asyncio.shield(self._pending)
         return self._client._settle(record, self._token, self._what).data
 
     def __await__(self) -> Generator[Any, None, bytes]:
