@@ -14,7 +14,8 @@ import redmux
 import redmux._core
 import redmux.sync
 from redmux._native import lib
-from redmux._records import BLOCK, Block
+from redmux._records import BLOCK, LOST, Block, Record
+from redmux._sync.operations import Replies
 
 from .support import WithServer
 
@@ -126,6 +127,53 @@ class Threads(WithServer):
             with after(lib, "inbox_take", publish_too):
                 self.assertEqual(client.publish("x", "outside", timeout=30), 0)
             self.assertEqual(inside, [0, 0])
+
+    # --- promises
+
+    def test_a_promise_whose_end_came_with_its_beginning_ends(self) -> None:
+        take = Replies.take
+        with redmux.sync.connect(self.server.url) as client:
+            def late(replies: Replies, *limit: int) -> list[Record]:
+                """Taken when all of it has come: another that was made later is over."""
+                with mock.patch.object(Replies, "take", take), self.assertRaises(redmux.TimeoutError):
+                    client.promise("later", timeout=0.02).wait()
+                return take(replies, *limit)
+
+            with mock.patch.object(Replies, "take", late), self.assertRaises(redmux.TimeoutError):
+                client.promise("x", timeout=0.01).wait()
+
+    def test_a_promise_is_in_effect_when_it_is_returned_also_where_something_else_is_told_before(self) -> None:
+        lost = [Record(LOST, 0, -303, 0, 0, 1, 0, b"", b"", b"")]
+        take, slices = Replies.take, iter([lost, lost])
+        with redmux.sync.connect(self.server.url) as client:
+            with mock.patch.object(Replies, "take", lambda replies, *limit: next(slices, None) or take(replies, *limit)):
+                promise = client.promise("x", timeout=30)
+            self.assertEqual(list(slices), [])
+            self.assertEqual(self.server.do("publish", channel="x", data="kept"), 1)
+            self.assertEqual(promise.wait(), b"kept")
+
+    def test_two_threads_may_wait_for_one_promise(self) -> None:
+        got: list[bytes] = []
+        slices, inside, take = [0], threading.Event(), lib.inbox_take
+
+        def kept_in_the_second(inbox: int, limit: int, address: int) -> int:
+            if threading.current_thread() is thread:
+                slices[0] += 1
+                if slices[0] == 2:
+                    self.server.do("publish", channel="x", data="kept")
+                inside.set()
+            status: int = take(inbox, limit, address)
+            return status
+
+        with redmux.sync.connect(self.server.url) as client:
+            promise = client.promise("x", timeout=30)
+            thread = threading.Thread(target=lambda: got.append(promise.wait()))
+            with mock.patch.object(lib, "inbox_take", kept_in_the_second):
+                thread.start()
+                self.assertTrue(inside.wait(30))
+                self.assertEqual(promise.wait(), b"kept")
+                thread.join()
+        self.assertEqual(got, [b"kept"])
 
     # --- closes
 

@@ -10,7 +10,7 @@ from .. import _errors as errors
 from .._calls import UNSET, check, undone
 from .._buffer import Answer, Headers, Request
 from .._native import lib
-from .._records import Active, Dropped, Lost, Message
+from .._records import ACTIVE, PROMISE, Active, Dropped, Lost, Message
 from .gather import Gather
 from .operations import SLICE, Operations, Replies
 from .promises import Promise, Promises
@@ -113,7 +113,8 @@ class Client(Operations):
         """A promise on one channel, in effect when this returns."""
         begin, what = self._promise(name, timeout)
         promise = Promise(self, begin, what)
-        promise._until_active()
+        if promise._until(ACTIVE, PROMISE).kind == PROMISE:  # it ended before it was in effect
+            promise.wait()
         return promise
 
     def fulfill(self, name: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None) -> int:

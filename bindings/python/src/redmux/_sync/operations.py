@@ -11,7 +11,7 @@ from typing import Any, Self
 from .._calls import OK, TIMEOUT, Begin, check, failure, logger, undone
 from .._core import CoreClient, say
 from .._native import lib
-from .._records import DONE, PROMISE, PUBLISHED, REFUSED, Block, Record, decode_records, to_text
+from .._records import DONE, PUBLISHED, REFUSED, Block, Record, decode_records, to_text
 
 SLICE = 200
 
@@ -149,7 +149,7 @@ class Operations(Entered, CoreClient):
                 for record in replies.take():
                     if record.token == token and record.kind == REFUSED:
                         refused.append(to_text(record.name))
-                    elif record.token == token and record.kind in (DONE, PUBLISHED, PROMISE):
+                    elif record.token == token and record.kind in (DONE, PUBLISHED):
                         if record.status != OK:
                             raise failure(record.status, what, record.extra.decode(errors="replace"), refused)
                         return record
