@@ -177,6 +177,45 @@ class Threads(WithServer):
 
     # --- closes
 
+    def test_what_was_not_read_is_gone_with_a_close(self) -> None:
+        heard: list[str] = []
+        with redmux.sync.connect(self.server.url) as client, client.subscribe("x") as sub, client.subscribe("x") as other:
+            for n in range(3):
+                client.post("x", str(n))
+            client.barrier()
+            self.assertEqual(sub.next(10).text(), "0")
+            sub.close()
+            with self.assertRaises(redmux.ClosedError):
+                sub.next(10)
+            for message in other:
+                heard.append(message.text())
+                other.close()
+        self.assertEqual(heard, ["0"])
+
+    def test_a_callback_that_closes_its_subscription_is_the_last(self) -> None:
+        heard, begun, go_on = [], threading.Event(), threading.Event()
+
+        def close(message: redmux.Message) -> None:
+            heard.append(message.text())
+            begun.set()
+            go_on.wait(30)
+            if message.text() == "1":
+                sub.close()
+
+        with redmux.sync.connect(self.server.url) as client:
+            sub = client.subscribe("x", on_message=close)
+            client.publish("x", "0")
+            self.assertTrue(begun.wait(30))
+            for n in range(1, 4):
+                client.post("x", str(n))
+            client.barrier()
+            go_on.set()
+            later = threading.Event()
+            with client.subscribe("y", on_message=lambda _: later.set()):
+                client.post("y", "")
+                self.assertTrue(later.wait(30))
+        self.assertEqual(heard, ["0", "1"])
+
     def test_a_close_takes_no_block_away_from_who_copies_it(self) -> None:
         for what in ("subscription", "client"):
             with self.subTest(what), redmux.sync.connect(self.server.url) as client:

@@ -222,6 +222,7 @@ class CoreSubscription(Owner):
     def _release(self) -> None:
         lib.subscription_close(self._handle)
         lib.inbox_close(self._inbox, 0)
+        list(self._pending)  # whoever iterates comes to the end
 
     def _open_pattern(self, timeout: float | None) -> tuple[Begin, str]:
         pattern, limit, handle = self._pattern or b"", millis(timeout), ctypes.c_uint64()

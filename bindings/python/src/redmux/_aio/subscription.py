@@ -173,5 +173,4 @@ class Subscription(Entered, CoreSubscription):
     def _release(self) -> None:
         super()._release()
         self._client._filled.pop(self._inbox, None)
-        list(self._pending)  # whoever iterates comes to the end
         complete(self._client._waiters.get(self._inbox))

@@ -88,6 +88,8 @@ class Operations(Entered, CoreClient):
         sub, handlers = self._callbacks.get(inbox, (None, {}))
         while sub is not None and not sub._closed:
             for event in sub._pending:
+                if sub._closed:
+                    break
                 try:
                     (handlers.get(type(event)) or say)(event)
                 except Exception:
