@@ -285,8 +285,8 @@ class CoreResponder(Owner):
         self._client._responders.pop(self._inbox, None)
 
     def _take_requests(self) -> None:
-        # A handler that was begun here may have closed either; what a client that closes still says of its requests is no news to it.
-        while not (self._closed or self._client._closed) and lib.poll(self._inbox, 0, self._block.address) == OK:
+        # One block; the inbox is named again where it left something. What a client that closes still says of its requests is no news.
+        if not (self._closed or self._client._closed) and lib.poll(self._inbox, 0, self._block.address) == OK:
             records, blob, _ = self._block.copy()
             lib.block_release(self._block.address)
             for kind, _, status, _, _, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records):

@@ -90,7 +90,7 @@ class Client(Operations):
             if any(handlers.values()):
                 self._need_thread()
                 self._callbacks[sub._inbox] = (sub, handlers)
-                lib.client_wake(self._handle)
+                self._attend(sub._inbox)
         return sub
 
     def subscribe_nowait(self, *channels: str | bytes, pattern: str | bytes | None = None, **options: Any) -> Subscription:

@@ -22,7 +22,7 @@ class Responder(Entered, CoreResponder):
         self._working: dict[int, Request] = {}
         client._need_thread()
         super().__init__(client, *arguments)
-        lib.client_wake(client._handle)
+        client._attend(self._inbox)
 
     def _begin(self, request: Request) -> None:
         if not self._idle.acquire(blocking=False):

@@ -117,3 +117,7 @@ class Subscription(Entered, CoreSubscription):
             return self.next(timeout=0)
         except errors.TimeoutError:
             return None
+
+    def _release(self) -> None:
+        super()._release()
+        self._client._callbacks.pop(self._inbox, None)
