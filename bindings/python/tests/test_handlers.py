@@ -97,6 +97,41 @@ class Handlers(WithServer):
 
         self.run_async(run())
 
+    def test_a_flood_of_requests_leaves_the_loop_to_others(self) -> None:
+        async def run() -> None:
+            turns, asked, done = 0, 0, asyncio.Event()
+
+            async def other() -> None:
+                nonlocal turns
+                while True:
+                    await asyncio.sleep(0)
+                    turns += 1
+
+            with redmux.sync.connect(self.server.url, strict=True) as asker:
+                gathers: list[Any] = []
+
+                def ask(request: redmux.Request) -> bytes:
+                    """Not over before the next is here, so that there is always one."""
+                    nonlocal asked
+                    asked += 1
+                    if asked < 100:
+                        gathers.append(asker.gather("x", timeout=30))
+                        while client.stats()["requests"]["services"][0]["requests"] <= asked:
+                            pass
+                    else:
+                        done.set()
+                    return b""
+
+                async with redmux.connect(self.server.url) as client, client.respond("x", ask):
+                    ticking = asyncio.create_task(other())
+                    gathers.append(asker.gather("x", timeout=30))
+                    await done.wait()
+                    ticking.cancel()
+                gathers.clear()
+            self.assertGreater(turns, 50)
+
+        self.run_async(run())
+
     def test_serve_serves_what_was_collected_and_lets_it_finish(self) -> None:
         async def run() -> None:
             begun, go_on = asyncio.Event(), asyncio.Event()
