@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import sys
 import threading
 from typing import Any
@@ -96,6 +97,30 @@ class Handlers(WithServer):
                 self.assertEqual((made, responder._working), (["_handle_one"], {}))
 
         self.run_async(run())
+
+    def test_a_cancel_that_is_not_the_handlers_own_is_a_failure_like_any_other(self) -> None:
+        async def run() -> None:
+            async def cancels_what_it_awaits(_: Any) -> None:
+                inner = asyncio.ensure_future(asyncio.Event().wait())
+                asyncio.get_running_loop().call_soon(inner.cancel)
+                await inner
+
+            heard: asyncio.Queue[str] = asyncio.Queue()
+
+            async def on_message(message: redmux.Message) -> None:
+                heard.put_nowait(message.text())
+                await cancels_what_it_awaits(message)
+
+            async with redmux.connect(self.server.url, strict=True) as client, client.respond("x", cancels_what_it_awaits):
+                with self.assertRaisesRegex(redmux.RemoteError, "CancelledError"):
+                    await client.request("x")
+                async with client.subscribe("y", on_message=on_message):
+                    for said in ("one", "two"):
+                        await client.publish("y", said)
+                        self.assertEqual(await heard.get(), said)
+
+        with self.assertLogs("redmux", logging.ERROR):
+            self.run_async(run())
 
     def test_a_flood_of_requests_leaves_the_loop_to_others(self) -> None:
         async def run() -> None:

@@ -314,7 +314,7 @@ class CoreResponder(Owner):
         if status not in ANSWERED:
             raise failure(status, f"answer of {self.service!r}")
 
-    def _fail(self, ticket: int, error: Exception) -> None:
+    def _fail(self, ticket: int, error: BaseException) -> None:
         if not isinstance(error, RemoteError):
             logger.exception("the handler of %r failed; its asker is told", self.service)
             error = RemoteError(str(error), remote_code=type(error).__name__)

@@ -20,6 +20,12 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
+def cancelled_by_others(error: BaseException) -> bool:
+    """Whether it ends the running task; a CancelledError that only came out of what it called is a failure like any other."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 def complete(waiting: "asyncio.Future[Any] | None", result: Any = None) -> None:
     """Whoever waits goes on. Harmless where nobody does, or its loop is over."""
     if waiting is not None and not waiting.done() and not waiting.get_loop().is_closed():

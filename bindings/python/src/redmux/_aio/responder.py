@@ -11,7 +11,7 @@ from typing import Any
 from .._buffer import CoreResponder, Reply, Request
 from .._native import lib
 from .operations import Entered, Operations
-from .reader import complete, running_loop
+from .reader import cancelled_by_others, complete, running_loop
 
 
 class Handling(asyncio.Task[None]):
@@ -77,7 +77,9 @@ class Responder(Entered, CoreResponder):
                     self._say(ticket, part, last=False)
             elif said is not None:
                 self._say(ticket, said, last=True)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if cancelled_by_others(error):
+                raise
             self._fail(ticket, error)
         finally:
             if not ended:

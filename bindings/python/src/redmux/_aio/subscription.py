@@ -12,7 +12,7 @@ from .._core import CoreSubscription, say
 from .._native import lib
 from .._records import Event, Message
 from .operations import Entered, Operations
-from .reader import complete
+from .reader import cancelled_by_others, complete
 
 Handler = Callable[[Any], Any]
 
@@ -161,7 +161,9 @@ class Subscription(Entered, CoreSubscription):
                         result = (handlers.get(type(event)) or say)(event)
                         if inspect.isawaitable(result):
                             await result
-                    except Exception:
+                    except (Exception, asyncio.CancelledError) as error:
+                        if cancelled_by_others(error):
+                            raise
                         logger.exception("a callback failed on %r; the next event is delivered", event)
             except errors.Error:
                 logger.exception("%r ended", self)
