@@ -122,6 +122,40 @@ class Handlers(WithServer):
         with self.assertLogs("redmux", logging.ERROR):
             self.run_async(run())
 
+    def test_a_generator_is_stopped_where_nobody_waits_any_more(self) -> None:
+        left = threading.Event()
+
+        def endless(request: redmux.Request) -> Any:
+            try:
+                while True:
+                    yield request.data
+            finally:
+                left.set()
+
+        async def endless_too(request: redmux.Request) -> Any:
+            try:
+                while True:
+                    yield request.data
+            finally:
+                left.set()
+
+        async def run(handler: Any) -> None:
+            async with redmux.connect(self.server.url) as client, client.respond("x", handler):
+                self.assertEqual((await asyncio.to_thread(ask)).data, b"hi")
+
+        def ask() -> redmux.Answer:
+            with redmux.sync.connect(self.server.url) as asker:
+                return asker.request("x", "hi")
+
+        for handler in (endless, endless_too):
+            left.clear()
+            self.run_async(run(handler))
+            self.assertTrue(left.is_set())
+        left.clear()
+        with redmux.sync.connect(self.server.url) as client, client.respond("x", endless):
+            self.assertEqual(ask().data, b"hi")
+            self.assertTrue(left.wait(30))
+
     def test_a_flood_of_requests_leaves_the_loop_to_others(self) -> None:
         async def run() -> None:
             turns, asked, done = 0, 0, asyncio.Event()

@@ -7,7 +7,7 @@ its handler and says what the handler said.
 import ctypes
 import json as json_module
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
@@ -307,12 +307,24 @@ class CoreResponder(Owner):
             TRACE.set(request.headers.get("traceparent", ""))
         return self._handler(request)
 
-    def _say(self, ticket: int, value: Any, last: bool) -> None:
+    def _say_each(self, ticket: int, parts: Iterator[Any]) -> None:
+        """What a generator gives. Where nobody waits any more it is stopped there, and may tidy up."""
+        try:
+            for part in parts:
+                if not self._say(ticket, part, last=False):
+                    break
+        finally:
+            if isinstance(parts, Generator):
+                parts.close()
+
+    def _say(self, ticket: int, value: Any, last: bool) -> bool:
+        """Whether somebody may still hear it."""
         head = encoded(value.headers) if isinstance(value, Reply) else b""
         data = value if type(value) is bytes else value.data if isinstance(value, Reply) else payload_of(value, UNSET)
         status = lib.responder_answer(self._handle, ticket, data, len(data), head, len(head), last)
         if status not in ANSWERED:
             raise failure(status, f"answer of {self.service!r}")
+        return bool(status == OK)
 
     def _fail(self, ticket: int, error: BaseException) -> None:
         if not isinstance(error, RemoteError):

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from functools import partial
 from types import CoroutineType
 from typing import Any
@@ -70,11 +70,15 @@ class Responder(Entered, CoreResponder):
                 self._say(ticket, said, last=True)
                 ended = True
             elif isinstance(said, AsyncIterator):
-                async for part in said:
-                    self._say(ticket, part, last=False)
+                try:
+                    async for part in said:
+                        if not self._say(ticket, part, last=False):
+                            break
+                finally:
+                    if isinstance(said, AsyncGenerator):
+                        await said.aclose()
             elif isinstance(said, Iterator):
-                for part in said:
-                    self._say(ticket, part, last=False)
+                self._say_each(ticket, said)
             elif said is not None:
                 self._say(ticket, said, last=True)
         except (Exception, asyncio.CancelledError) as error:

@@ -35,8 +35,8 @@ class Responder(Entered, CoreResponder):
             self._queue.put(None)
 
     def _cancelled(self, ticket: int) -> None:
-        if ticket in self._working:
-            self._working[ticket].cancelled.set()
+        if request := self._working.get(ticket):  # its own thread may be taking it away
+            request.cancelled.set()
 
     def _work(self) -> None:
         while (request := self._queue.get()) is not None:
@@ -44,8 +44,7 @@ class Responder(Entered, CoreResponder):
             try:
                 said = self._call(request)
                 if isinstance(said, Iterator):
-                    for part in said:
-                        self._say(ticket, part, last=False)
+                    self._say_each(ticket, said)
                 elif said is not None:
                     self._say(ticket, said, last=True)
             except Exception as error:
