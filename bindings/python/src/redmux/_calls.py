@@ -137,7 +137,7 @@ _durations: set[str] = set()
 
 
 def option_text(key: str, value: Any) -> str:
-    """Python's values as options: True, numbers (seconds, where it is a duration), timedelta, lists."""
+    """Python's values as options: True, numbers (seconds, where it is a duration), timedelta, lists, bytes."""
     if not _durations:
         rows = json_module.loads(text_of(lib.options_describe, "options"))
         _durations.update(row["key"] for row in rows if row["type"] == "duration")
@@ -149,7 +149,12 @@ def option_text(key: str, value: Any) -> str:
         return f"{round(value * 1000)}ms"
     if isinstance(value, (list, tuple, set, frozenset)):
         return ",".join(map(str, value))
-    return str(value)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def attempt_option(connect_timeout: float | None) -> dict[str, float]:
+    """How long one attempt may take, where it is said how long is waited for the first; within what the option can be."""
+    return {} if connect_timeout is None else {"connect_timeout": min(600.0, max(0.01, connect_timeout))}
 
 
 @contextmanager

@@ -39,8 +39,8 @@ class CoreClient(Owner):
         self._ask = {"address": address, "credentials": credentials}
         self._on_state, self.state = on_state, "connecting"
         self._names, self._tokens, self._block = Names(), itertools.count(1), Block()
-        self._url, self._options = url, options
-        given = {**options, "wrapper": f"python/{VERSION}"}
+        self._url, self._options = url, {key: value for key, value in options.items() if value is not None}
+        given = {**self._options, "wrapper": f"python/{VERSION}"}
         if ask:
             given["ask"] = ask
         client, events = ctypes.c_uint64(), ctypes.c_uint64()
@@ -103,9 +103,10 @@ class CoreClient(Owner):
             self._question(record.number, record.name.decode())
 
     def _answer(self, question: int, answer: Any) -> None:
-        """`(host, port)`, a path, `(user, password)` or a password."""
-        values = answer if isinstance(answer, (tuple, list)) else [answer]
-        array, count = name_array(str(value) if not isinstance(value, bytes) else value for value in values)
+        """`(host, port)`, a path, `(user, password)`, a password or None."""
+        values = answer if isinstance(answer, (tuple, list)) else [] if answer is None else [answer]
+        said = ("" if value is None else value for value in values)  # Redis' default user
+        array, count = name_array(value if isinstance(value, bytes) else str(value) for value in said)
         status = lib.question_answer(self._handle, question, OK, array, count)
         if status not in (OK, CLOSED_STATUS):
             logger.warning("an answer of the application was not taken: %s", word(status))

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from .. import _errors as errors
-from .._calls import UNSET, check, undone
+from .._calls import UNSET, attempt_option, check, undone
 from .._buffer import Answer, Headers, Request
 from .._native import lib
 from .._records import ACTIVE, PROMISE, Active, Dropped, Lost, Message
@@ -19,7 +19,7 @@ from .subscription import Handler, Subscription
 
 
 def connect(
-    url: str | None = None, *, lazy: bool = False, connect_timeout: float = 5.0,
+    url: str | None = None, *, lazy: bool = False, connect_timeout: float | None = None,
     address: Callable[[], Any] | None = None, credentials: Callable[[], Any] | None = None,
     on_state: Callable[[str, str], None] | None = None, **options: Any,
 ) -> "Client":
@@ -30,11 +30,10 @@ def connect(
     0
     >>> client.close()
     """
-    given = {"connect_timeout": max(connect_timeout, 0.01), **options}
-    client = Client(url, address, credentials, on_state, given)
+    client = Client(url, address, credentials, on_state, {**attempt_option(connect_timeout), **options})
     if not lazy:
         with undone(partial(client.close, timeout=0.1)):
-            client.ready(connect_timeout)
+            client.ready(5 if connect_timeout is None else connect_timeout)
     return client
 
 
