@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextvars
 import logging
@@ -226,6 +227,52 @@ class Handlers(WithServer):
     def is_served(self, service: str, count: int = 1) -> None:
         while self.server.do("numsub", channel=f"redmux:svc:{service}") != count:
             threading.Event().wait(0.01)
+
+    def test_serve_whose_handlers_take_too_long_ends_them_all_and_says_why_it_ended(self) -> None:
+        async def run() -> None:
+            begun = asyncio.Event()
+            async with redmux.connect(self.server.url) as client, redmux.connect(self.server.url) as asker:
+                @client.responder("slow")
+                async def slow(_: redmux.Request) -> None:
+                    begun.set()
+                    await asyncio.Event().wait()
+
+                client.responder("other")(lambda request: request.data)
+                serving = asyncio.create_task(client.serve(timeout=0.1))
+                await asyncio.to_thread(self.is_served, "other")
+                asking = asker.gather("slow")
+                await begun.wait()
+                serving.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await serving
+                self.assertEqual(((await asking.all()).reason, client._responders), ("failed", {}))
+
+        with self.assertLogs("redmux", logging.WARNING) as logged:
+            self.run_async(run())
+        self.assertIn("<redmux responder of 'slow': closed> was left with requests in work", "\n".join(logged.output))
+
+    def test_sync_serve_whose_handlers_take_too_long_ends_them_all_on_ctrl_c(self) -> None:
+        with redmux.sync.connect(self.server.url) as client, redmux.sync.connect(self.server.url) as asker:
+            go_on, asking = threading.Event(), []
+
+            @client.responder("slow")
+            def slow(_: redmux.Request) -> None:
+                _thread.interrupt_main()
+                go_on.wait(30)
+
+            client.responder("other")(lambda request: request.data)
+
+            def ask() -> None:
+                self.is_served("other")
+                asking.append(asker.gather("slow"))
+
+            thread = threading.Thread(target=ask)
+            thread.start()
+            with self.assertLogs("redmux", logging.WARNING), self.assertRaises(KeyboardInterrupt):
+                client.serve(timeout=0.1)
+            thread.join()
+            self.assertEqual((asking[0].all().reason, client._responders), ("failed", {}))
+            go_on.set()
 
     def test_serve_that_is_cancelled_while_it_opens_lets_what_is_in_work_finish(self) -> None:
         async def run() -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from ._calls import CLOSED_STATUS, OK, UNSET, Out, Owner, checked, failure, logger, millis, payload_of, undone, word
-from ._errors import BusyError, Error, NoRespondersError, RemoteError
+from ._errors import BusyError, ClosedError, Error, NoRespondersError, RemoteError
 from ._native import lib
 from ._records import ANSWER, CANCEL, CLOSED, END, FLAG, RECORD, REQUEST, Block, Payload, to_name, to_text
 
@@ -301,6 +301,11 @@ class CoreResponder(Owner):
                     self.close_nowait()
                 elif status != OK:
                     logger.warning("%r: %s; requests may be missed", self, word(status))
+
+    def _not_drained(self, error: Error) -> None:
+        """Other responders are to end too, and whoever ended them is to hear why, not this."""
+        if not isinstance(error, ClosedError):
+            logger.warning("%r was left with requests in work: %s", self, error)
 
     def _call(self, request: Request) -> Any:
         if b'"traceparent"' in request._line or TRACE.get():

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from .._calls import OK, UNSET, attempt_option, undone
 from .._buffer import Answer, Headers, Request
-from .._errors import ClosedError
+from .._errors import Error
 from .._native import lib
 from .._records import Active, Dropped, Lost, Message
 from .gather import Gather
@@ -262,8 +262,10 @@ class Client(Operations):
         A cancel takes nothing new and lets what is in work finish, for `timeout` seconds.
         """
         async def finished(made: Responder) -> None:
-            with contextlib.suppress(ClosedError):
+            try:
                 await made.drain(timeout)
+            except Error as error:
+                made._not_drained(error)
 
         self._here("serve")
         async with contextlib.AsyncExitStack() as stack:

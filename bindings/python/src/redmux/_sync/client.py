@@ -175,8 +175,10 @@ class Client(Operations):
                 time.sleep(SLICE / 1000)
         finally:
             for made in mine():
-                with contextlib.suppress(errors.ClosedError):
+                try:
                     made.drain(timeout)
+                except errors.Error as error:
+                    made._not_drained(error)
 
     # --- the end
 
