@@ -3,6 +3,7 @@
 Callbacks, questions, `on_state` and responders have one thread of the client, made when it is first needed."""
 
 import ctypes
+import sys
 import threading
 import weakref
 from collections.abc import Callable
@@ -172,7 +173,7 @@ class Operations(Entered, CoreClient):
         for replies in list(self._replies):
             lib.inbox_close(replies.inbox, 0)
         self._callbacks.clear()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread not in (None, threading.current_thread()) and not sys.is_finalizing():  # then none runs any more
             self._thread.join(1.0)
 
 
