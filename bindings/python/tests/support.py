@@ -78,12 +78,15 @@ def held() -> tuple[int, int]:
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
 
 
-def settled(wanted: tuple[int, int], seconds: float = 10) -> tuple[int, int]:
-    """What is held, once it is no more than what is wanted; threads need a moment to end."""
+def left(before: tuple[int, int], seconds: float = 10) -> tuple[int, int]:
+    """How many descriptors and threads are held beyond those, once there are none; threads need a moment to end."""
     end = time.monotonic() + seconds
-    while (now := held()) > wanted and time.monotonic() < end:
+    while True:
+        descriptors, threads = held()
+        beyond = max(0, descriptors - before[0]), max(0, threads - before[1])
+        if beyond == (0, 0) or time.monotonic() >= end:
+            return beyond
         threading.Event().wait(0.01)
-    return now
 
 
 def python(code: str, *arguments: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:

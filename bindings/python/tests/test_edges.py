@@ -16,7 +16,7 @@ import redmux
 import redmux.sync
 from redmux._native import lib
 
-from .support import HERE, WithServer, held, python, settled
+from .support import HERE, WithServer, held, left, python
 
 
 class Edges(WithServer):
@@ -159,7 +159,7 @@ class Edges(WithServer):
         before = held()
         self.run_async(run())
         gc.collect()
-        self.assertLessEqual(settled(before), before)
+        self.assertEqual(left(before), (0, 0), "descriptors, threads")
 
     def test_what_is_dropped_without_close_is_closed_and_said(self) -> None:
         async def run() -> None:
@@ -184,7 +184,7 @@ class Edges(WithServer):
         with self.assertWarnsRegex(ResourceWarning, "was not closed"):
             redmux.sync.connect(self.server.url)
             gc.collect()
-        self.assertLessEqual(settled(before), before)
+        self.assertEqual(left(before), (0, 0), "descriptors, threads")
 
     def test_a_loop_that_is_left_with_break_goes_on_later_without_a_loss(self) -> None:
         async def run() -> None:

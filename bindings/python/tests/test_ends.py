@@ -17,7 +17,7 @@ import redmux
 import redmux.sync
 from redmux._native import lib
 
-from .support import WithServer, held, settled
+from .support import WithServer, held, left
 
 NOBODY = "redis://127.0.0.1:1"
 
@@ -132,7 +132,8 @@ class Ends(WithServer):
                         for one in reversed(broken):
                             one.stop()
                     self.assertEqual(lib.debug_live(), 0)
-                    self.assertEqual(settled(before), before)
+                    self.assertEqual(left(before), (0, 0), "descriptors, threads")
+                    self.assertEqual(held(), before, "nor was one closed that is somebody else's")
 
         said: list[Any] = []
         with mock.patch.object(sys, "unraisablehook", said.append):

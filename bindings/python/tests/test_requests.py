@@ -11,7 +11,7 @@ from typing import Any
 import redmux
 import redmux.sync
 
-from .support import WithServer, held, python, settled
+from .support import WithServer, held, left, python
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -293,7 +293,7 @@ asyncio.run(main())
         before = held()
         self.run_async(run())
         gc.collect()
-        self.assertLessEqual(settled(before), before)
+        self.assertEqual(left(before), (0, 0), "descriptors, threads")
 
     # --- without await
 
@@ -318,7 +318,7 @@ asyncio.run(main())
         self.assertEqual(most, 3)
         del gathers
         gc.collect()
-        self.assertLessEqual(settled(before), before)
+        self.assertEqual(left(before), (0, 0), "descriptors, threads")
 
     def test_a_sync_handler_is_told_that_nobody_waits(self) -> None:
         begun, told = threading.Event(), threading.Event()
