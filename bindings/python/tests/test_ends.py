@@ -141,6 +141,15 @@ class Ends(WithServer):
             gc.collect()
         self.assertEqual(said, [])
 
+    def test_a_close_between_two_turns_of_a_loop_leaves_nothing(self) -> None:
+        before = held()
+        for _ in range(20):
+            loop = asyncio.new_event_loop()
+            client = loop.run_until_complete(redmux.connect(self.server.url)._make())
+            client.close_nowait()
+            loop.close()
+        self.assertEqual(left(before), (0, 0), "descriptors, threads")
+
     def test_a_responder_that_is_closed_cannot_be_drained(self) -> None:
         async def run() -> None:
             async with redmux.connect(self.server.url) as client:

@@ -89,7 +89,7 @@ class Reader:
         self._open = False
         if self._drained is not None:
             self._drained.set()
-        elif running_loop() is self._loop:
+        elif running_loop() is self._loop or not self._loop.is_running():  # which may never run again
             self._forget()
         else:  # dropped without a close, on whatever thread
             try:
