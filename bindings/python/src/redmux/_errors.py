@@ -123,8 +123,11 @@ class RemoteError(Error):
         self, message: str, code: int = 0, kind: str = "", *, remote_code: str = "ERROR", retriable: bool = False,
         responder: str = "",
     ) -> None:
-        super().__init__(f"{remote_code}: {message}", code, kind)
+        super().__init__(message, code, kind)  # a copy, or one out of a pickle, is made of it
         self.message, self.remote_code, self.retriable, self.responder = message, remote_code, retriable, responder
+
+    def __str__(self) -> str:
+        return f"{self.remote_code}: {self.message}"
 
 
 class BusyError(RemoteError, FullError):
