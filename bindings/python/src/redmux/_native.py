@@ -45,7 +45,7 @@ def candidates() -> list[Path]:
     """Where the library is looked for, in this order."""
     named = os.environ.get("REDMUX_LIBRARY")
     if named:
-        return [Path(named)]
+        return [Path(named).resolve()]  # a name without a slash would be looked for elsewhere
     file = {"Darwin": "libredmux.dylib", "Windows": "redmux.dll"}.get(platform.system(), "libredmux.so")
     here = Path(__file__).resolve().parent
     paths = [here / file]
