@@ -66,8 +66,7 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         releasing, holding = ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
-        releasing.redmux_abi_version.restype = c_uint32
-        check_abi(releasing.redmux_abi_version(), path)
+        check_abi(self._declare(releasing, "abi_version", c_uint32, [])(), path)
         self.path = path
         for name, (result, arguments) in FUNCTIONS.items():
             setattr(self, name, self._declare(releasing if name in WAITING else holding, name, result, arguments))

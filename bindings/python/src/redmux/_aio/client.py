@@ -80,9 +80,7 @@ class Client(Operations):
         """
         await self._run(*self._operation(lib.client_ready, "connect", timeout))
 
-    async def publish(
-        self, channel: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None
-    ) -> int:
+    async def publish(self, channel: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None) -> int:
         """Publishes, and returns how many received it. `NotSentError`: repeat it if you like; `UnknownError`: nobody knows.
 
         >>> await client.publish("news", json={"sport": "2:1"})

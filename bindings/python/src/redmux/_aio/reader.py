@@ -8,9 +8,7 @@ import threading
 import weakref
 from typing import Any
 
-from .._calls import undone
-
-SLICE = 200  # so long the thread may live on, in milliseconds
+from .._calls import SLICE, undone
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:

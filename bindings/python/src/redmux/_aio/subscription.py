@@ -128,8 +128,7 @@ class Subscription(Entered, CoreSubscription):
                     if not await self._more():
                         raise self._closed_error()
             except builtins.TimeoutError:
-                found = self.next_nowait()
-                if found is not None:
+                if (found := self.next_nowait()) is not None:
                     return found
                 raise failure(TIMEOUT, "next", f"no message within {timeout} s") from None
 

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 from .. import _errors as errors
-from .._calls import UNSET, attempt_option, check, undone
+from .._calls import SLICE, UNSET, attempt_option, check, undone
 from .._buffer import Answer, Headers, Request
 from .._native import lib
 from .._records import ACTIVE, PROMISE, Active, Dropped, Lost, Message
 from .gather import Gather
-from .operations import SLICE, Operations, Replies
+from .operations import Operations, Replies
 from .promises import Promise, Promises
 from .responder import Responder
 from .subscription import Handler, Subscription
@@ -71,6 +71,8 @@ class Client(Operations):
     ) -> Subscription:
         """Subscribes and waits until Redis confirmed it. Callbacks run on one thread of the client.
 
+        That thread also hands requests to the client's responders: a callback that asks one of them waits for itself.
+
         >>> heard = queue.SimpleQueue()
         >>> with client.subscribe(on_message=heard.put) as sub:
         ...     sub.add("my_channel")
@@ -110,8 +112,7 @@ class Client(Operations):
 
     def promise(self, name: str | bytes, *, timeout: float | None = None) -> Promise:
         """A promise on one channel, in effect when this returns."""
-        begin, what = self._promise(name, timeout)
-        promise = Promise(self, begin, what)
+        promise = Promise(self, *self._promise(name, timeout))
         if promise._until(ACTIVE, PROMISE).kind == PROMISE:  # it ended before it was in effect
             promise.wait()
         return promise

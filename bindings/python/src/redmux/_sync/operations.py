@@ -6,15 +6,12 @@ import ctypes
 import sys
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any, Self
 
-from .._calls import OK, TIMEOUT, Begin, check, failure, logger, undone
+from .._calls import OK, SLICE, TIMEOUT, Begin, Owner, check, failure, logger, undone
 from .._core import CoreClient, say
 from .._native import lib
 from .._records import DONE, PUBLISHED, REFUSED, Block, Record, decode_records, to_text
-
-SLICE = 200
 
 
 class Replies:
@@ -41,10 +38,8 @@ class Replies:
     __del__ = close
 
 
-class Entered:
+class Entered(Owner):
     """`with` closes it."""
-
-    close_nowait: Callable[[], None]
 
     def close(self) -> None:
         """Closes it at once: who waits for something of it is told, and who reads comes to the end."""

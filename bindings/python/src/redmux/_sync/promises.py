@@ -41,7 +41,7 @@ class Promise:
         lib.inbox_cancel(self._replies.inbox, self._token)
 
 
-class Promises(Entered, CorePromises):
+class Promises(Entered, CorePromises[Promise]):
     """A set of promises under a prefix. `with` waits until it is active."""
 
     _client: Operations
@@ -54,13 +54,8 @@ class Promises(Entered, CorePromises):
         """Waits until a promise can be made."""
         self._client._run(*self._operation(lib.promises_active, f"promises {self.prefix!r}", timeout))
 
-    def new(self, suffix: str | bytes, *, timeout: float | None = None) -> Promise:
-        """A promise on prefix and suffix, in effect at once. `InactiveError`: not at this moment."""
-        return Promise(self._client, *self._new(suffix, timeout, None, later=False))
-
-    def wait_new(self, suffix: str | bytes, *, timeout: float | None = None, wait: float | None = None) -> Promise:
-        """A promise that is made as soon as the set is active."""
-        return Promise(self._client, *self._new(suffix, timeout, wait, later=True))
+    def _make(self, begin: Begin, what: str) -> Promise:
+        return Promise(self._client, begin, what)
 
     def _release(self) -> None:
         super()._release()
