@@ -52,4 +52,4 @@ class Options(WithServer):
             with redmux.sync.connect(url, credentials=lambda answer=answer: answer) as client:
                 self.assertEqual(client.publish("x", "y"), 0)
         with self.assertRaisesRegex(redmux.TimeoutError, "(?i)auth"):
-            redmux.sync.connect(server.url, credentials=lambda: None, connect_timeout=0.3)
+            redmux.sync.connect(server.url, credentials=lambda: None, connect_timeout=1)
