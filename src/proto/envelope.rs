@@ -285,7 +285,8 @@ fn unusual(line: &[u8]) -> Result<Head<'_>, String> {
     if !line.trim_ascii_start().starts_with(b"{") {
         return Err("it is no JSON object".into());
     }
-    let head: Head<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let line = std::str::from_utf8(line).map_err(|error| error.to_string())?; // what is passed over, too
+    let head: Head<'_> = serde_json::from_str(line).map_err(|error| error.to_string())?;
     if let Some(h) = head.h {
         headers(h.get().as_bytes())?;
     }
@@ -379,6 +380,8 @@ mod tests {
             (b"{\"v\":2,\"k\":\"end\"}\n", "version 2"),
             (b"{\"v\":1,\"k\":\"dance\"}\n", "\"dance\""),
             (b"{\"v\":1}\n", "missing field"),
+            (b"{\"v\":1,\"k\":\"end\",\"new\":\"caf\xe9\"}\n", "utf-8"),
+            (b"{\"v\":1,\"k\":\"end\",\"caf\xe9\":1}\n", "utf-8"),
         ] {
             let said = read(bytes).unwrap_err();
             assert!(said.contains(why), "{said}");

@@ -13,7 +13,7 @@ async def main(url: str | None = None, count: str = "5") -> None:
     async with redmux.connect(url) as client, client.respond("count", lambda request: count):
         print(f"counting {count}", flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
-            result = await client.gather("count", timeout=5).all()
+            result = await client.gather("count", timeout=5, strict=True).all()
             total = sum(int(answer.text()) for answer in result.answers)
             print(f"total: {total} of {len(result.answers)} instances, {len(result.missing)} missing", flush=True)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import struct
+import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,13 @@ class Loading(unittest.TestCase):
         said = python("import redmux", REDMUX_LIBRARY="/nowhere/libredmux.so").stderr
         self.assertIn("/nowhere/libredmux.so", said)
         self.assertIn("REDMUX_LIBRARY", said)
+
+    def test_a_library_that_is_named_without_a_folder_is_the_one_that_is_here(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            os.symlink(_native.lib.path.resolve(), f"{folder}/libredmux-here.so")
+            for name in ("libredmux-here.so", "./libredmux-here.so"):
+                code = f"import os; os.chdir({folder!r}); import redmux._native as n; print(n.lib.path.exists())"
+                self.assertEqual(python(code, REDMUX_LIBRARY=name).stdout, "True\n")
 
 
 def shape(declared: str) -> str:

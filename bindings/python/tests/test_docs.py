@@ -87,6 +87,10 @@ class Documentation(WithServer):
     def test_a_thing_says_that_it_is_from_where_its_users_find_it(self) -> None:
         message = redmux.Message("news", b"hi", 1)
         self.assertEqual(repr(pickle.loads(pickle.dumps(message))), repr(message))
+        for made in (redmux.RemoteError, redmux.BusyError):
+            error = made("no", remote_code="NO", retriable=True, responder="node")
+            copy = pickle.loads(pickle.dumps(error))
+            self.assertEqual((repr(copy), str(copy), vars(copy)), (repr(error), "NO: no", vars(error)))
         for face in (redmux, redmux.sync):
             for name in face.__all__:
                 found = getattr(face, name)

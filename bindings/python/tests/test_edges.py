@@ -348,6 +348,18 @@ heard.wait(10)
                 out, err = one.communicate(timeout=60)
                 self.assertEqual((one.returncode, out, err), (0, b"", b""))
 
+    def test_an_exit_does_not_wait_for_a_thread_that_runs_no_more(self) -> None:
+        code = """
+import os, sys, threading, redmux.sync
+client = redmux.sync.connect(sys.argv[1], on_state=print)
+threading.Thread.join = os.getpid  # which takes no argument: a call fails, and that is told
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", code, self.server.url], capture_output=True, timeout=60,
+            env={**os.environ, "PYTHONPATH": str(HERE / "src")},
+        )
+        self.assertEqual((ended.returncode, ended.stderr), (0, b""))
+
     def test_ctrl_c_ends_a_blocked_read(self) -> None:
         code = """
 import sys, redmux.sync

@@ -88,6 +88,21 @@ class Ends(WithServer):
             with self.subTest(close.__name__):
                 self.run_async(run(close))
 
+    def test_a_task_that_is_cancelled_cancels_a_promise_and_no_other_task(self) -> None:
+        async def run() -> None:
+            async with redmux.connect(self.server.url) as client:
+                promise = await client.promise("q", timeout=math.inf)
+                one, other = asyncio.create_task(promise._wait()), asyncio.create_task(promise._wait())
+                await asyncio.sleep(0)
+                one.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await one
+                with self.assertRaises(redmux.CancelledError):
+                    await other
+                self.assertEqual(client._ops, {})
+
+        self.run_async(run())
+
     def test_a_client_that_cannot_be_made_leaves_nothing(self) -> None:
         async def run() -> None:
             loop, start = asyncio.get_running_loop(), threading.Thread.start
@@ -125,6 +140,15 @@ class Ends(WithServer):
             self.run_async(run())
             gc.collect()
         self.assertEqual(said, [])
+
+    def test_a_close_between_two_turns_of_a_loop_leaves_nothing(self) -> None:
+        before = held()
+        for _ in range(20):
+            loop = asyncio.new_event_loop()
+            client = loop.run_until_complete(redmux.connect(self.server.url)._make())
+            client.close_nowait()
+            loop.close()
+        self.assertEqual(left(before), (0, 0), "descriptors, threads")
 
     def test_a_responder_that_is_closed_cannot_be_drained(self) -> None:
         async def run() -> None:

@@ -14,7 +14,8 @@ import redmux
 import redmux._core
 import redmux.sync
 from redmux._native import lib
-from redmux._records import BLOCK, Block
+from redmux._records import BLOCK, LOST, Block, Record
+from redmux._sync.operations import Replies
 
 from .support import WithServer
 
@@ -127,7 +128,93 @@ class Threads(WithServer):
                 self.assertEqual(client.publish("x", "outside", timeout=30), 0)
             self.assertEqual(inside, [0, 0])
 
+    # --- promises
+
+    def test_a_promise_whose_end_came_with_its_beginning_ends(self) -> None:
+        take = Replies.take
+        with redmux.sync.connect(self.server.url) as client:
+            def late(replies: Replies, *limit: int) -> list[Record]:
+                """Taken when all of it has come: another that was made later is over."""
+                with mock.patch.object(Replies, "take", take), self.assertRaises(redmux.TimeoutError):
+                    client.promise("later", timeout=0.02).wait()
+                return take(replies, *limit)
+
+            with mock.patch.object(Replies, "take", late), self.assertRaises(redmux.TimeoutError):
+                client.promise("x", timeout=0.01).wait()
+
+    def test_a_promise_is_in_effect_when_it_is_returned_also_where_something_else_is_told_before(self) -> None:
+        lost = [Record(LOST, 0, -303, 0, 0, 1, 0, b"", b"", b"")]
+        take, slices = Replies.take, iter([lost, lost])
+        with redmux.sync.connect(self.server.url) as client:
+            with mock.patch.object(Replies, "take", lambda replies, *limit: next(slices, None) or take(replies, *limit)):
+                promise = client.promise("x", timeout=30)
+            self.assertEqual(list(slices), [])
+            self.assertEqual(self.server.do("publish", channel="x", data="kept"), 1)
+            self.assertEqual(promise.wait(), b"kept")
+
+    def test_two_threads_may_wait_for_one_promise(self) -> None:
+        got: list[bytes] = []
+        slices, inside, take = [0], threading.Event(), lib.inbox_take
+
+        def kept_in_the_second(inbox: int, limit: int, address: int) -> int:
+            if threading.current_thread() is thread:
+                slices[0] += 1
+                if slices[0] == 2:
+                    self.server.do("publish", channel="x", data="kept")
+                inside.set()
+            status: int = take(inbox, limit, address)
+            return status
+
+        with redmux.sync.connect(self.server.url) as client:
+            promise = client.promise("x", timeout=30)
+            thread = threading.Thread(target=lambda: got.append(promise.wait()))
+            with mock.patch.object(lib, "inbox_take", kept_in_the_second):
+                thread.start()
+                self.assertTrue(inside.wait(30))
+                self.assertEqual(promise.wait(), b"kept")
+                thread.join()
+        self.assertEqual(got, [b"kept"])
+
     # --- closes
+
+    def test_what_was_not_read_is_gone_with_a_close(self) -> None:
+        heard: list[str] = []
+        with redmux.sync.connect(self.server.url) as client, client.subscribe("x") as sub, client.subscribe("x") as other:
+            for n in range(3):
+                client.post("x", str(n))
+            client.barrier()
+            self.assertEqual(sub.next(10).text(), "0")
+            sub.close()
+            with self.assertRaises(redmux.ClosedError):
+                sub.next(10)
+            for message in other:
+                heard.append(message.text())
+                other.close()
+        self.assertEqual(heard, ["0"])
+
+    def test_a_callback_that_closes_its_subscription_is_the_last(self) -> None:
+        heard, begun, go_on = [], threading.Event(), threading.Event()
+
+        def close(message: redmux.Message) -> None:
+            heard.append(message.text())
+            begun.set()
+            go_on.wait(30)
+            if message.text() == "1":
+                sub.close()
+
+        with redmux.sync.connect(self.server.url) as client:
+            sub = client.subscribe("x", on_message=close)
+            client.publish("x", "0")
+            self.assertTrue(begun.wait(30))
+            for n in range(1, 4):
+                client.post("x", str(n))
+            client.barrier()
+            go_on.set()
+            later = threading.Event()
+            with client.subscribe("y", on_message=lambda _: later.set()):
+                client.post("y", "")
+                self.assertTrue(later.wait(30))
+        self.assertEqual(heard, ["0", "1"])
 
     def test_a_close_takes_no_block_away_from_who_copies_it(self) -> None:
         for what in ("subscription", "client"):
@@ -222,24 +309,56 @@ class Threads(WithServer):
             sub = client.subscribe("x", on_message=on_message)
             with self.logs("SystemExit"):
                 client.post("x", "exit")
-            ended: list[Any] = []
+            poll = lib.poll
 
-            def steal() -> None:
-                try:
-                    sub.next()
-                except redmux.Error as error:
-                    ended.append(error)
+            def busy(inbox: int, *more: int) -> Any:
+                return -202 if inbox == sub._inbox else poll(inbox, *more)
 
-            thief = threading.Thread(target=steal)
-            with self.logs("another reader is in this subscription"):
-                thief.start()
+            with mock.patch.object(lib, "poll", busy), self.logs("another reader is in this subscription"):
+                client.post("x", "not taken")
             sub.close()
-            thief.join()
-            self.assertIsInstance(ended[0], redmux.ClosedError)
             with client.subscribe("y", on_message=on_message):
                 self.assertTrue(heard.acquire(timeout=30))  # the one that asked to exit
                 client.post("y", "and the next")
                 self.assertTrue(heard.acquire(timeout=30))
+
+    def test_a_flood_on_one_subscription_leaves_its_turn_to_another(self) -> None:
+        heard: list[str] = []
+        begun, go_on, all_of_them = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+        def note(message: redmux.Message) -> None:
+            heard.append(message.channel)
+            all_of_them.release()
+
+        with redmux.sync.connect(self.server.url) as client:
+            client.subscribe("first", on_message=lambda _: (begun.set(), go_on.wait(30)))
+            for flooded in "ab":
+                client.subscribe(flooded, on_message=note)
+            client.post("first", "")
+            self.assertTrue(begun.wait(30))
+            for _ in range(5000):
+                client.post("a", "")
+                client.post("b", "")
+            client.barrier()
+            go_on.set()
+            for _ in range(10_000):
+                self.assertTrue(all_of_them.acquire(timeout=30))
+        self.assertGreater(sum(one != other for one, other in zip(heard, heard[1:])), 5)
+
+    def test_a_thread_of_callbacks_looks_only_where_something_came(self) -> None:
+        looked: list[int] = []
+        heard = threading.Event()
+        with redmux.sync.connect(self.server.url) as client:
+            quiet = [client.subscribe(f"quiet:{n}", on_message=print) for n in range(20)]
+            client.subscribe("x", on_message=lambda message: heard.set() if message.data == b"last" else None)
+            with after(client, "_serve", lambda _: None), mock.patch.object(
+                quiet[0], "_take", side_effect=lambda *_: looked.append(0)
+            ):
+                for n in range(20):
+                    client.publish("x", str(n))
+                client.publish("x", "last")
+                self.assertTrue(heard.wait(30))
+        self.assertLessEqual(len(looked), 2)  # its beginning may still have been ahead
 
     def test_a_request_for_which_there_is_no_thread_fails_and_the_next_is_served(self) -> None:
         start, failures = threading.Thread.start, iter([RuntimeError("can't start new thread")])

@@ -7,14 +7,14 @@ its handler and says what the handler said.
 import ctypes
 import json as json_module
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from ._calls import CLOSED_STATUS, OK, UNSET, Out, Owner, checked, failure, logger, millis, payload_of, undone, word
-from ._errors import BusyError, Error, NoRespondersError, RemoteError
+from ._errors import BusyError, ClosedError, Error, NoRespondersError, RemoteError
 from ._native import lib
 from ._records import ANSWER, CANCEL, CLOSED, END, FLAG, RECORD, REQUEST, Block, Payload, to_name, to_text
 
@@ -192,7 +192,11 @@ class CoreGather:
             if not self._over:
                 self._came.append(Answer(self._name, extra, data, number, bool(flags & FLAG), aux))
         elif kind == ANSWER:
-            head, made = json_module.loads(extra), RemoteError if status == RemoteError.code else BusyError
+            made = RemoteError if status == RemoteError.code else BusyError
+            try:
+                head = json_module.loads(extra)
+            except Exception:  # nested too deep, a number too long: the library passes over what it does not know
+                head = {"code": "ERROR", "message": "its head line cannot be read"}
             message, code, retriable, by = (head.get(key, "") for key in ("message", "code", "retriable", "name"))
             self.errors.append(made(message, remote_code=code, retriable=bool(retriable), responder=by))
 
@@ -281,8 +285,8 @@ class CoreResponder(Owner):
         self._client._responders.pop(self._inbox, None)
 
     def _take_requests(self) -> None:
-        # A handler that was begun here may have closed either; what a client that closes still says of its requests is no news to it.
-        while not (self._closed or self._client._closed) and lib.poll(self._inbox, 0, self._block.address) == OK:
+        # One block; the inbox is named again where it left something. What a client that closes still says of its requests is no news.
+        if not (self._closed or self._client._closed) and lib.poll(self._inbox, 0, self._block.address) == OK:
             records, blob, _ = self._block.copy()
             lib.block_release(self._block.address)
             for kind, _, status, _, _, number, aux, no, nl, eo, el, do, dl in RECORD.iter_unpack(records):
@@ -298,14 +302,36 @@ class CoreResponder(Owner):
                 elif status != OK:
                     logger.warning("%r: %s; requests may be missed", self, word(status))
 
-    def _say(self, ticket: int, value: Any, last: bool) -> None:
+    def _not_drained(self, error: Error) -> None:
+        """Other responders are to end too, and whoever ended them is to hear why, not this."""
+        if not isinstance(error, ClosedError):
+            logger.warning("%r was left with requests in work: %s", self, error)
+
+    def _call(self, request: Request) -> Any:
+        if b'"traceparent"' in request._line or TRACE.get():
+            TRACE.set(request.headers.get("traceparent", ""))
+        return self._handler(request)
+
+    def _say_each(self, ticket: int, parts: Iterator[Any]) -> None:
+        """What a generator gives. Where nobody waits any more it is stopped there, and may tidy up."""
+        try:
+            for part in parts:
+                if not self._say(ticket, part, last=False):
+                    break
+        finally:
+            if isinstance(parts, Generator):
+                parts.close()
+
+    def _say(self, ticket: int, value: Any, last: bool) -> bool:
+        """Whether somebody may still hear it."""
         head = encoded(value.headers) if isinstance(value, Reply) else b""
         data = value if type(value) is bytes else value.data if isinstance(value, Reply) else payload_of(value, UNSET)
         status = lib.responder_answer(self._handle, ticket, data, len(data), head, len(head), last)
         if status not in ANSWERED:
             raise failure(status, f"answer of {self.service!r}")
+        return bool(status == OK)
 
-    def _fail(self, ticket: int, error: Exception) -> None:
+    def _fail(self, ticket: int, error: BaseException) -> None:
         if not isinstance(error, RemoteError):
             logger.exception("the handler of %r failed; its asker is told", self.service)
             error = RemoteError(str(error), remote_code=type(error).__name__)

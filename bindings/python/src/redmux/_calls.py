@@ -22,6 +22,7 @@ logger = logging.getLogger("redmux")
 logger.addHandler(logging.NullHandler())
 
 VERSION: Final = "0.1.0"
+SLICE = 200  # a wait of a thread goes on in turns of so many ms, that Ctrl-C and an end are noticed
 OK, CLOSED_STATUS, BUSY, OVERFLOW, TIMEOUT = 0, -200, -202, -502, -600
 
 UNSET: Any = ...  # so that json=None publishes null
@@ -51,8 +52,6 @@ def check(status: int, what: str) -> None:
 
 class Out:
     """Where a call writes the handle that it makes, or why there is none. It serves many calls, of one thread."""
-
-    __slots__ = ("handle", "error", "places")
 
     def __init__(self) -> None:
         self.handle, self.error = ctypes.c_uint64(), ctypes.c_void_p()
@@ -137,7 +136,7 @@ _durations: set[str] = set()
 
 
 def option_text(key: str, value: Any) -> str:
-    """Python's values as options: True, numbers (seconds, where it is a duration), timedelta, lists."""
+    """Python's values as options: True, numbers (seconds, where it is a duration), timedelta, lists, bytes."""
     if not _durations:
         rows = json_module.loads(text_of(lib.options_describe, "options"))
         _durations.update(row["key"] for row in rows if row["type"] == "duration")
@@ -149,7 +148,12 @@ def option_text(key: str, value: Any) -> str:
         return f"{round(value * 1000)}ms"
     if isinstance(value, (list, tuple, set, frozenset)):
         return ",".join(map(str, value))
-    return str(value)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def attempt_option(connect_timeout: float | None) -> dict[str, float]:
+    """How long one attempt may take, where it is said how long is waited for the first; within what the option can be."""
+    return {} if connect_timeout is None else {"connect_timeout": min(600.0, max(0.01, connect_timeout))}
 
 
 @contextmanager
@@ -180,10 +184,10 @@ class Owner:
         """It is open from here on, and has to be closed."""
         self._handle, self._pid, self._closed = handle, os.getpid(), False
 
-    def _operation(self, function: Any, what: str, timeout: float | None) -> tuple[Begin, str]:
-        """An operation on the handle, to be begun by whoever waits for it."""
+    def _operation(self, function: Any, what: str, timeout: float | None, *about: Any, later: tuple[int, ...] = ()) -> tuple[Begin, str]:
+        """An operation on the handle and what it is about, to be begun by whoever waits for it."""
         limit = millis(timeout)
-        return lambda inbox, token: function(self._handle, inbox, token, limit), what
+        return lambda inbox, token: function(self._handle, *about, inbox, token, limit, *later), what
 
     def _leave(self) -> bool:
         """Whether it is this process' to close, and was open; it is closed from now on."""
@@ -201,9 +205,7 @@ class Owner:
             self._release()
 
     def __del__(self) -> None:
-        if self._closed or self._pid != os.getpid():
-            return
-        said = f"{self!r} was not closed"
-        self._closed = True
-        self._release()
-        warnings.warn(said, ResourceWarning, stacklevel=1, source=self)
+        said = "" if self._closed else f"{self!r} was not closed"
+        if self._leave():
+            self._release()
+            warnings.warn(said, ResourceWarning, stacklevel=1, source=self)

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from . import _errors as errors
 from ._calls import (
@@ -25,6 +25,7 @@ LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBU
 # From 1 on. The first four are the client's own.
 STATES = "connecting,online,offline,stopped,slow consumer,publish online,publish offline,subscribed".split(",")
 S = TypeVar("S", bound="CoreSubscription")
+P = TypeVar("P")
 
 
 class CoreClient(Owner):
@@ -39,8 +40,8 @@ class CoreClient(Owner):
         self._ask = {"address": address, "credentials": credentials}
         self._on_state, self.state = on_state, "connecting"
         self._names, self._tokens, self._block = Names(), itertools.count(1), Block()
-        self._url, self._options = url, options
-        given = {**options, "wrapper": f"python/{VERSION}"}
+        self._url, self._options = url, {key: value for key, value in options.items() if value is not None}
+        given = {**self._options, "wrapper": f"python/{VERSION}"}
         if ask:
             given["ask"] = ask
         client, events = ctypes.c_uint64(), ctypes.c_uint64()
@@ -103,9 +104,10 @@ class CoreClient(Owner):
             self._question(record.number, record.name.decode())
 
     def _answer(self, question: int, answer: Any) -> None:
-        """`(host, port)`, a path, `(user, password)` or a password."""
-        values = answer if isinstance(answer, (tuple, list)) else [answer]
-        array, count = name_array(str(value) if not isinstance(value, bytes) else value for value in values)
+        """`(host, port)`, a path, `(user, password)`, a password or None."""
+        values = answer if isinstance(answer, (tuple, list)) else [] if answer is None else [answer]
+        said = ("" if value is None else value for value in values)  # Redis' default user
+        array, count = name_array(value if isinstance(value, bytes) else str(value) for value in said)
         status = lib.question_answer(self._handle, question, OK, array, count)
         if status not in (OK, CLOSED_STATUS):
             logger.warning("an answer of the application was not taken: %s", word(status))
@@ -183,18 +185,12 @@ class CoreClient(Owner):
         )
 
     def _promise(self, name: str | bytes, timeout: float | None) -> tuple[Begin, str]:
-        encoded, limit, handle = to_name(name), millis(timeout), self._handle
-        return (
-            lambda inbox, token: lib.promise_make(handle, encoded, len(encoded), inbox, token, limit),
-            f"promise {to_text(encoded)!r}",
-        )
+        encoded = to_name(name)
+        return self._operation(lib.promise_make, f"promise {to_text(encoded)!r}", timeout, encoded, len(encoded))
 
     def _authenticate(self, user: str | None, password: str, timeout: float | None) -> tuple[Begin, str]:
-        limit, who = millis(timeout), None if user is None else user.encode()
-        return (
-            lambda inbox, token: lib.client_authenticate(self._handle, who, password.encode(), inbox, token, limit),
-            "authenticate",
-        )
+        who = None if user is None else user.encode()
+        return self._operation(lib.client_authenticate, "authenticate", timeout, who, password.encode())
 
 
 class CoreSubscription(Owner):
@@ -222,6 +218,7 @@ class CoreSubscription(Owner):
     def _release(self) -> None:
         lib.subscription_close(self._handle)
         lib.inbox_close(self._inbox, 0)
+        list(self._pending)  # whoever iterates comes to the end
 
     def _open_pattern(self, timeout: float | None) -> tuple[Begin, str]:
         pattern, limit, handle = self._pattern or b"", millis(timeout), ctypes.c_uint64()
@@ -236,9 +233,7 @@ class CoreSubscription(Owner):
 
     def _names(self, function: Any, verb: str, names: Iterable[str | bytes], timeout: float | None) -> tuple[Begin, str]:
         self._must_be_open(verb)
-        array, count = name_array(names)
-        limit = millis(timeout)
-        return lambda inbox, token: function(self._handle, array, count, inbox, token, limit), verb
+        return self._operation(function, verb, timeout, *name_array(names))
 
     def add_nowait(self, *channels: str | bytes) -> None:
         """Adds channels without waiting."""
@@ -310,8 +305,10 @@ def say(event: Any) -> None:
         logger.info("subscribed again after %.3f s", event.outage)
 
 
-class CorePromises(Owner):
+class CorePromises(Owner, Generic[P]):
     """A promise set."""
+
+    _make: Callable[[Begin, str], P]  # each face has its own
 
     def __init__(self, client: CoreClient, prefix: str | bytes, inbox: int) -> None:
         self._client: Any = client
@@ -327,13 +324,17 @@ class CorePromises(Owner):
     def _release(self) -> None:
         lib.promises_close(self._handle)
 
-    def _new(self, suffix: str | bytes, timeout: float | None, wait: float | None, later: bool) -> tuple[Begin, str]:
-        name, limit, handle = to_name(suffix), millis(timeout), self._handle
-        make, until = (lib.promises_make_later, (millis(wait),)) if later else (lib.promises_make, ())
-        return (
-            lambda inbox, token: make(handle, name, len(name), inbox, token, limit, *until),
-            f"promise {self.prefix + to_text(name)!r}",
-        )
+    def new(self, suffix: str | bytes, *, timeout: float | None = None) -> P:
+        """A promise on prefix and suffix, in effect at once; costs no traffic. `InactiveError`: not at this moment."""
+        return self._promise(lib.promises_make, suffix, timeout)
+
+    def wait_new(self, suffix: str | bytes, *, timeout: float | None = None, wait: float | None = None) -> P:
+        """A promise that is made as soon as the set is active, within `wait` seconds; `timeout` counts from then."""
+        return self._promise(lib.promises_make_later, suffix, timeout, millis(wait))
+
+    def _promise(self, make: Any, suffix: str | bytes, timeout: float | None, *later: int) -> P:
+        name = to_name(suffix)
+        return self._make(*self._operation(make, f"promise {self.prefix + to_text(name)!r}", timeout, name, len(name), later=later))
 
     def clear(self) -> None:
         """Ends every promise of the set with `CancelledError`; the set goes on."""

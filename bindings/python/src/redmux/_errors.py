@@ -123,8 +123,11 @@ class RemoteError(Error):
         self, message: str, code: int = 0, kind: str = "", *, remote_code: str = "ERROR", retriable: bool = False,
         responder: str = "",
     ) -> None:
-        super().__init__(f"{remote_code}: {message}", code, kind)
+        super().__init__(message, code, kind)  # a copy, or one out of a pickle, is made of it
         self.message, self.remote_code, self.retriable, self.responder = message, remote_code, retriable, responder
+
+    def __str__(self) -> str:
+        return f"{self.remote_code}: {self.message}"
 
 
 class BusyError(RemoteError, FullError):
@@ -139,22 +142,13 @@ class DecodeError(Error, ValueError):
 
 BY_CODE: dict[int, type[Error]] = {
     **dict.fromkeys((-100, -101, -102, -103, -104), ArgumentError),
-    -200: ClosedError,
-    -201: ForkedError,
-    -204: InactiveError,
-    -205: CancelledError,
     **dict.fromkeys((-202, -203, -206, -207, -208, -209, -210), StateError),
     **dict.fromkeys((-300, -301, -302, -404), ConnectError),
     **dict.fromkeys((-303, -304, -307, -308), LinkLostError),
-    -305: NotSentError,
-    -306: UnknownError,
-    -309: NoRespondersError,
-    -310: RemoteError,
-    -400: ServerError,
-    -401: AuthError,
     **dict.fromkeys((-402, -403), RefusedError),
-    -500: FullError,
-    -501: TooLargeError,
-    -502: SlowConsumerError,
+    -200: ClosedError, -201: ForkedError, -204: InactiveError, -205: CancelledError,
+    -305: NotSentError, -306: UnknownError, -309: NoRespondersError, -310: RemoteError,
+    -400: ServerError, -401: AuthError,
+    -500: FullError, -501: TooLargeError, -502: SlowConsumerError,
     -600: TimeoutError,
 }

@@ -45,7 +45,7 @@ def candidates() -> list[Path]:
     """Where the library is looked for, in this order."""
     named = os.environ.get("REDMUX_LIBRARY")
     if named:
-        return [Path(named)]
+        return [Path(named).resolve()]  # a name without a slash would be looked for elsewhere
     file = {"Darwin": "libredmux.dylib", "Windows": "redmux.dll"}.get(platform.system(), "libredmux.so")
     here = Path(__file__).resolve().parent
     paths = [here / file]
@@ -66,8 +66,7 @@ class Library:
 
     def __init__(self, path: Path) -> None:
         releasing, holding = ctypes.CDLL(str(path)), ctypes.PyDLL(str(path))
-        releasing.redmux_abi_version.restype = c_uint32
-        check_abi(releasing.redmux_abi_version(), path)
+        check_abi(self._declare(releasing, "abi_version", c_uint32, [])(), path)
         self.path = path
         for name, (result, arguments) in FUNCTIONS.items():
             setattr(self, name, self._declare(releasing if name in WAITING else holding, name, result, arguments))

@@ -36,7 +36,12 @@ class Payload:
 
     def json(self) -> Any:
         """The payload as JSON; a `DecodeError` names where it came from and the bytes."""
-        return decode_json(self._from(), self.data)
+        data = self.data
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            shown = repr(data if len(data) <= 200 else data[:200]) + ("" if len(data) <= 200 else "…")
+            raise DecodeError(f"bad JSON on {self._from()!r}, {len(data)} bytes: {shown}: {error}") from None
 
 
 class Message(Payload):
@@ -124,14 +129,6 @@ class Record(NamedTuple):
     data: bytes
 
 
-def decode_json(channel: str, data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        shown = repr(data if len(data) <= 200 else data[:200]) + ("" if len(data) <= 200 else "…")
-        raise DecodeError(f"bad JSON on {channel!r}, {len(data)} bytes: {shown}: {error}") from None
-
-
 def to_text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
@@ -155,8 +152,6 @@ def decode_records(records: bytes, blob: bytes) -> list[Record]:
 
 class Names:
     """Names by number, so that a string is made once a name and not once a message."""
-
-    __slots__ = ("known",)
 
     def __init__(self) -> None:
         self.known: dict[int, str] = {}
@@ -210,8 +205,6 @@ def decode_events(records: bytes, blob: bytes, names: Names, reason: Any) -> lis
 
 class Block:
     """A `redmux_block` to take with, and the way to copy out what it lends. Nobody but who took gives it back."""
-
-    __slots__ = ("buffer", "address", "lent")
 
     def __init__(self) -> None:
         self.buffer = ctypes.create_string_buffer(BLOCK.size)

@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
-from .._calls import OK, UNSET, undone
+from .._calls import OK, UNSET, attempt_option, undone
 from .._buffer import Answer, Headers, Request
-from .._errors import ClosedError
+from .._errors import Error
 from .._native import lib
 from .._records import Active, Dropped, Lost, Message
 from .gather import Gather
@@ -40,15 +40,16 @@ class Opening(Generic[T]):
 
 
 def connect(
-    url: str | None = None, *, lazy: bool = False, connect_timeout: float = 5.0,
+    url: str | None = None, *, lazy: bool = False, connect_timeout: float | None = None,
     address: Callable[[], Any] | None = None, credentials: Callable[[], Any] | None = None,
     on_state: Callable[[str, str], None] | None = None, **options: Any,
 ) -> Opening["Client"]:
-    """Connects, and waits until the link is up or `connect_timeout` (seconds) is over.
+    """Connects, and waits until the link is up or `connect_timeout` (5 seconds; math.inf is for ever) is over.
 
     url: None is the environment's (`REDIS_URL`, else `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD`, else localhost:6379).
-    lazy: return at once; the server may come later. address, credentials: asked at each attempt to connect; they return
-    `(host, port)` or the path of a socket, and `(user, password)` or a password, and may be coroutines. on_state: called
+    connect_timeout: where it is given, one attempt may take as long too (at most 10 minutes); else that is the option's, which an
+    address may have. lazy: return at once; the server may come later. address, credentials: asked at each attempt to connect; they return
+    `(host, port)` or the path of a socket, and `(user, password)`, a password or None, and may be coroutines. on_state: called
     with each change and its reason. options: those of docs/options.md, durations in seconds.
 
     >>> async with redmux.connect("redis://localhost", name="api-3", ping_interval=2) as client:
@@ -57,11 +58,10 @@ def connect(
     """
 
     async def make() -> Client:
-        given = {"connect_timeout": max(connect_timeout, 0.01), **options}
-        client = Client(url, address, credentials, on_state, given)
+        client = Client(url, address, credentials, on_state, {**attempt_option(connect_timeout), **options})
         if not lazy:
             try:
-                await client.ready(connect_timeout)
+                await client.ready(5 if connect_timeout is None else connect_timeout)
             except BaseException:
                 await client.close(timeout=0.1)
                 raise
@@ -80,9 +80,7 @@ class Client(Operations):
         """
         await self._run(*self._operation(lib.client_ready, "connect", timeout))
 
-    async def publish(
-        self, channel: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None
-    ) -> int:
+    async def publish(self, channel: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None) -> int:
         """Publishes, and returns how many received it. `NotSentError`: repeat it if you like; `UnknownError`: nobody knows.
 
         >>> await client.publish("news", json={"sport": "2:1"})
@@ -262,8 +260,10 @@ class Client(Operations):
         A cancel takes nothing new and lets what is in work finish, for `timeout` seconds.
         """
         async def finished(made: Responder) -> None:
-            with contextlib.suppress(ClosedError):
+            try:
                 await made.drain(timeout)
+            except Error as error:
+                made._not_drained(error)
 
         self._here("serve")
         async with contextlib.AsyncExitStack() as stack:

@@ -6,20 +6,17 @@ import asyncio
 import ctypes
 import inspect
 import weakref
-from collections.abc import Callable
 from typing import Any, Self
 
-from .._calls import CLOSED_STATUS, OK, Begin, Out, check, failure, undone
+from .._calls import CLOSED_STATUS, OK, Begin, Out, Owner, check, failure, undone
 from .._core import CoreClient
 from .._native import lib
 from .._records import ACTIVE, ANSWER, DONE, END, FLAG, PROMISE, PUBLISHED, RECORD, REFUSED, Record, to_text
 from .reader import Reader, complete
 
 
-class Entered:
+class Entered(Owner):
     """`async with` closes it."""
-
-    close_nowait: Callable[[], None]
 
     async def close(self) -> None:
         """Closes it at once: who waits for something of it is told, and who reads comes to the end."""
@@ -94,12 +91,10 @@ class Operations(Entered, CoreClient):
                         gather._take(kind, flags, status, number, aux, extra, data)
                         if gather._waiter is not None and not gather._waiter.done():
                             gather._waiter.set_result(None)
-                elif kind == REFUSED:
-                    if token in self._ops:
-                        self._refused.setdefault(token, []).append(to_text(blob[no : no + nl]))
-                elif kind == ACTIVE:
-                    if flags & FLAG:
-                        complete(self._actives.get(token))
+                elif kind == REFUSED and token in self._ops:
+                    self._refused.setdefault(token, []).append(to_text(blob[no : no + nl]))
+                elif kind == ACTIVE and flags & FLAG:
+                    complete(self._actives.get(token))
                 elif kind in (DONE, PUBLISHED, PROMISE):
                     whole = Record(kind, flags, status, source, token, number, aux, blob[no : no + nl], extra, data)
                     complete(self._ops.pop(token, None), whole)

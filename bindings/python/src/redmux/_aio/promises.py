@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Generator
 from typing import Any, Self
 
-from .._calls import undone
+from .._calls import Begin, undone
 from .._core import CorePromises
 from .._native import lib
 from .._records import Record
@@ -12,7 +12,7 @@ from .operations import Entered, Operations
 
 
 class Promise:
-    """One message to come: `await` it. Cancelling the waiting task cancels the promise."""
+    """One message to come: `await` it. Cancelling a waiting task cancels the promise."""
 
     __slots__ = ("_client", "_token", "_pending", "_what")
 
@@ -21,7 +21,7 @@ class Promise:
 
     async def _wait(self) -> bytes:
         with undone(self.cancel):
-            record = await self._pending
+            record = await asyncio.shield(self._pending)
         return self._client._settle(record, self._token, self._what).data
 
     def __await__(self) -> Generator[Any, None, bytes]:
@@ -33,7 +33,7 @@ class Promise:
             lib.inbox_cancel(self._client._reply, self._token)
 
 
-class Promises(Entered, CorePromises):
+class Promises(Entered, CorePromises[Promise]):
     """A set of promises under a prefix. `async with` waits until it is active."""
 
     _client: Operations
@@ -42,16 +42,7 @@ class Promises(Entered, CorePromises):
         """Waits until a promise can be made."""
         await self._client._run(*self._operation(lib.promises_active, f"promises {self.prefix!r}", timeout))
 
-    def new(self, suffix: str | bytes, *, timeout: float | None = None) -> Promise:
-        """A promise on prefix and suffix, in effect at once; costs no traffic. `InactiveError`: not at this moment."""
-        return self._make(suffix, timeout, None, later=False)
-
-    def wait_new(self, suffix: str | bytes, *, timeout: float | None = None, wait: float | None = None) -> Promise:
-        """A promise that is made as soon as the set is active, within `wait` seconds; `timeout` counts from then."""
-        return self._make(suffix, timeout, wait, later=True)
-
-    def _make(self, suffix: str | bytes, timeout: float | None, wait: float | None, later: bool) -> Promise:
-        begin, what = self._new(suffix, timeout, wait, later)
+    def _make(self, begin: Begin, what: str) -> Promise:
         return Promise(self._client, *self._client._begin(begin, what), what)
 
     async def __aenter__(self) -> Self:

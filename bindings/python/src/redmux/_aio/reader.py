@@ -8,9 +8,7 @@ import threading
 import weakref
 from typing import Any
 
-from .._calls import undone
-
-SLICE = 200  # so long the thread may live on, in milliseconds
+from .._calls import SLICE, undone
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -18,6 +16,12 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
+
+
+def cancelled_by_others(error: BaseException) -> bool:
+    """Whether it ends the running task; a CancelledError that only came out of what it called is a failure like any other."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def complete(waiting: "asyncio.Future[Any] | None", result: Any = None) -> None:
@@ -83,7 +87,7 @@ class Reader:
         self._open = False
         if self._drained is not None:
             self._drained.set()
-        elif running_loop() is self._loop:
+        elif running_loop() is self._loop or not self._loop.is_running():  # which may never run again
             self._forget()
         else:  # dropped without a close, on whatever thread
             try:

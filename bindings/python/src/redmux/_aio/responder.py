@@ -3,15 +3,15 @@
 import asyncio
 import inspect
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from functools import partial
 from types import CoroutineType
 from typing import Any
 
-from .._buffer import TRACE, CoreResponder, Reply, Request
+from .._buffer import CoreResponder, Reply, Request
 from .._native import lib
 from .operations import Entered, Operations
-from .reader import complete, running_loop
+from .reader import cancelled_by_others, complete, running_loop
 
 
 class Handling(asyncio.Task[None]):
@@ -61,25 +61,29 @@ class Responder(Entered, CoreResponder):
             self._working[ticket].cancel()
 
     async def _handle_one(self, ticket: int, request: Request) -> None:
-        if b'"traceparent"' in request._line or TRACE.get():
-            TRACE.set(request.headers.get("traceparent", ""))
         ended = False
         try:
-            said = self._handler(request)
+            said = self._call(request)
             if type(said) is CoroutineType or inspect.isawaitable(said):
                 said = await said
             if isinstance(said, (bytes, str, Reply)):  # looked for first: the others take longer to tell
                 self._say(ticket, said, last=True)
                 ended = True
             elif isinstance(said, AsyncIterator):
-                async for part in said:
-                    self._say(ticket, part, last=False)
+                try:
+                    async for part in said:
+                        if not self._say(ticket, part, last=False):
+                            break
+                finally:
+                    if isinstance(said, AsyncGenerator):
+                        await said.aclose()
             elif isinstance(said, Iterator):
-                for part in said:
-                    self._say(ticket, part, last=False)
+                self._say_each(ticket, said)
             elif said is not None:
                 self._say(ticket, said, last=True)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if cancelled_by_others(error):
+                raise
             self._fail(ticket, error)
         finally:
             if not ended:

@@ -12,7 +12,7 @@ from .._core import CoreSubscription, say
 from .._native import lib
 from .._records import Event, Message
 from .operations import Entered, Operations
-from .reader import complete
+from .reader import cancelled_by_others, complete
 
 Handler = Callable[[Any], Any]
 
@@ -128,8 +128,7 @@ class Subscription(Entered, CoreSubscription):
                     if not await self._more():
                         raise self._closed_error()
             except builtins.TimeoutError:
-                found = self.next_nowait()
-                if found is not None:
+                if (found := self.next_nowait()) is not None:
                     return found
                 raise failure(TIMEOUT, "next", f"no message within {timeout} s") from None
 
@@ -161,7 +160,9 @@ class Subscription(Entered, CoreSubscription):
                         result = (handlers.get(type(event)) or say)(event)
                         if inspect.isawaitable(result):
                             await result
-                    except Exception:
+                    except (Exception, asyncio.CancelledError) as error:
+                        if cancelled_by_others(error):
+                            raise
                         logger.exception("a callback failed on %r; the next event is delivered", event)
             except errors.Error:
                 logger.exception("%r ended", self)
@@ -173,5 +174,4 @@ class Subscription(Entered, CoreSubscription):
     def _release(self) -> None:
         super()._release()
         self._client._filled.pop(self._inbox, None)
-        list(self._pending)  # whoever iterates comes to the end
         complete(self._client._waiters.get(self._inbox))

@@ -7,19 +7,19 @@ from functools import partial
 from typing import Any
 
 from .. import _errors as errors
-from .._calls import UNSET, check, undone
+from .._calls import SLICE, UNSET, attempt_option, check, undone
 from .._buffer import Answer, Headers, Request
 from .._native import lib
-from .._records import Active, Dropped, Lost, Message
+from .._records import ACTIVE, PROMISE, Active, Dropped, Lost, Message
 from .gather import Gather
-from .operations import SLICE, Operations, Replies
+from .operations import Operations, Replies
 from .promises import Promise, Promises
 from .responder import Responder
 from .subscription import Handler, Subscription
 
 
 def connect(
-    url: str | None = None, *, lazy: bool = False, connect_timeout: float = 5.0,
+    url: str | None = None, *, lazy: bool = False, connect_timeout: float | None = None,
     address: Callable[[], Any] | None = None, credentials: Callable[[], Any] | None = None,
     on_state: Callable[[str, str], None] | None = None, **options: Any,
 ) -> "Client":
@@ -30,11 +30,10 @@ def connect(
     0
     >>> client.close()
     """
-    given = {"connect_timeout": max(connect_timeout, 0.01), **options}
-    client = Client(url, address, credentials, on_state, given)
+    client = Client(url, address, credentials, on_state, {**attempt_option(connect_timeout), **options})
     if not lazy:
         with undone(partial(client.close, timeout=0.1)):
-            client.ready(connect_timeout)
+            client.ready(5 if connect_timeout is None else connect_timeout)
     return client
 
 
@@ -72,6 +71,8 @@ class Client(Operations):
     ) -> Subscription:
         """Subscribes and waits until Redis confirmed it. Callbacks run on one thread of the client.
 
+        That thread also hands requests to the client's responders: a callback that asks one of them waits for itself.
+
         >>> heard = queue.SimpleQueue()
         >>> with client.subscribe(on_message=heard.put) as sub:
         ...     sub.add("my_channel")
@@ -90,7 +91,7 @@ class Client(Operations):
             if any(handlers.values()):
                 self._need_thread()
                 self._callbacks[sub._inbox] = (sub, handlers)
-                lib.client_wake(self._handle)
+                self._attend(sub._inbox)
         return sub
 
     def subscribe_nowait(self, *channels: str | bytes, pattern: str | bytes | None = None, **options: Any) -> Subscription:
@@ -111,9 +112,9 @@ class Client(Operations):
 
     def promise(self, name: str | bytes, *, timeout: float | None = None) -> Promise:
         """A promise on one channel, in effect when this returns."""
-        begin, what = self._promise(name, timeout)
-        promise = Promise(self, begin, what)
-        promise._until_active()
+        promise = Promise(self, *self._promise(name, timeout))
+        if promise._until(ACTIVE, PROMISE).kind == PROMISE:  # it ended before it was in effect
+            promise.wait()
         return promise
 
     def fulfill(self, name: str | bytes, data: Any = None, *, json: Any = UNSET, timeout: float | None = None) -> int:
@@ -175,8 +176,10 @@ class Client(Operations):
                 time.sleep(SLICE / 1000)
         finally:
             for made in mine():
-                with contextlib.suppress(errors.ClosedError):
+                try:
                     made.drain(timeout)
+                except errors.Error as error:
+                    made._not_drained(error)
 
     # --- the end
 

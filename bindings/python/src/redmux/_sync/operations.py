@@ -3,17 +3,15 @@
 Callbacks, questions, `on_state` and responders have one thread of the client, made when it is first needed."""
 
 import ctypes
+import sys
 import threading
 import weakref
-from collections.abc import Callable
 from typing import Any, Self
 
-from .._calls import OK, TIMEOUT, Begin, check, failure, logger, undone
+from .._calls import OK, SLICE, TIMEOUT, Begin, Owner, check, failure, logger, undone
 from .._core import CoreClient, say
 from .._native import lib
-from .._records import DONE, PROMISE, PUBLISHED, REFUSED, Block, Record, decode_records, to_text
-
-SLICE = 200
+from .._records import DONE, PUBLISHED, REFUSED, Block, Record, decode_records, to_text
 
 
 class Replies:
@@ -40,10 +38,8 @@ class Replies:
     __del__ = close
 
 
-class Entered:
+class Entered(Owner):
     """`with` closes it."""
-
-    close_nowait: Callable[[], None]
 
     def close(self) -> None:
         """Closes it at once: who waits for something of it is told, and who reads comes to the end."""
@@ -65,6 +61,7 @@ class Operations(Entered, CoreClient):
         self._local, self._lock, self._starting = threading.local(), threading.Lock(), threading.Lock()
         self._replies: weakref.WeakSet[Replies] = weakref.WeakSet()
         self._callbacks: dict[int, tuple[Any, dict[type, Any]]] = {}  # by inbox: the subscription, and who is called for what
+        self._fresh: set[int] = set()  # inboxes that the thread has not looked at
         super().__init__(*arguments)
         with undone(self.close_nowait):
             if any(self._ask.values()) or self._on_state is not None:
@@ -85,18 +82,24 @@ class Operations(Entered, CoreClient):
                 self._take_events()
         elif responder := self._responders.get(inbox):
             responder._take_requests()
-        sub, handlers = self._callbacks.get(inbox, (None, {}))
-        while sub is not None and not sub._closed:
+        elif known := self._callbacks.get(inbox):
+            sub, handlers = known
+            sub._take(lib.poll, 0, sub._mine.block)  # one block; the inbox is named again where it left something
             for event in sub._pending:
+                if sub._closed:
+                    break
                 try:
                     (handlers.get(type(event)) or say)(event)
-                except Exception:
+                except BaseException:  # of one that exits, too
                     logger.exception("a callback failed on %r; the next event is delivered", event)
-            if sub._over is not None or not sub._take(lib.poll, 0, sub._mine.block):
-                break
-        if sub is not None and (sub._closed or sub._over is not None):
-            self._callbacks.pop(inbox, None)
-            sub._finished()
+            if sub._over is not None:
+                self._callbacks.pop(inbox, None)
+                sub._finished()
+
+    def _attend(self, inbox: int) -> None:
+        """The thread looks at it: it may have something from before it was known whose it is."""
+        self._fresh.add(inbox)
+        lib.client_wake(self._handle)
 
     def _question(self, question: int, what: str) -> None:
         try:
@@ -149,7 +152,7 @@ class Operations(Entered, CoreClient):
                 for record in replies.take():
                     if record.token == token and record.kind == REFUSED:
                         refused.append(to_text(record.name))
-                    elif record.token == token and record.kind in (DONE, PUBLISHED, PROMISE):
+                    elif record.token == token and record.kind in (DONE, PUBLISHED):
                         if record.status != OK:
                             raise failure(record.status, what, record.extra.decode(errors="replace"), refused)
                         return record
@@ -165,7 +168,7 @@ class Operations(Entered, CoreClient):
         for replies in list(self._replies):
             lib.inbox_close(replies.inbox, 0)
         self._callbacks.clear()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread not in (None, threading.current_thread()) and not sys.is_finalizing():  # then none runs any more
             self._thread.join(1.0)
 
 
@@ -180,10 +183,11 @@ def _serve(reference: weakref.ref[Operations], handle: int) -> None:
         if client is None or client._closed:
             return
         inboxes = set(ready[: count.value]) if status == OK else set()
-        # A subscription may have had something before it had its callbacks.
-        for inbox in inboxes | set(client._callbacks) | set(client._responders):
+        while client._fresh:
+            inboxes.add(client._fresh.pop())
+        for inbox in inboxes:
             try:
                 client._serve(inbox)
-            except BaseException:  # of a callback that exits, too
+            except BaseException:
                 logger.exception("something failed in the thread of %r, which goes on", client)
         del client

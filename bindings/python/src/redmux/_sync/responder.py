@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from .._buffer import TRACE, CoreResponder, Request
+from .._buffer import CoreResponder, Request
 from .._native import lib
 from .operations import Entered, Operations
 
@@ -22,7 +22,7 @@ class Responder(Entered, CoreResponder):
         self._working: dict[int, Request] = {}
         client._need_thread()
         super().__init__(client, *arguments)
-        lib.client_wake(client._handle)
+        client._attend(self._inbox)
 
     def _begin(self, request: Request) -> None:
         if not self._idle.acquire(blocking=False):
@@ -35,19 +35,16 @@ class Responder(Entered, CoreResponder):
             self._queue.put(None)
 
     def _cancelled(self, ticket: int) -> None:
-        if ticket in self._working:
-            self._working[ticket].cancelled.set()
+        if request := self._working.get(ticket):  # its own thread may be taking it away
+            request.cancelled.set()
 
     def _work(self) -> None:
         while (request := self._queue.get()) is not None:
             ticket = request._ticket
-            if b'"traceparent"' in request._line or TRACE.get():
-                TRACE.set(request.headers.get("traceparent", ""))
             try:
-                said = self._handler(request)
+                said = self._call(request)
                 if isinstance(said, Iterator):
-                    for part in said:
-                        self._say(ticket, part, last=False)
+                    self._say_each(ticket, said)
                 elif said is not None:
                     self._say(ticket, said, last=True)
             except Exception as error:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .. import _errors as errors
-from .._calls import OK, TIMEOUT, failure
+from .._calls import OK, SLICE, TIMEOUT, failure
 from .._core import CoreSubscription, say
 from .._native import lib
 from .._records import Block, Event, Message
-from .operations import SLICE, Entered, Operations
+from .operations import Entered, Operations
 
 Handler = Callable[[Any], object]
 
@@ -21,11 +21,6 @@ class Mine(threading.local):
 
     def __init__(self) -> None:
         self.block = Block()
-
-
-def still_here(*_: object) -> int:
-    """In the place of a take."""
-    return OK
 
 
 class Subscription(Entered, CoreSubscription):
@@ -69,7 +64,7 @@ class Subscription(Entered, CoreSubscription):
                 return False
             left = SLICE if deadline == math.inf else math.ceil((deadline - time.monotonic()) * 1000)
             block = self._mine.block
-            take = still_here if block.lent else lib.inbox_take  # Ctrl-C came between a take and its copy
+            take = (lambda *_: OK) if block.lent else lib.inbox_take  # Ctrl-C came between a take and its copy
             if self._take(take, SLICE if left >= SLICE else max(0, left), block):
                 return True
             if left <= 0:
@@ -117,3 +112,7 @@ class Subscription(Entered, CoreSubscription):
             return self.next(timeout=0)
         except errors.TimeoutError:
             return None
+
+    def _release(self) -> None:
+        super()._release()
+        self._client._callbacks.pop(self._inbox, None)
