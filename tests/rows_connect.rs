@@ -264,7 +264,7 @@ fn x1_a_refusal_names_the_user_that_the_link_has_now() {
 fn x1_a_good_password_is_kept_though_a_later_one_is_refused_before_all_links_took_it() {
     let server = Server::builder().acl("user web on >old >good ~* &* +@all").start();
     let proxy = Proxy::start(server.port());
-    let url = proxy.url().replace("127", "web:old@127");
+    let url = proxy.url().replace("//", "//web:old@");
     let (client, mut events) = open_with_events(&url, &[("ping_interval", "1h")]);
     ready(&client);
     talks(&client);
@@ -288,7 +288,7 @@ fn x1_a_good_password_is_kept_though_a_later_one_is_refused_before_all_links_too
 #[test]
 fn x1_an_authenticate_in_the_middle_of_a_dial_reaches_the_link_that_comes_of_it() {
     let fake = Fake::listen();
-    let client = open(&fake.url().replace("127", "web:first@127"), &[("ping_interval", "1h")]);
+    let client = open(&fake.url().replace("//", "//web:first@"), &[("ping_interval", "1h")]);
     let mut tap = Tap::on(&client);
     let asked = |password: &str| {
         let mut link = fake.accept();
