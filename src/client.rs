@@ -10,7 +10,7 @@ use crate::inbox::dispatch::{Dispatcher, Sink, inside_callback};
 use crate::inbox::ready::Ready;
 use crate::inbox::{Budget, BufferPool, Inbox, Kind, Lent, RecordIn};
 use crate::mux::events::{Events, Level, State};
-use crate::mux::hub::{Counters, Credentials, Hub, Known, Questions, Run, run_timers};
+use crate::mux::hub::{Counters, Credentials, Hub, Known, Questions, Run, Trial, run_timers};
 use crate::mux::ops::{COMPLETION_ROOM, Op, Outcome, What};
 use crate::mux::outgoing::Outgoing;
 use crate::mux::subscription::Ticket;
@@ -315,9 +315,9 @@ impl Client {
         self.check_open()?;
         let tried = Credentials { user: user.map(str::to_owned), password: Some(password.to_owned()) };
         let known = Arc::clone(&self.hub.credentials);
-        let id =
-            self.begin(ticket, What::Authenticate { links: 2, known: Arc::clone(&known), tried: tried.clone() })?;
+        let id = self.begin(ticket, What::Authenticate)?;
         lock(&known).give(tried.clone());
+        lock(&self.hub.mux).trials.insert(id, Trial { links: 2, known, tried: tried.clone() });
         let publisher = self.hub.authenticate_publisher(id, &tried.command());
         let mut mux = lock(&self.hub.mux);
         if !publisher {
@@ -368,7 +368,7 @@ impl Client {
     pub fn stats(&self) -> String {
         let inboxes = lock(&self.inboxes).len();
         let buffer = self.existing_buffer().map(|buffer| buffer.stats());
-        stats::of(&self.hub, inboxes, self.budget.used(), buffer).to_string()
+        stats::of(&self.hub, inboxes, &self.budget, buffer).to_string()
     }
 
     /// Closes the client, on an application's thread until `deadline` at most.

@@ -1,12 +1,13 @@
 //! What a client counted, as one JSON document. `docs/stats.schema.json` describes it and a test holds it to that.
 
+use crate::inbox::Budget;
 use crate::mux::hub::Hub;
 use crate::sync::lock;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 
 /// The document.
-pub fn of(hub: &Hub, inboxes: usize, bytes: usize, buffer: Option<Value>) -> Value {
+pub fn of(hub: &Hub, inboxes: usize, budget: &Budget, buffer: Option<Value>) -> Value {
     let c = &hub.counters;
     let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let greeting = lock(&hub.greeting).clone();
@@ -35,7 +36,7 @@ pub fn of(hub: &Hub, inboxes: usize, bytes: usize, buffer: Option<Value>) -> Val
         },
         "messages": {
             "received": mux.received,
-            "dropped": mux.dropped,
+            "dropped": budget.dropped() + mux.too_large,
             "unmatched": mux.unmatched,
         },
         "names": mux.registry.names().len(),
@@ -43,7 +44,7 @@ pub fn of(hub: &Hub, inboxes: usize, bytes: usize, buffer: Option<Value>) -> Val
         "sources": mux.sources(),
         "operations": mux.ops.len(),
         "inboxes": inboxes,
-        "inbox_bytes": bytes,
+        "inbox_bytes": budget.used(),
         "requests": buffer,
     })
 }

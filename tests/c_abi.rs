@@ -36,6 +36,7 @@ c_tests! {
     rule_18_20_callbacks
     rule_19_drop_exactly_once
     rule_21_inside_a_callback
+    rule_21_a_question_is_answered_inside_a_callback
     rule_21_asking_and_answering_inside_a_callback
     rule_22_identity_is_the_id_and_nothing_early_is_dropped
     rule_23_every_operation_completes_exactly_once_in_a_storm

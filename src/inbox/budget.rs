@@ -1,6 +1,6 @@
 //! What an inbox may hold: its own limits, what goes when they are reached, and what all inboxes of a client share.
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What a full inbox does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Budget {
     pub(super) used: AtomicUsize,
     /// The most that was used since `burst_is_over` last said so.
     peak: AtomicUsize,
+    /// Messages that had no room.
+    dropped: AtomicU64,
 }
 
 /// What had to wait for it to be worth giving memory back to the system.
@@ -41,12 +43,21 @@ const BURST: usize = 8 * 1024 * 1024;
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(limit: usize) -> Budget {
-        Budget { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
+        Budget { limit, used: AtomicUsize::new(0), peak: AtomicUsize::new(0), dropped: AtomicU64::new(0) }
     }
 
     /// The bytes in use.
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// The messages that had no room in any of its inboxes.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_dropped(&self, messages: u64) {
+        self.dropped.fetch_add(messages, Ordering::Relaxed);
     }
 
     /// Whether much waited and now little does. Says so once a burst.

@@ -63,6 +63,8 @@ pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) overflowed: bool,
     pub(super) slow: bool,
+    /// It is to be told with the next push whose result is looked at.
+    owed: bool,
     pub(super) taking: bool,
     pub(super) waiting: bool,
     pub(super) scheduled: bool,
@@ -74,6 +76,12 @@ pub(super) struct State {
 impl State {
     pub(super) fn bytes(&self) -> usize {
         self.queue.cost() + self.lent + self.reserved
+    }
+
+    /// Tells of an episode that began, perhaps with a push that nobody looked at.
+    fn own_up(&mut self, pushed: &mut Pushed) {
+        pushed.slow = std::mem::take(&mut self.owed);
+        self.slow |= pushed.slow;
     }
 }
 
@@ -157,6 +165,7 @@ impl Inbox {
             phase: Phase::Open,
             overflowed: false,
             slow: false,
+            owed: false,
             taking: false,
             waiting: false,
             scheduled: false,
@@ -209,7 +218,8 @@ impl Inbox {
     /// Delivers one record. Messages follow the policy; everything else has its room reserved or is a mark.
     pub fn push(self: &Arc<Inbox>, record: &RecordIn<'_>) -> Pushed {
         let mut state = lock(&self.state);
-        let pushed = self.place(&mut state, record);
+        let mut pushed = self.place(&mut state, record);
+        state.own_up(&mut pushed);
         if state.phase == Phase::Open {
             self.tell(state);
         }
@@ -217,8 +227,8 @@ impl Inbox {
     }
 
     /// The same; whoever waits is not told before `announce`.
-    pub fn push_quietly(&self, record: &RecordIn<'_>) -> Pushed {
-        self.place(&mut lock(&self.state), record)
+    pub fn push_quietly(&self, record: &RecordIn<'_>) {
+        self.place(&mut lock(&self.state), record);
     }
 
     pub(super) fn place(&self, state: &mut State, record: &RecordIn<'_>) -> Pushed {
@@ -279,7 +289,9 @@ impl Inbox {
                 *records = state.queue.spare_records();
             }
         }
-        self.account(&mut state, before, pushed)
+        let mut pushed = self.account(&mut state, before, pushed);
+        state.own_up(&mut pushed);
+        pushed
     }
 
     /// Tells whoever waits for what waves brought.
@@ -323,13 +335,18 @@ impl Inbox {
         if self.config.policy == Policy::DropOldest {
             pushed.dropped += self.shed(state, before);
         }
-        if pushed.dropped > 0 {
-            state.counters.dropped += pushed.dropped;
-            pushed.slow = !std::mem::replace(&mut state.slow, true);
-        }
+        self.count_dropped(state, pushed.dropped);
         self.charge(state, before);
         pushed.full = self.is_full_now(state);
         pushed
+    }
+
+    pub(super) fn count_dropped(&self, state: &mut State, messages: u64) {
+        if messages > 0 {
+            state.counters.dropped += messages;
+            self.budget.count_dropped(messages);
+            state.owed |= !state.slow;
+        }
     }
 
     /// Drops the oldest messages until everything is within its limits. Returns how many went.

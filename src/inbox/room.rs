@@ -21,7 +21,7 @@ impl Inbox {
         state.reserved += bytes;
         if self.config.policy == Policy::DropOldest {
             let dropped = self.shed(&mut state, before);
-            state.counters.dropped += dropped;
+            self.count_dropped(&mut state, dropped);
         }
         self.charge(&mut state, before);
         Ok(())

@@ -6,8 +6,8 @@
 
 use super::Mux;
 use super::events::{Level, State};
-use super::hub::{Credentials, Either, Hub, Run, race};
-use super::ops::{Outcome, What};
+use super::hub::{Credentials, Either, Hub, Run, Trial, race};
+use super::ops::Outcome;
 use super::reader::Reader;
 use super::registry::Verdict;
 use super::unix_ns;
@@ -20,6 +20,7 @@ use crate::link::health::{Action, Health};
 use crate::proto::resp::{self, Change, Kind, Reply};
 use crate::sync::{Arc, lock};
 use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
@@ -191,21 +192,26 @@ impl Answers for Asked {
     }
 }
 
+/// What became of an authentication whose link went.
+pub const LINK_LOST: (Status, &str) = (Status::Interrupted, "the connection was lost");
+
 /// Counts one link of an authentication; the last one ends it, and so does a refusal, which later links must not repeat.
 pub fn authenticated(mux: &mut Mux, id: u64, result: Result<(), (Status, &str)>) {
-    let Some(What::Authenticate { links, known, tried }) = mux.ops.get_mut(id).map(|op| &mut op.what) else { return };
+    let Entry::Occupied(mut trial) = mux.trials.entry(id) else { return };
     match result {
         Ok(()) => {
-            *links -= 1;
-            if *links == 0 {
-                lock(known).taken(tried);
+            trial.get_mut().links -= 1;
+            if trial.get().links == 0 {
+                let Trial { known, tried, .. } = trial.remove();
+                lock(&known).taken(&tried);
                 mux.ops.end(id, Outcome::default());
             }
         }
         Err((status, why)) => {
+            let Trial { known, tried, .. } = trial.remove();
             let mut why = std::borrow::Cow::Borrowed(why);
             if status == Status::Auth {
-                lock(known).refused(tried);
+                lock(&known).refused(&tried);
                 let password = tried.password.as_deref().unwrap_or_default();
                 why = auth_refused(tried.user.as_deref(), password, why.as_bytes()).message().to_owned().into();
             }
@@ -278,8 +284,10 @@ impl<'a> Session<'a> {
         let mut mux = lock(&self.hub.mux);
         mux.announce();
         for expect in self.asked.queue.drain(..) {
-            if let Expect::Barrier(id) | Expect::Authenticate(id, _) = expect {
-                mux.pinged(id, Outcome::of(Status::Interrupted));
+            match expect {
+                Expect::Barrier(id) => mux.pinged(id, Outcome::of(Status::Interrupted)),
+                Expect::Authenticate(id, _) => authenticated(&mut mux, id, Err(LINK_LOST)),
+                Expect::Names | Expect::Ping => {}
             }
         }
         mux.link_down(fault.as_ref().map(|(status, text)| (*status, text.as_str())), self.last_byte, now);

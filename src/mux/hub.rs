@@ -71,6 +71,17 @@ pub struct Known {
     confirmed: Credentials,
 }
 
+/// Credentials that the links were asked to take.
+#[derive(Debug)]
+pub struct Trial {
+    /// How many answers are outstanding.
+    pub links: usize,
+    /// Who we are, which they settle.
+    pub known: Arc<Mutex<Known>>,
+    /// What is tried.
+    pub tried: Credentials,
+}
+
 impl Known {
     /// What was given when the client was opened.
     pub fn new(confirmed: Credentials) -> Known {

@@ -26,9 +26,10 @@ use crate::error::Status;
 use crate::inbox::{Inbox, Kind as Record, Pushed, RecordIn};
 use crate::proto::resp::Kind;
 use crate::sync::Arc;
+use actor::LINK_LOST;
 use batch::Batch;
 use events::Events;
-use hub::Credentials;
+use hub::{Credentials, Trial};
 use ops::{Ops, Outcome, What};
 use promise::Promises;
 use registry::{Effect, Registry};
@@ -75,6 +76,8 @@ pub struct Mux {
     pub events: Events,
     /// As whom the live link is to be authenticated again, and for which operation.
     pub auths: Vec<(u64, Credentials)>,
+    /// What links were asked to take, by operation: it is settled when they have answered, also if nobody waits any more.
+    pub trials: HashMap<u64, Trial>,
     /// Barriers whose PING is to be sent.
     pub pings: Vec<u64>,
     targets: Vec<Option<Target>>,
@@ -109,8 +112,8 @@ pub struct Mux {
     pub received: u64,
     /// Messages for which nobody waited any more.
     pub unmatched: u64,
-    /// Messages dropped for want of room.
-    pub dropped: u64,
+    /// Messages over `max_payload`, once for each who would have got it.
+    pub too_large: u64,
 }
 
 /// The time as records carry it.
@@ -126,6 +129,7 @@ impl Mux {
             ops: Ops::default(),
             events,
             auths: Vec::new(),
+            trials: HashMap::new(),
             pings: Vec::new(),
             targets: Vec::new(),
             free: Vec::new(),
@@ -148,7 +152,7 @@ impl Mux {
             closed: false,
             received: 0,
             unmatched: 0,
-            dropped: 0,
+            too_large: 0,
         }
     }
 
@@ -305,7 +309,6 @@ impl Mux {
     }
 
     pub(crate) fn pushed(&mut self, inbox: &Arc<Inbox>, pushed: Pushed) {
-        self.dropped += pushed.dropped;
         self.full |= pushed.full;
         if pushed.slow {
             self.events.slow_consumer(inbox.id());
@@ -372,8 +375,10 @@ impl Mux {
         }
         self.registry.link_down();
         self.apply(now);
-        let asked: Vec<u64> = std::mem::take(&mut self.auths).into_iter().map(|(id, _)| id).collect();
-        for id in asked.into_iter().chain(std::mem::take(&mut self.pings)) {
+        for (id, _) in std::mem::take(&mut self.auths) {
+            actor::authenticated(self, id, Err(LINK_LOST));
+        }
+        for id in std::mem::take(&mut self.pings) {
             self.pinged(id, Outcome::of(Status::Interrupted));
         }
     }

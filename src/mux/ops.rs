@@ -3,11 +3,10 @@
 //! Every operation here ends exactly once, because ending it is taking it out of the table. Its completion's room was
 //! reserved in its inbox before it came here. Pure but for the inboxes that it completes into.
 
-use super::hub::{Credentials, Known};
 use crate::error::Status;
 use crate::inbox::record::RECORD_SIZE;
 use crate::inbox::{Inbox, Kind, RecordIn};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Instant;
 
@@ -40,8 +39,8 @@ pub enum What {
     Maker { slot: u32, name: Box<[u8]>, timeout: Option<std::time::Duration> },
     /// Everything published before is answered, then a PING through the subscriber link.
     Barrier,
-    /// Both links authenticated anew; how many answers are outstanding, and what to go back to if one is a refusal.
-    Authenticate { links: usize, known: Arc<Mutex<Known>>, tried: Credentials },
+    /// Both links authenticated anew.
+    Authenticate,
     /// The beginning of a close, or anything that only the client ends.
     Client,
 }

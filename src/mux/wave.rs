@@ -396,7 +396,7 @@ impl Mux {
             status: Status::TooLarge.code(),
             ..RecordIn::new(Rec::Dropped, route.source, route.token)
         };
-        self.dropped += 1;
+        self.too_large += 1;
         self.push(route.stage, &record);
     }
 }

@@ -23,6 +23,22 @@ fn a_new_episode_of_being_slow_begins_when_the_inbox_was_emptied() {
 }
 
 #[test]
+fn what_gives_way_to_a_reservation_is_counted_and_told_with_the_next_push() {
+    let client = Client::new();
+    let inbox = client.inbox(Policy::DropOldest, 1000, 0);
+    assert!(push_hundreds(&inbox, 0..10).iter().all(|pushed| *pushed == Pushed::default()));
+    inbox.reserve(300).unwrap();
+    let dropped = inbox.counters().dropped;
+    assert!(dropped >= 3 && client.budget.dropped() == dropped, "{dropped}");
+    let told = push_hundreds(&inbox, 10..12).iter().map(|pushed| pushed.slow).collect::<Vec<_>>();
+    assert_eq!(told, [true, false], "once");
+    assert_eq!((inbox.counters().dropped, client.budget.dropped()), (dropped + 2, dropped + 2));
+    inbox.complete(&done(1), 300);
+    drain(&inbox);
+    assert!(push_hundreds(&inbox, 0..9).iter().all(|pushed| !pushed.slow), "and not again in the next episode");
+}
+
+#[test]
 fn drop_newest_keeps_the_oldest_and_marks_the_hole_behind_them() {
     let inbox = Client::new().inbox(Policy::DropNewest, 1 << 20, 2);
     push_hundreds(&inbox, 0..5);

@@ -338,6 +338,17 @@ pub fn pattern(client: &Client, tap: &Tap, token: u64, pattern: &[u8]) -> u64 {
     source
 }
 
+/// Subscribes, publishes and hears it: both links work.
+#[track_caller]
+pub fn talks(client: &Client) {
+    let mut tap = Tap::on(client);
+    let sub = subscribed(client, &tap, 1, &[b"talk"]);
+    client.hub().publish(b"talk", b"heard", tap.inbox(), 2, deadline()).unwrap();
+    tap.ok(2);
+    assert_eq!(tap.wait(Kind::Message).payload(), "heard");
+    client.hub().close_source(sub).unwrap();
+}
+
 /// A number out of a client's statistics, e.g. `["subscriber", "connects"]`.
 #[track_caller]
 pub fn stat(client: &Client, path: &[&str]) -> u64 {
