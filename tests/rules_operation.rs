@@ -247,7 +247,7 @@ fn greeting(options: &[(&str, &str)]) -> Vec<Vec<String>> {
     });
     let client = open(&fake.url(), options);
     ready(&client);
-    let said: Vec<_> = (0..4).map(|_| commands.recv_timeout(PATIENCE).expect("four commands")).collect();
+    let said: Vec<_> = (0..3).map(|_| commands.recv_timeout(PATIENCE).expect("three commands")).collect();
     client.close(tap::deadline()).unwrap();
     fake.finish();
     said
