@@ -79,7 +79,7 @@ public sealed partial class Subscription
         }
         finally
         {
-            if (_core.OnReader) { await Hop.ConfigureAwait(false); }
+            if (_core.OnReader) { await Task.Yield(); }
         }
     }
 
@@ -240,16 +240,20 @@ public sealed partial class Subscription
         }
     }
 
-    /// <summary>Lets go of the reader's thread.</summary>
-    private static Task Hop => Task.Run(static () => { });
-
-    private sealed class Enumerator(Subscription subscription, CancellationToken ct) : IAsyncEnumerator<Message>
+    private sealed class Enumerator(Subscription subscription, CancellationToken ct) : IAsyncEnumerator<Message>, IValueTaskSource
     {
         public Message Current => subscription.Here;
 
         public ValueTask<bool> MoveNextAsync() => subscription.Pop() ? new(true) : subscription.PopAsync(subscription._hop, ct);
 
         /// <summary>What is behind the loop is anybody's program, and does not belong on the reader's thread.</summary>
-        public ValueTask DisposeAsync() => subscription._core.OnReader ? new(Hop) : ValueTask.CompletedTask;
+        public ValueTask DisposeAsync() => subscription._core.OnReader ? new(this, 0) : ValueTask.CompletedTask;
+
+        // Never there yet: what is over before it is awaited is gone on from in the same thread.
+        ValueTaskSourceStatus IValueTaskSource.GetStatus(short token) => ValueTaskSourceStatus.Pending;
+
+        void IValueTaskSource.OnCompleted(Action<object?> continuation, object? state, short token, ValueTaskSourceOnCompletedFlags flags) => ThreadPool.QueueUserWorkItem(continuation, state, preferLocal: false);
+
+        void IValueTaskSource.GetResult(short token) { }
     }
 }
