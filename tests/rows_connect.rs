@@ -9,7 +9,6 @@ use redmux::error::Status;
 use redmux::inbox::Kind;
 use redmux::mux::events::State;
 use std::time::Instant;
-use support::proxy::Proxy;
 use support::server::Server;
 use support::{PATIENCE, eventually};
 use tap::*;
@@ -95,6 +94,7 @@ fn x1_a_unix_socket() {
 #[cfg(feature = "tls")]
 mod tls {
     use super::*;
+    use support::proxy::Proxy;
 
     fn path(path: &std::path::Path) -> &str {
         path.to_str().expect("a path of plain text")
