@@ -36,7 +36,7 @@ fn run(pieces: &[&[u8]]) -> (Vec<Message>, bool) {
         Inbox::by_take(id, config, Arc::new(Budget::new(1 << 24)), Arc::default(), || {})
     };
     let inboxes = [inbox(1), inbox(2)];
-    let mut mux = Mux::new(Events::new(None, 0), "web".into());
+    let mut mux = Mux::new(Events::new(None, 0));
     // Two subscriptions share a channel and an inbox; the other inbox has a third, and the pattern.
     let sources: [(u64, usize, Kind, &[&[u8]]); 4] = [
         (10, 0, Kind::Channel, &[b"a", b"b"]),
