@@ -338,6 +338,17 @@ pub fn pattern(client: &Client, tap: &Tap, token: u64, pattern: &[u8]) -> u64 {
     source
 }
 
+/// Publishes, and waits for its end.
+pub fn publish(client: &Client, tap: &mut Tap, name: &[u8], data: &[u8]) -> Event {
+    client.hub().publish(name, data, tap.inbox(), 77, deadline()).unwrap();
+    tap.done(77)
+}
+
+/// A deadline that is over when it is given.
+pub fn over() -> Option<Instant> {
+    Some(Instant::now())
+}
+
 /// Subscribes, publishes and hears it: both links work.
 #[track_caller]
 pub fn talks(client: &Client) {
